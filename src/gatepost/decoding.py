@@ -26,7 +26,8 @@ def json_decoder[T](kind: type[T], *, strict: bool = True) -> Callable[[Text], T
     """The function that decodes JSON to values of a type.
 
     kind: the type. strict: a number or a boolean is no text, and the other way round. It raises
-    msgspec.DecodeError for what is no JSON, msgspec.ValidationError for what is not of the type, and UnicodeError.
+    msgspec.DecodeError, which is a ValueError, and nothing else: for what is no JSON, no UTF-8, or nested deeper than
+    Python's stack goes, and msgspec.ValidationError, which is one, for what is not of the type.
     """
     return _decoder(msgspec.json.Decoder, kind, strict=strict)
 
@@ -60,5 +61,19 @@ def _decoder(make: Any, kind: Any, *, strict: bool) -> Callable[[Any], Any]:
     decode = _made.get(key)
     if decode is None:
         with _making:
-            decode = _made.setdefault(key, make(kind, strict=strict).decode)
+            decode = _made.setdefault(key, _bounded(make(kind, strict=strict).decode))
     return decode
+
+
+def _bounded(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """With one kind of error for all that a stranger may send: msgspec raises two more."""
+
+    def decoded(text: Any) -> Any:
+        try:
+            return decode(text)
+        except UnicodeError:
+            raise msgspec.DecodeError("it is no UTF-8") from None
+        except RecursionError:
+            raise msgspec.DecodeError("it is nested too deeply") from None
+
+    return decoded

@@ -12,10 +12,12 @@ import select
 import socket
 import ssl
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.admin import OWNER, PASSWORD, AdminCentre, served
+from support.debian import need
 from support.gateway import Gateway
 from support.person import Person
 from support.scenes import contoso, message, send
@@ -278,3 +280,26 @@ def test_a_thousand_connections_keep_nobody_out_and_delay_no_mail(centre: AdminC
         send(centre.gateway.port, "ann@contoso.example", content=message("meanwhile"))
         centre.gateway.wait_maildir("ann@contoso.example")
     wait_until(lambda: _said(centre, _head("GET /login HTTP/1.1", CLOSE)).startswith("HTTP/1.1 200"), "it is over")
+
+
+def test_a_stream_of_events_ends_with_the_user_who_follows_it(centre: AdminCentre) -> None:
+    """A partner that keeps silent is checked for half a minute."""
+    need("root")  # for its port
+    centre.gateway.cli("user", "add", "eve", "--role", "administrator", "--password-stdin", given=f"{PASSWORD}\n")
+    eve = Person(centre, "eve")
+    with socket.create_server(("127.0.0.77", 25)):
+        run = eve.ask("/check/host", "POST", {"csrf": eve.csrf, "target": "127.0.0.77"}).headers["location"]
+        head = _head(f"GET {run}/events HTTP/1.1", f"Cookie: {eve.cookie}", "Sec-Fetch-Site: same-origin")
+        with _dial(centre) as link:
+            link.sendall(head + b"\r\n")
+            shown = b""
+            while b"data: " not in shown:
+                shown += link.recv(65536)
+            centre.gateway.cli("user", "remove", "eve")
+            begun, more = time.monotonic(), b""
+            while part := link.recv(65536):
+                more += part
+                if more.endswith(b"0\r\n\r\n"):
+                    break
+            assert time.monotonic() - begun < 15
+            assert b"data: " not in more

@@ -8,6 +8,7 @@ must agree on which partner takes it, over what, and which must not even see MAI
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -253,11 +254,13 @@ def peer(
 
 
 @pytest.fixture(scope="module")
-def imported(peer: tuple[Postfix, Path]) -> Iterator[Gateway]:
-    """A gateway with what `gatepost import postfix` made of the very directory that Postfix runs with."""
-    server = Gateway()
+def imported(peer: tuple[Postfix, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway with what `gatepost import postfix` made of a copy of the directory that Postfix runs with."""
+    server, copy = Gateway(), tmp_path_factory.mktemp("copy")
+    shutil.copytree(peer[0].folder / "etc", copy, dirs_exist_ok=True)
+    shutil.copytree(peer[1], copy / peer[1].relative_to("/"))
     try:
-        _apply_import(server, "postfix", peer[0].folder / "etc")
+        _apply_import(server, "postfix", copy)
         yield server
     finally:
         server.remove()

@@ -12,6 +12,7 @@ import itertools
 import smtplib
 import ssl
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,7 @@ from support.clients import swaks
 from support.debian import need
 from support.gateway import Gateway
 from support.raw import ClosedError, RawClient
-from support.scenes import connector, contoso
+from support.scenes import blind_context, connector, contoso
 
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Sink
@@ -297,3 +298,29 @@ def test_a_new_password_and_none(users: Gateway) -> None:
     set_password(users, ANN)
     with open_session(users, "submissions") as client:
         assert client.command(f"AUTH PLAIN {plain()}").code == 235
+
+
+@pytest.mark.parametrize("what", ["another password", "no password", "no mailbox"])
+def test_a_session_ends_with_the_log_in_it_is_of(pki: Pki, partner: Sink, what: str) -> None:
+    """Whoever stole a password sends nothing more by a session that they keep open."""
+    resources = contoso(inbound=[], outbound=[connector("partner.example", partner.address)], mailboxes=[ANN, ALICE])
+    with Gateway(
+        resources, certificates=[pki.leaf(HOST)], anchors=pki.root, listeners=("mx", "submissions")
+    ) as running:
+        set_password(running, ANN)
+        with smtplib.SMTP_SSL("127.0.0.1", running.ports["submissions"], context=blind_context()) as client:
+            client.login(ANN, WORD)
+            client.sendmail(ANN, [BOB], NO_DATE % b"before")
+            running.cli("mailbox", "password", ALICE, "--stdin", given="another word for alice")
+            client.sendmail(ANN, [BOB], NO_DATE % b"still before")
+            if what == "another password":
+                running.cli("mailbox", "password", ANN, "--stdin", given="a new secret")
+            elif what == "no password":
+                running.cli("mailbox", "password", ANN, "--remove")
+            else:
+                running.cli("mailbox", "remove", ANN)
+                time.sleep(1.5)  # the time in which resources come into force
+            code, said = client.mail(ANN)
+        assert (code, said[:5]) == (421, b"4.7.0")
+        (refused,) = wait_until(lambda: running.trace(event="REFUSE"), "the refusal in the trace")
+        assert "the log-in of the session" in refused["detail"]["reasons"][0]

@@ -93,3 +93,12 @@ def test_plain_data_becomes_a_value_of_its_type():
     assert converted(shown, _Outer, from_attributes=True) == _Outer("a", _Inner(1))
     with pytest.raises(msgspec.ValidationError):
         converted({"name": 1}, _Outer)
+
+
+@pytest.mark.parametrize("kind", [Any, _Outer])
+@pytest.mark.parametrize(
+    "text", [b'{"other":' * 100_000, b'{"name":"\xff"}', b"<html>"], ids=["nested too deeply", "no UTF-8", "no JSON"]
+)
+def test_what_cannot_be_decoded_raises_one_kind_of_error(kind, text):
+    with pytest.raises(msgspec.DecodeError):
+        from_json(text, kind)

@@ -13,8 +13,6 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Memory
 from gatepost.decoding import json_decoder, msgpack_decoder
 from gatepost.net.identity import ServerIdentity
@@ -152,7 +150,7 @@ class _Judge:
             if place.startswith("acme/"):
                 return self._is_of_acme(place, data)
             return data is not None and self._is_of_certificate(place, data)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
+        except ValueError:
             return False
 
     def _is_of_acme(self, place: str, data: bytes | None) -> bool:

@@ -254,7 +254,7 @@ class ConfigWriter:
 def _answered(content: bytes, answer: Callable[[ConfigRequest], ConfigReply]) -> ConfigReply:
     try:
         request = msgpack_decoder(ConfigRequest)(content)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+    except msgspec.DecodeError as error:
         return ConfigReply(ReplyKind.DENIED, text=f"a request that cannot be read: {error}"[:_TEXT])
     reply = answer(request)
     return ConfigReply(reply.kind, reply.version, reply.text[:_TEXT])

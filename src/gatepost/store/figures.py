@@ -57,12 +57,7 @@ class ProcessEnd(msgspec.Struct, frozen=True):
 _ENDS = "ends"  # no figures of a worker
 _MOST_ENDS = 50
 _ENDS_OCTETS = 64 << 10
-_UNREADABLE = (
-    OSError,
-    msgspec.MsgspecError,
-    UnicodeError,
-    RecursionError,
-)  # a process that was taken over may write it
+_UNREADABLE = (OSError, msgspec.DecodeError)  # a process that was taken over may write it
 _decode = json_decoder(WorkerFigures)
 _decode_ends = json_decoder(list[ProcessEnd])
 _encode = msgspec.json.Encoder().encode

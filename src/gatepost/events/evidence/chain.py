@@ -73,7 +73,7 @@ def parse_body(data: bytes) -> dict[str, Any]:
     """A body from its canonical form. Raises NotCanonical: two texts never mean the same entry."""
     try:
         body = from_json(data)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+    except msgspec.DecodeError as error:
         raise NotCanonical(f"it is not JSON: {error}") from None
     if not isinstance(body, dict):
         raise NotCanonical("it is no JSON object")

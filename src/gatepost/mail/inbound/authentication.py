@@ -19,7 +19,7 @@ import msgspec
 
 from gatepost.net.lookups.evaluation import evaluate, look_up
 from gatepost.pki.certificates.dkim_verification import verify
-from gatepost.protocols.arc.chain import read_chain, sealed_octets
+from gatepost.protocols.arc.chain import MOST_SETS, read_chain, sealed_octets
 from gatepost.protocols.dkim.canonical import RelaxedBody, SimpleBody
 from gatepost.protocols.dkim.fields import Field, split_fields
 from gatepost.protocols.dkim.record import KeyRecord, key_name, parse_record
@@ -219,10 +219,12 @@ def _properties(signature: ReceivedSignature) -> tuple[tuple[str, str], ...]:
 
 
 def _canonicalizations(fields: Iterable[Field], now: float) -> set[str]:
-    """Those of the body that the signatures have; of one that cannot be read, none."""
+    """Those of the body that the signatures have which are verified; of one that cannot be read, none."""
     forms = set()
+    left = {DKIM: MOST_SIGNATURES, ARC: MOST_SETS}
     for field in fields:
-        if field.name in {DKIM, ARC}:
+        if left.get(field.name):
+            left[field.name] -= 1
             with suppress(SignatureFault):
                 forms.add(read_signature(field, now).body)
     return forms

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from gatepost.net.lookups.issuer_keys import IssuerKeys
     from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.oauth import OauthIssuer
     from gatepost.protocols.smtp.oauth import BearerMessage
     from gatepost.protocols.smtp.sasl import PlainMessage
 
@@ -254,6 +255,10 @@ class Login:
         self._logins.logged_in(self._name, self._address)
         return LoginOutcome(address, AUTHENTICATED, f"{self._who}: logged in")
 
+    def holds(self, directory: Directory) -> bool:
+        """Whether who logged in could do so again with the same password. directory: the one in force now."""
+        return self._logins.credential(directory, self._credential[0]) == self._credential
+
     def _forgive(self, *, everything: bool) -> None:
         """Count the attempt no more. everything: nor those of this name before it, but strangers' where it is usual."""
         self._logins.addresses.forgive(self._address, everything=False)
@@ -266,6 +271,20 @@ class Login:
         return f"AUTH {self.mechanism} as {self._credential[0] or 'somebody'}"
 
 
+class _Trust(NamedTuple):
+    """On what a log-in with a token rests: the mailbox, whose it is, and whom its organization trusts."""
+
+    address: str
+    organization: str
+    issuers: tuple[OauthIssuer, ...]
+
+
+def _trust_in(directory: Directory, user: str) -> _Trust | None:
+    mailbox = directory.mailbox(user)
+    owner = directory.organization_of(mailbox.address.rpartition("@")[2].lower()) if mailbox is not None else None
+    return _Trust(mailbox.address, owner.name, owner.oauth_issuers) if mailbox is not None and owner else None
+
+
 class TokenLogin:
     """One exchange: `step` for the response of the client.
 
@@ -273,7 +292,7 @@ class TokenLogin:
     trying, so nobody gains by many, and nobody shall be able to lock its owner out.
     """
 
-    __slots__ = ("_address", "_addresses", "_authzid", "_directory", "_keys", "mechanism")
+    __slots__ = ("_address", "_addresses", "_authzid", "_directory", "_keys", "_trust", "mechanism")
 
     def __init__(
         self, mechanism: str, directory: Directory, keys: IssuerKeys, addresses: Throttle, peer_ip: str
@@ -283,6 +302,7 @@ class TokenLogin:
         self._addresses = addresses
         self._address = source_of(peer_ip)
         self._authzid = ""
+        self._trust: _Trust | None = None
         self.mechanism = mechanism
 
     def step(self, response: bytes | None) -> bytes | LoginOutcome | Awaitable[LoginOutcome]:
@@ -308,10 +328,15 @@ class TokenLogin:
         if verdict.genuine or verdict.temporary:
             self._addresses.forgive(self._address, everything=False)
         if verdict.user:
+            self._trust = _trust_in(self._directory, verdict.user)
             return LoginOutcome(verdict.user, AUTHENTICATED, f"{self._who}: {verdict.reason}")
         if verdict.temporary:
             return LoginOutcome("", BUSY, f"{self._who}: {verdict.reason}")
         return self._refused(verdict)
+
+    def holds(self, directory: Directory) -> bool:
+        """Whether its user is there, and as whom tokens make them is as it was. directory: the one in force now."""
+        return self._trust is not None and self._trust == _trust_in(directory, self._trust.address)
 
     def _refused(self, verdict: TokenVerdict) -> LoginOutcome:
         hint = hint_for(self._directory, self._authzid)

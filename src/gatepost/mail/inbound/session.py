@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
 
 _LOGINS = 3  # that fail in one session, before it ends
+_ENDED = "the log-in of the session holds no more: the password, the mailbox or whom it trusts was changed"
 
 
 class Session:
@@ -287,7 +288,7 @@ class Session:
         self._on_login(await outcome)
 
     def _on_login(self, outcome: LoginOutcome) -> None:
-        login, self._login = self._login, None
+        login = self._login
         assert login is not None  # noqa: S101 - it has just ended
         if outcome.user:
             self._record.logged_in(outcome.user, login.mechanism)
@@ -307,6 +308,10 @@ class Session:
 
     def _on_mail(self, event: MailEvent) -> None:
         if self._is_limited(RateLimit.MESSAGES, event.path.text):
+            return
+        if self._record.facts.user and self._login is not None and not self._login.holds(self._service.directory):
+            verdict = refused_login(self._service.directory, replies.LOG_IN_AGAIN, _ENDED)
+            self._refuse(verdict.reply, event.path.text, "", verdict)
             return
         refusal = self._service.cannot_accept(event.parameters.size or 0, draining=self._registry.draining)
         if refusal is not None and self._said_cannot_accept:

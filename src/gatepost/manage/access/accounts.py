@@ -253,8 +253,11 @@ class Accounts:
             session_rows.confirm(connection, name, number, now)
             audit_rows.write(connection, AuditEvent(0, now, name, address, "confirm"))
 
-    def session(self, secret: str) -> UserSession | None:
-        """The session of a secret, None if there is none, or it is over: after 12 hours, after 30 minutes unused."""
+    def session(self, secret: str, *, used: bool = True) -> UserSession | None:
+        """The session of a secret, None if there is none, or it is over: after 12 hours, after 30 minutes unused.
+
+        used: whether somebody asks something now; else it is only looked up.
+        """
         now = self._clock()
         with self._database.reading() as connection:
             session = session_rows.find(connection, secret)
@@ -263,7 +266,7 @@ class Accounts:
         if session_rows.is_over(session, now):
             self._end_quietly(secret)  # at once, for a clock that is put back must not revive it
             return None
-        if session_rows.is_due(session, now):
+        if used and session_rows.is_due(session, now):
             with contextlib.suppress(StoreFailure), self._database.changing() as connection:
                 session_rows.touch(connection, session, now)  # with a full disk one can still look
         return session
@@ -393,12 +396,8 @@ class Accounts:
         now = self._clock()
         with self._database.changing() as connection:
             before = token_rows.delete(connection, name)
-            audit_rows.write(
-                connection,
-                AuditEvent(
-                    0, now, *actor, "token-remove", subject=before.name, detail={"before": token_rows.facts(before)}
-                ),
-            )
+            detail = {"before": token_rows.facts(before)}
+            audit_rows.write(connection, AuditEvent(0, now, *actor, "token-remove", subject=before.name, detail=detail))
 
     # the first owner
 

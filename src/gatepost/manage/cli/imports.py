@@ -77,18 +77,19 @@ def exchange(files: tuple[Path, ...], organization: str, output: Path | None) ->
 def postfix(directory: Path, organization: str, output: Path | None, secrets: Path | None) -> None:
     """Convert DIR/main.cf, DIR/master.cf if it exists, and the source files of the tables that main.cf names.
 
-    Tables in Postfix's own configuration directory are read from DIR, so a copy of that directory is enough. Passwords
-    are printed nowhere: without --secrets, enter them with `gatepost connector secret` and `gatepost domain password`.
+    A copy of /etc/postfix is enough, also of another machine: its tables are read from DIR, and those at other places,
+    such as /etc/mail/relay, from DIR/etc/mail/relay. Only of a DIR in /etc they are read where they are. Passwords are
+    printed nowhere: without --secrets, enter them with `gatepost connector secret` and `gatepost domain password`.
 
     Exit codes: 0 everything was converted, 1 something was not (the rest is printed), 2 usage error or unreadable
     input, 3 the output could not be written.
     """
-    main = _text(directory / "main.cf", _refuse)
-    master = _text(directory / "master.cf", _refuse) if (directory / "master.cf").exists() else ""
+    main, beside = (_inside(directory, directory / name, _refuse) for name in ("main.cf", "master.cf"))
+    text, master = _text(main, _refuse), _text(beside, _refuse) if beside.exists() else ""
     with ending(BAD_INPUT, ImportRefused):
-        files = {name: _table(directory, name) for name in named_files(main, str(directory))}
+        files = {name: _table(directory, name) for name in named_files(text, str(directory))}
         imported = from_postfix.convert(
-            main,
+            text,
             files,
             master=master,
             directory=str(directory),
@@ -123,14 +124,29 @@ def _not_read(message: str) -> NoReturn:
 
 def _table(directory: Path, name: str) -> tuple[str | None, str]:
     """The text of a table's source, or why there is none."""
-    path = Path(name)
-    copy = directory / path.name
-    if path.parent in {Path("/etc/postfix"), directory} and copy.exists():
-        path = copy
     try:
-        return _text(path, _not_read), ""
+        return _text(_inside(directory, _place(directory, Path(name)), _not_read), _not_read), ""
     except _NotRead as why:
         return None, str(why)
+
+
+def _place(directory: Path, path: Path) -> Path:
+    """Where a file that main.cf names is: in a copy of Postfix's directory, all that is not in that lies below it."""
+    if _is_of_this_machine(directory) or not path.is_absolute() or path.is_relative_to(directory):
+        return path
+    copy = directory / path.name
+    return copy if path.parent == Path("/etc/postfix") and copy.exists() else directory / path.relative_to("/")
+
+
+def _is_of_this_machine(directory: Path) -> bool:
+    return directory.resolve().is_relative_to("/etc")
+
+
+def _inside(directory: Path, path: Path, refuse: Callable[[str], NoReturn]) -> Path:
+    """The path, unless it leads out of a copy: who made that may want to read files of this machine in the result."""
+    if not _is_of_this_machine(directory) and not path.resolve().is_relative_to(directory.resolve()):
+        refuse(_("%(path)s: leads out of %(directory)s; put the file itself there", path=path, directory=directory))
+    return path
 
 
 def _text(path: Path, refuse: Callable[[str], NoReturn]) -> str:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from gatepost import __version__
+from gatepost.decoding import from_json
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.quantity import quantity
@@ -74,7 +75,7 @@ def _document(headers: Mapping[str, str], content: bytes) -> dict[str, Any] | No
     if headers.get("content-type", "").partition(";")[0].strip().lower() != _TYPES:
         return None
     try:
-        document = json.loads(content)
+        document = from_json(content)
     except ValueError:
         return None
     return document if isinstance(document, dict) else None
@@ -203,12 +204,12 @@ class RestConnection:
         target: str,
         body: bytes | None,
         if_match: str,
-        decode: Callable[[bytes], Any] = json.loads,
+        decode: Callable[[bytes], Any] = from_json,
     ) -> RestResponse:
         """decode: what comes; it raises ValueError for what is no answer of a gateway."""
         headers = {
             "Authorization": f"Bearer {self._address.token}",
-            "Accept": "application/json" if decode is json.loads else "*/*",
+            "Accept": "application/json" if decode is from_json else "*/*",
             "User-Agent": f"gatepost/{__version__}",
         }
         headers |= {"Content-Type": "application/json"} if body is not None else {}
@@ -248,9 +249,7 @@ class RestConnection:
         connection.sock.settimeout(_SILENCE)
         return connection
 
-    def _read(
-        self, response: HTTPResponse, content: bytes, decode: Callable[[bytes], Any] = json.loads
-    ) -> RestResponse:
+    def _read(self, response: HTTPResponse, content: bytes, decode: Callable[[bytes], Any] = from_json) -> RestResponse:
         headers = {name.lower(): value for name, value in response.headers.items()}
         if not 200 <= response.status < 300:
             raise refusal_of(self.url, response.status, headers, content)

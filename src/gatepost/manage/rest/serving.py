@@ -25,8 +25,9 @@ from starlette.routing import Route
 from gatepost.decoding import from_json
 from gatepost.manage.access.principal import Principal
 from gatepost.manage.access.records import is_confirmed
+from gatepost.manage.access.slots import Slots
 from gatepost.manage.use_cases.context import Context, Gateway
-from gatepost.manage.use_cases.declaration import Document, FileResult, Items, UseCase, UseCaseReply
+from gatepost.manage.use_cases.declaration import MAX_BODY, Document, FileResult, Items, UseCase, UseCaseReply
 from gatepost.manage.use_cases.execution import begin, execute, record_refusal
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import WrongFields, body_value, query_value
@@ -96,6 +97,15 @@ _JSON = "application/json"
 _MERGE_PATCH = "application/merge-patch+json"
 _DRY_RUN = "dry_run"
 _YES = {"true": True, "1": True, "false": False, "0": False}
+
+_INDENTED = 64 * 1024  # octets beyond what may be stored
+_FEW = 1000  # values of which nobody asks how long they are
+_OCTETS_OF_A_VALUE = 6  # on average, at least, with its comma
+_PATIENCE = 10.0  # seconds for one's turn
+_CROWDED = (
+    "Another large request of your organization, or those of others, are in progress. Try again when it has ended."
+)
+_large_bodies = Slots(2, 1)  # of the administrators of organizations: each takes memory and a CPU for seconds
 
 _log = logging.getLogger(__name__)
 
@@ -177,12 +187,29 @@ async def _respond(request: Request, endpoint: RestEndpoint, context: Context) -
     except Refusal as refusal:
         return problem_response(Problem(refused(refusal).kind, refusal.text), context.reference)
     try:
-        body = await _body(request, endpoint)
+        body = await _body(request, endpoint, _most(endpoint, context))
+    except Problem as unread:
+        if unread.kind is not ProblemType.TOO_LARGE:  # as above
+            await run_in_threadpool(record_refusal, case, context, _refusal(unread))
+        return problem_response(unread, context.reference)
+    if body is None or len(body) <= MAX_BODY or context.principal.is_of_gateway:
+        return await _answer(request, endpoint, context, body)
+    if not await _large_bodies.acquire_async(context.principal.share_key, _PATIENCE):
+        problem = Problem(ProblemType.THROTTLED, _CROWDED, headers={"Retry-After": "10"})
+        return problem_response(problem, context.reference)
+    try:
+        return await _answer(request, endpoint, context, body)
+    finally:
+        _large_bodies.release(context.principal.share_key)
+
+
+async def _answer(request: Request, endpoint: RestEndpoint, context: Context, body: bytes | None) -> Response:
+    """The answer to a call whose body has come."""
+    try:
         expected, case_request = await run_in_threadpool(_request_of, request, endpoint, context, body)
     except Exception as error:  # noqa: BLE001 - `_problem_of` says what is told of it
         problem = _problem_of(error, request, context.reference)
-        if problem.kind is not ProblemType.TOO_LARGE:  # as above
-            await run_in_threadpool(record_refusal, case, context, _refusal(problem))
+        await run_in_threadpool(record_refusal, endpoint.case, context, _refusal(problem))
         return problem_response(problem, context.reference)
     try:
         return await run_in_threadpool(_result, request, endpoint, replace(context, expected=expected), case_request)
@@ -235,8 +262,15 @@ def _principal(request: Request) -> Principal:
     )
 
 
-async def _body(request: Request, endpoint: RestEndpoint) -> bytes | None:
-    """The body, if the endpoint takes one."""
+def _most(endpoint: RestEndpoint, context: Context) -> int:
+    """Octets of a body: of resources an organization's own administrators send no more than they can store."""
+    if context.principal.is_of_gateway or not isinstance(endpoint.body, Document):
+        return endpoint.case.max_body
+    return min(endpoint.case.max_body, context.gateway.settings.limits.organization_bytes + _INDENTED)
+
+
+async def _body(request: Request, endpoint: RestEndpoint, most: int) -> bytes | None:
+    """The body, if the endpoint takes one. most: octets of it. Raises Problem."""
     if endpoint.body is None:
         return None
     allowed = {_JSON, _MERGE_PATCH} if endpoint.takes_merge_patch else {_JSON}
@@ -244,15 +278,15 @@ async def _body(request: Request, endpoint: RestEndpoint) -> bytes | None:
         raise Problem(ProblemType.MEDIA_TYPE, f"Send Content-Type: {' or '.join(sorted(allowed))}.")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem(ProblemType.MEDIA_TYPE, "Send the body without Content-Encoding.")
-    too_large = Problem(ProblemType.TOO_LARGE, f"At most {endpoint.case.max_body} bytes are taken here.")
+    too_large = Problem(ProblemType.TOO_LARGE, f"At most {most} bytes are taken here.")
     length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > endpoint.case.max_body:
+    if length.isdecimal() and int(length) > most:
         raise too_large
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
-            if len(body) > endpoint.case.max_body:
+            if len(body) > most:
                 raise too_large
     except BodyTooLarge:
         raise too_large from None
@@ -276,6 +310,8 @@ def _request_of(
     except WrongFields as wrong:
         errors += wrong.errors
     try:
+        if body is not None and not context.principal.is_of_gateway:
+            _check_density(body)
         value = None if body is None or endpoint.body is None else _body_value(endpoint.body, body)
     except WrongFields as wrong:
         errors += wrong.errors
@@ -300,13 +336,17 @@ def _dry_run(items: Sequence[tuple[str, str]], errors: list[FieldError]) -> bool
     return bool(values) and _YES[values[0]]
 
 
+def _check_density(body: bytes) -> None:
+    """Raise Problem for JSON of many tiny values, each of which takes twenty times its octets in memory."""
+    if sum(map(body.count, (b",", b"[", b"{"))) > _FEW + len(body) // _OCTETS_OF_A_VALUE:
+        raise Problem(ProblemType.MALFORMED, "The body has more lists, objects and commas than resources of its size.")
+
+
 def _body_value(kind: type[msgspec.Struct] | Document, body: bytes) -> Any:
     try:
         values = from_json(body)
     except msgspec.MsgspecError as error:
         raise Problem(ProblemType.MALFORMED, f"The body is not JSON: {error}.") from None
-    except RecursionError:
-        raise Problem(ProblemType.MALFORMED, "The body is nested too deeply.") from None
     if not isinstance(values, dict):
         raise Problem(ProblemType.MALFORMED, "The body must be a JSON object: {…}.")
     return values if isinstance(kind, Document) else body_value(kind, values)

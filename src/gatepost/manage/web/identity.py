@@ -4,11 +4,14 @@ A browser has a session, in a cookie that scripts cannot read and other sites do
 token. A change by session must come from one of our own pages (Sec-Fetch-Site or Origin) and carry that session's
 token, in the form's field `csrf` or the field X-CSRF-Token of the request's head. What fails that is refused and put
 on record. Sets `request.state.principal` and `request.state.session`, None where nobody is known, and
-`request.state.csrf`, the session's token for forms, masked anew for each page.
+`request.state.csrf`, the session's token for forms, masked anew for each page. An answer that lasts (a file, a stream
+of events) ends when who asked is logged out, or may do something else than when it began.
 """
 
 from __future__ import annotations
 
+import logging
+import time
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Final
@@ -21,13 +24,16 @@ from starlette.responses import RedirectResponse, Response
 from gatepost.language import use
 from gatepost.manage.access.secret import author_tag, masked, same, unmasked
 from gatepost.manage.web.problem import is_call, note_refusal, refused
-from gatepost.manage.web.request_limits import UNSAFE
+from gatepost.manage.web.request_limits import UNSAFE, is_event_stream
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from gatepost.manage.access.accounts import Accounts
+    from gatepost.manage.access.principal import Principal
     from gatepost.manage.access.records import UserSession
 
 
@@ -42,6 +48,9 @@ _OPEN: Final = (LOGIN, f"{LOGIN}/", "/setup", "/static/")
 _BEARER: Final = "bearer "
 _LONGEST: Final = 200  # of a secret
 _PAGE: Final = 2000  # of an address to go back to
+_LOOKS: Final = 1.0  # seconds between two looks whether who asked is still known
+
+_log = logging.getLogger(__name__)
 
 
 def is_open(path: str) -> bool:
@@ -64,9 +73,11 @@ class IdentityMiddleware:
         if bearer.lower().startswith(_BEARER):
             secret = bearer[len(_BEARER) :].strip()[:_LONGEST]
             state["principal"] = await run_in_threadpool(self._accounts.token, secret)
+            send = _WhileKnown(send, state["principal"], lambda: self._accounts.token(secret))
             answer = None if state["principal"] else _unknown_token(scope)
         else:
             answer = await self._by_session(scope, headers)
+            send = _WhileKnown(send, state["principal"], lambda: self._principal(headers))
         if answer is None and state["principal"] is None and not is_call(scope) and not is_open(scope["path"]):
             if _author(scope, headers):
                 scope = _instead(scope, headers, LOGIN)
@@ -74,7 +85,15 @@ class IdentityMiddleware:
                 answer = _to_login(scope, headers)
         elif answer is None and "unsent" in state:
             scope = _instead(scope, headers, UNSENT)
-        await (answer or self._app)(scope, receive, send)
+        try:
+            await (answer or self._app)(scope, receive, send)
+        except _NoLongerKnown:
+            _log.info("an answer to %s ended early, as who asked for it is logged out or may do less", scope["path"])
+
+    def _principal(self, headers: Headers) -> Principal | None:
+        """Who has the session now. Blocks for microseconds."""
+        session = self._accounts.session(_cookie(headers), used=False)
+        return session.principal if session is not None else None
 
     async def _by_session(self, scope: Scope, headers: Headers) -> Response | None:
         """Sets who asks; the answer if that is not to be believed."""
@@ -96,6 +115,38 @@ class IdentityMiddleware:
         if not is_call(scope):
             use(session.user.preferences.language)
         return None
+
+
+class _NoLongerKnown(Exception):  # noqa: N818 - it names who asks
+    """Raised where the next part of an answer would be sent."""
+
+
+class _WhileKnown:
+    """Sends an answer. What comes a second after its first part, or later, is sent only if who asked is who they were.
+
+    principal: as whom they asked. now: as whom they would ask now; called on a thread, each second at most.
+    """
+
+    def __init__(self, send: Send, principal: Principal | None, now: Callable[[], Principal | None]) -> None:
+        self._send = send
+        self._principal = principal
+        self._now = now
+        self._is_stream = False
+        self._looked: float | None = None
+
+    async def __call__(self, message: Message) -> None:
+        """ASGI. Raises _NoLongerKnown; a stream of events has ended in due form then, a file is cut off."""
+        if message["type"] == "http.response.start":
+            self._is_stream = is_event_stream(message)
+        elif self._looked is None:
+            self._looked = time.monotonic()
+        elif time.monotonic() - self._looked >= _LOOKS:
+            if await run_in_threadpool(self._now) != self._principal:
+                if self._is_stream:
+                    await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+                raise _NoLongerKnown
+            self._looked = time.monotonic()
+        await self._send(message)
 
 
 def form_token(session: UserSession) -> str:

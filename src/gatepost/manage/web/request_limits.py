@@ -175,7 +175,7 @@ class ConcurrencyMiddleware:
 
         async def watched(message: Message) -> None:
             nonlocal held
-            if held and _is_stream(message):
+            if held and is_event_stream(message):
                 held = False
                 slots.release(name)
             await send(message)
@@ -187,7 +187,7 @@ class ConcurrencyMiddleware:
                 slots.release(name)
 
 
-def _is_stream(message: Message) -> bool:
+def is_event_stream(message: Message) -> bool:
     """Whether an answer begins that lasts for minutes and takes no thread meanwhile."""
     return message["type"] == "http.response.start" and Headers(raw=message["headers"]).get(
         "content-type", ""

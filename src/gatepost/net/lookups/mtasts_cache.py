@@ -139,7 +139,7 @@ def _read(path: Path) -> CachedPolicy | None:
         if shortage(failure):
             raise
         return None
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except msgspec.DecodeError:
         return None
     policy = parse_policy(kept.policy.encode("utf-8", "replace"))
     if isinstance(policy, PolicyError):

@@ -90,7 +90,7 @@ class SiteConnection:
             stream.abort(Loss(LossKind.CLOSED))
         try:
             grant = from_json(answer, _Given)
-        except (msgspec.DecodeError, UnicodeError) as error:
+        except msgspec.DecodeError as error:
             raise SiteError(f"{self.address}: the answer is not that of a site: {error}") from error
         if grant.site != exchange.site:
             raise SiteError(f"{self.address}: the response names another site than its sender's")

@@ -399,12 +399,14 @@ class Directory:
 
     def revocation_anchors(self, leaf: CertificateFacts) -> frozenset[str]:
         """Trust anchors ("" is the server's) by which an inbound connector that checks revocation may know the leaf."""
-        connectors = (entry.connector for entry in self._revocable.find(leaf))
-        return frozenset(
-            connector.trust_anchors
-            for connector in connectors
-            if matches(connector.tls_sender_certificate_name or "", leaf, common_name=connector.match_common_name)
-        )
+        anchors: set[str] = set()
+        for connector in (entry.connector for entry in self._revocable.find(leaf)):
+            # Each once: a client may bear the names of all partners, thousands of them.
+            if connector.trust_anchors not in anchors and matches(
+                connector.tls_sender_certificate_name or "", leaf, common_name=connector.match_common_name
+            ):
+                anchors.add(connector.trust_anchors)
+        return frozenset(anchors)
 
     def on_premises_by_address(self, address: AddressKey | None) -> list[tuple[int, InboundEntry]]:
         """On-premises connectors that hold the address, each with the bits behind its prefix (fewer are narrower)."""

@@ -39,6 +39,7 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9.:@_+-]")
 _UNSHOWN: Final = re.compile(r'[^ -~]|["\\;]')
 _RESULT: Final = re.compile(r"=(?=\S)")
 _SHOWN: Final = 200  # characters of a value or reason
+_READ: Final = 4000  # octets; comments before a name may be as long as the header section
 
 
 class MethodResult(msgspec.Struct, frozen=True):
@@ -97,11 +98,11 @@ def without_forged(section: bytes, names: Collection[str]) -> tuple[bytes, int]:
 
 
 def authserv_id(value: bytes) -> str:
-    """The authserv-id of a field's value, in lower case; "" if that cannot be read."""
-    text = value.decode("utf-8", "replace")
+    """The authserv-id of a field's value, in lower case; "" if that cannot be read, or stands behind 4000 octets."""
+    text = value[:_READ].decode("utf-8", "replace")
     at = _after_comments(text, 0)
     match = _QUOTED.match(text, at) or _TOKEN.match(text, at)
-    if match is None:
+    if match is None or (len(value) > _READ and match.end() == len(text)):
         return ""
     rest = _after_comments(text, match.end())
     if match.end() < len(text) and rest == match.end() and text[rest] != ";":

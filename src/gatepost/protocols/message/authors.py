@@ -68,20 +68,20 @@ def _without_comments(text: str) -> str | None:
 
 def _mailboxes(text: str) -> list[str] | None:
     """Each mailbox of a list as it stands there: "Ann <ann@b.example>". The names of groups are left out."""
-    mailboxes = [""]
+    mailboxes: list[list[str]] = [[]]
     in_group = False
     for match in _PIECE.finditer(text):
         piece = match[0]
         if piece == ":" and not in_group:
-            mailboxes[-1], in_group = "", True
+            mailboxes[-1], in_group = [], True
         elif piece == "," or (piece == ";" and in_group):
-            mailboxes.append("")
+            mailboxes.append([])
             in_group = in_group and piece == ","
         elif piece in {":", ";", "<", ">", '"'}:
             return None
         else:
-            mailboxes[-1] += piece
-    return None if in_group else [candidate for candidate in mailboxes if candidate.strip()]
+            mailboxes[-1].append(piece)
+    return None if in_group else [candidate for candidate in map("".join, mailboxes) if candidate.strip()]
 
 
 def _address(mailbox: str) -> str:
@@ -90,7 +90,9 @@ def _address(mailbox: str) -> str:
     if angles:
         if len(angles) > 1 or not mailbox.rstrip().endswith(angles[0]):
             return ""
-        address = _ROUTE.sub("", angles[0][1:-1], count=1)
+        address = angles[0][1:-1]
+        if route := _ROUTE.match(address):
+            address = address[route.end() :]
     local_part, _, domain = address.rpartition("@")
     local_part = local_part.strip()
     if not _LOCAL_PART.fullmatch(local_part):

@@ -10,6 +10,7 @@ server adds and removes (`protocols.message.submission`), and what only own serv
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Final
@@ -17,6 +18,7 @@ from typing import Final
 import msgspec
 
 _BLANKS = (b" ", b"\t")
+_FIELD_END = re.compile(rb"\r\n(?![ \t])")
 
 
 class HeaderSection:
@@ -126,14 +128,7 @@ def edit_header(head: bytes, edits: HeaderEdits) -> bytes:
 
 def _fields(section: bytes) -> list[bytes]:
     """The fields as they are, each with its folded lines."""
-    fields: list[bytes] = []
-    lines = section.removesuffix(b"\r\n").split(b"\r\n") if section else []
-    for line in (text + b"\r\n" for text in lines):
-        if fields and line[:1] in {b" ", b"\t"}:
-            fields[-1] += line
-        else:
-            fields.append(line)
-    return fields
+    return [field + b"\r\n" for field in _FIELD_END.split(section.removesuffix(b"\r\n"))] if section else []
 
 
 def _name(field: bytes) -> str:
@@ -144,11 +139,13 @@ def _name(field: bytes) -> str:
 def _gone(fields: list[bytes], remove: tuple[tuple[str, int], ...]) -> set[int]:
     if not remove:
         return set()
-    names = [_name(field) for field in fields]
+    by_name: dict[str, list[int]] = {}
+    for place, field in enumerate(fields):
+        by_name.setdefault(_name(field), []).append(place)
     gone: set[int] = set()
     for name, which in remove:
         wanted = name.lower()
-        places = [place for place, text in enumerate(names) if text == wanted and wanted not in KEPT_FIELDS]
+        places = by_name.get(wanted, []) if wanted not in KEPT_FIELDS else []
         if which == 0:
             gone.update(places)
         elif 0 < abs(which) <= len(places):

@@ -122,9 +122,13 @@ def _object(body: bytes) -> dict[str, Any]:
 
 def _number(table: dict[str, Any], key: str) -> float | None:
     value = table.get(key)
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return round(float(value), 2)
-    return None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        return None
+    return round(number, 2) if math.isfinite(number) else None
 
 
 def _symbols(symbols: dict[str, Any]) -> tuple[str, ...]:

@@ -109,5 +109,6 @@ TIMED_OUT: Final = Reply(421, "4.4.2", ("Timed out waiting for your next command
 TOO_SLOW: Final = Reply(421, "4.4.2", ("The message arrives more slowly than we accept",))
 TOO_LONG: Final = Reply(421, "4.4.2", ("The session has lasted as long as we allow",))
 FAULT: Final = Reply(421, "4.3.0", ("Temporary server error, try again later",))
+LOG_IN_AGAIN: Final = Reply(421, "4.7.0", ("Log in again",))
 TOO_MANY_LOGINS: Final = Reply(421, "4.7.0", ("Too many failed log-ins in one session, closing",))
 DRAINING: Final = Reply(421, "4.3.2", ("Service shutting down, try again later",))

@@ -180,7 +180,7 @@ def parse_report(text: bytes) -> ReceivedReport:
     """Parse the JSON of a report. Raises ReportError."""
     try:
         report = _decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except msgspec.DecodeError as error:
         raise ReportError(f"its JSON is no TLS report: {_cleaned(str(error), _TEXT)}") from None
     begin, end = _moment(report.date_range.start_datetime), _moment(report.date_range.end_datetime)
     if not 0 <= end - begin <= _DAYS:

@@ -86,7 +86,7 @@ def parse_manifest(content: bytes) -> Manifest:
     """Read a manifest. Raises UnusableBackup, also for a path that would lead out of the data directory."""
     try:
         manifest = from_json(content, Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except msgspec.DecodeError as error:
         raise UnusableBackup(f"{MANIFEST} is damaged: {error}") from error
     if manifest.format != FORMAT:
         raise UnusableBackup(

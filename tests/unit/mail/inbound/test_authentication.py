@@ -12,9 +12,11 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from support.rsa_keys import rsa_key
 
+from gatepost.mail.inbound import authentication
 from gatepost.mail.inbound.authentication import MOST_SIGNATURES, Arrival, Authenticator
 from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
 from gatepost.net.lookups.question import LookupFailed
+from gatepost.protocols.dkim.verification import read_signature
 from gatepost.protocols.smtp.grammar import parse_path
 
 KEY = rsa_key()
@@ -118,6 +120,15 @@ async def test_signatures_are_not_verified_without_end():
     table = Table()
     await found(table, junk % digest * 50 + CONTENT)
     assert table.asked.count("s._domainkey.j.example TXT") == MOST_SIGNATURES
+
+
+async def test_signatures_that_are_not_verified_are_not_read(monkeypatch):
+    read = []
+    monkeypatch.setattr(authentication, "read_signature", lambda field, now: read.append(field) or own(field, now))
+    own = read_signature
+    junk = b"DKIM-Signature: v=1; a=rsa-sha256; d=j.example; s=s; h=from; bh=AAAA; b=AAAA\r\n"
+    await found(Table(), junk * 500 + CONTENT)
+    assert len(read) <= 2 * MOST_SIGNATURES + 2
 
 
 @pytest.mark.parametrize(

@@ -221,3 +221,21 @@ async def test_a_client_that_goes_while_keys_are_fetched(users):
             client.vanish()
             await gate.until(lambda: not len(gate.registry))
             gate.keys.come.set()
+
+
+CHANGES = {
+    "nothing": (RESOURCES, True),
+    "another mailbox": (RESOURCES.replace("joe@", "jim@"), True),
+    "no mailbox": (RESOURCES.replace('{ address = "ann@contoso.example" }, ', ""), False),
+    "another issuer": (RESOURCES.replace("https://idp.example", "https://other.example"), False),
+    "another scope": (RESOURCES.replace('"send"', '"mail"'), False),
+    "another organization": (RESOURCES.replace("organization.contoso", "organization.fabrikam"), False),
+}
+
+
+@pytest.mark.parametrize(("resources", "holds"), CHANGES.values(), ids=CHANGES)
+async def test_a_log_in_holds_while_what_it_rests_on_does(gate, scene, resources, holds):
+    login = TokenLogin("OAUTHBEARER", scene.directory, scene.keys, scene.addresses, "203.0.113.9")
+    assert not login.holds(scene.directory)
+    assert (await login.step(bearer(token()))).user == ANN
+    assert login.holds(gate.directory(resources)) is holds

@@ -807,7 +807,7 @@ async def test_a_handshake_that_fails_ends_the_session_without_a_word(gate, monk
     (event,) = gate.traced  # the second is no news
     assert (event.event, event.organization, event.peer_host) == ("TLSFAIL", "", "client.example")
     assert event.session != client.session.id
-    assert event.detail["why"]
+    assert event.reply
     assert event.detail["transcript"][-2] == "> STARTTLS"
 
 

@@ -183,3 +183,21 @@ async def test_tls_from_the_start(users):
         assert await refused.ends()
         gate.service.tls = None
         assert await gate.connect().ends()
+
+
+@pytest.mark.parametrize("new", [None, b"{}", make_credential("another word", "contoso", 1).encode()])
+async def test_a_session_ends_with_its_password(users, content, new):
+    async with users() as gate:
+        client = await secured(gate)
+        assert (await client.say(plain()))[:3] == "235"
+        assert (await client.say(f"MAIL FROM:<{ANN}>"))[:3] == "250"
+        before, content[content_name(ANN)] = content[content_name(ANN)], new
+        try:
+            assert (await client.say(f"RCPT TO:<{ANN}>"))[:3] == "250"
+            await client.say("RSET")
+            assert await client.say(f"MAIL FROM:<{ANN}>") == "421 4.7.0 Log in again"
+            assert (await client.ends()).kind is LossKind.CLOSED
+        finally:
+            content[content_name(ANN)] = before
+    assert "the log-in of the session" in gate.traced[-1].detail["reasons"][0]
+    assert gate.traced[-1].detail.get("user", ANN) == ANN

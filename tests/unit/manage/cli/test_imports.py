@@ -209,6 +209,28 @@ def test_a_table_that_is_no_file_is_not_waited_for(postfix):
     assert "not a file" in call("postfix", postfix, code=1).stderr
 
 
+def test_a_copy_has_no_file_of_this_machine_read(postfix, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("hidden.example OK\n")
+    (postfix / "main.cf").write_text(MAIN + f"relay_domains = hash:{secret}, hash:/etc/postfix/relay, /../secret\n")
+    (postfix / "relay").unlink()
+    (postfix / "relay").symlink_to(secret)
+    result = call("postfix", postfix, code=1)
+    assert f"{postfix}{secret}: No such file" in result.stderr
+    assert f"relay: leads out of {postfix}" in result.stderr
+    assert "hidden" not in result.stdout + result.stderr
+    (postfix / "main.cf").unlink()
+    (postfix / "main.cf").symlink_to(secret)
+    assert "leads out of" in call("postfix", postfix, code=2).stderr
+
+
+def test_other_tables_of_a_copy_are_below_it(postfix):
+    (postfix / "etc" / "mail").mkdir(parents=True)
+    (postfix / "etc" / "mail" / "relay").write_text("other.example OK\n")
+    (postfix / "main.cf").write_text(MAIN.replace("/etc/postfix/relay", "/etc/mail/relay"))
+    assert "other.example" in call("postfix", postfix).stdout
+
+
 def test_no_postfix_directory(tmp_path, postfix):
     assert "No such file" in call("postfix", tmp_path, code=2).stderr
     assert "does not exist" in call("postfix", tmp_path / "gone", code=2).stderr

@@ -142,6 +142,15 @@ def test_anchors_that_are_none(connected, tmp_path):
 
 ANSWERS = {
     "no JSON": (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n<", "no JSON"),
+    "nested too deeply": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"[" * 100_000,
+        "no JSON",
+    ),
+    "refused, nested too deeply": (
+        b"HTTP/1.1 400 Bad\r\nContent-Type: application/problem+json\r\nContent-Length: 100000\r\n\r\n"
+        + b"[" * 100_000,
+        "does not say why",
+    ),
     "no HTTP": (b"220 mx ESMTP\r\n", "no HTTP"),
     "cut short": (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "before its answer was complete"),
     "redirect": (b"HTTP/1.1 308 Moved\r\nLocation: https://x\r\nContent-Length: 0\r\n\r\n", "sends us elsewhere"),

@@ -8,8 +8,9 @@ import pytest
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.rest import serving
 from gatepost.manage.rest.serving import etag, is_known, may_change, routes
-from gatepost.manage.use_cases.declaration import Document, Items, UseCaseReply, Visibility
+from gatepost.manage.use_cases.declaration import MAX_BODY, Document, Items, UseCaseReply, Visibility
 from gatepost.manage.use_cases.paging import After, Limit, page_of
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
@@ -84,6 +85,7 @@ def principal(*scopes, organizations=None):
 
 
 READER = principal(Scope.READ)
+WHOLE = principal(Scope.READ)
 TENANT = principal(Scope.READ, Scope.CONNECTORS, organizations=["contoso"])
 
 # who asks, method, path -> status, problem
@@ -360,3 +362,51 @@ def test_the_tag_of_a_version_matches_itself():
     assert etag(17) == '"v17"'
     assert may_change(etag(3), 3)
     assert not may_change(etag(3), 4)
+
+
+LARGE = 2 << 20
+DOCUMENT = example(
+    "PATCH /document", lambda *_: Thing("a"), ("document", dict), body=Document(Mailbox, whole=False), max_body=LARGE
+)
+
+
+@pytest.mark.parametrize(
+    ("who", "body", "status"),
+    [
+        (TENANT, b'{"x":[' + b"{}," * 20_000 + b"{}]}", 400),
+        (TENANT, b'{"x":[' + b"1," * 20_000 + b"1]}", 400),
+        (TENANT, b'{"x":[' + b'"a@b.example",' * 20_000 + b"1]}", 200),
+        (TENANT, b'{"x":[' + b"1," * 900 + b"1]}", 200),
+        (TENANT, b'{"x":"' + b"a" * (1 << 20) + b'"}', 200),
+        (TENANT, b'{"x":"' + b"a" * (1 << 20) + b'a"}' + b" " * (1 << 16), 413),
+        (WHOLE, b'{"x":[' + b"{}," * 20_000 + b"{}]}", 200),
+        (WHOLE, b'{"x":"' + b"a" * (1 << 20) + b'a"}' + b" " * (1 << 16), 200),
+    ],
+)
+def test_what_the_administrators_of_an_organization_send_is_of_a_size_that_they_can_store(
+    api_of, monkeypatch, who, body, status
+):
+    api = api_of(DOCUMENT)
+    monkeypatch.setitem(vars(api.gateway.settings.limits), "organization_bytes", 1 << 20)
+    api.who = who
+    assert api.call("PATCH", "/document", body).status == status
+
+
+def test_large_bodies_of_organizations_take_turns(api_of, monkeypatch):
+    monkeypatch.setattr(serving, "_PATIENCE", 0.05)
+    api = api_of(DOCUMENT)
+
+    def asked(who, octets):
+        api.who = who
+        return api.call("PATCH", "/document", b'{"x":"' + b"a" * octets + b'"}')
+
+    assert serving._large_bodies.acquire(TENANT.share_key)
+    try:
+        answer = asked(TENANT, MAX_BODY)
+        assert (answer.status, answer.problem, answer.headers["retry-after"]) == (429, "throttled", "10")
+        assert asked(principal(Scope.READ, organizations=["fabrikam"]), MAX_BODY).status == 200
+        assert asked(WHOLE, MAX_BODY).status == 200
+        assert asked(TENANT, 1).status == 200
+    finally:
+        serving._large_bodies.release(TENANT.share_key)
+    assert asked(TENANT, MAX_BODY).status == 200

@@ -7,6 +7,7 @@ import pytest
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Role, Scope
 from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
+from gatepost.manage.web import identity
 from gatepost.manage.web.identity import COOKIE, IdentityMiddleware, form_token, is_form_token, is_open
 from gatepost.manage.web.problem import RefusalAuditMiddleware
 from gatepost.manage.web.request_limits import FormBody
@@ -152,3 +153,56 @@ def test_a_token_that_is_none_is_told_so(ask, app, given, secret):
 def test_a_session_that_ended_is_none(ask, app, accounts, secret):
     accounts.end_session(secret)
     assert ask(app, headers=cookie(secret), state={}).status == 303
+
+
+ENDS = {
+    "removed": lambda accounts: accounts.remove_user("bob", actor=Actor("root")),
+    "disabled": lambda accounts: accounts.set_user("bob", enabled=False, actor=Actor("root")),
+    "another password": lambda accounts: accounts.set_user("bob", password="another passphrase", actor=Actor("root")),
+    "another role": lambda accounts: accounts.set_user("bob", role=Role.AUDITOR, actor=Actor("root")),
+    "log-out": lambda accounts: accounts.end_sessions_of("bob", actor=Actor("root")),
+    "token removed": lambda accounts: accounts.remove_token("robot", actor=Actor("root")),
+}
+
+
+def lasting(media_type, meanwhile):
+    """An answer of three parts. meanwhile: called before the third."""
+
+    async def answer(_scope, _receive, send):
+        fields = [(b"content-type", media_type)]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": b"one ", "more_body": True})
+        await send({"type": "http.response.body", "body": b"two ", "more_body": True})
+        meanwhile()
+        await send({"type": "http.response.body", "body": b"three", "more_body": False})
+
+    return answer
+
+
+@pytest.mark.parametrize("media_type", [b"text/event-stream", b"text/csv"])
+@pytest.mark.parametrize("end", ENDS)
+def test_an_answer_that_lasts_ends_with_what_its_asker_may(ask, accounts, monkeypatch, end, media_type):
+    monkeypatch.setattr(identity, "_LOOKS", 0.0)
+    accounts.add_user("bob", Role.OPERATOR, PASSWORD, actor=Actor("root"))
+    token = accounts.add_token("robot", [Scope.READ], actor=Actor("bob", "127.0.0.1"))
+    headers = cookie(accounts.log_in("bob", PASSWORD, "127.0.0.1", "test"))
+    if end == "token removed":
+        headers = {"authorization": f"Bearer {token}"}
+    app = FormBody(IdentityMiddleware(lasting(media_type, lambda: ENDS[end](accounts)), accounts=accounts))
+    assert ask(app, headers=headers, state={}).body == b"one two "
+    headers = cookie(accounts.log_in("ann", PASSWORD, "127.0.0.1", "test"))
+    app = FormBody(IdentityMiddleware(lasting(media_type, lambda: None), accounts=accounts))
+    assert ask(app, headers=headers, state={}).body == b"one two three"
+
+
+def test_an_answer_that_lasts_is_no_use_of_its_session(ask, accounts, monkeypatch):
+    monkeypatch.setattr(identity, "_LOOKS", 0.0)
+    secret = accounts.log_in("ann", PASSWORD, "127.0.0.1", "test")
+    begun = accounts.session(secret, used=False).last_seen
+
+    def later():
+        monkeypatch.setattr(accounts, "_clock", lambda: begun + 600)
+
+    app = FormBody(IdentityMiddleware(lasting(b"text/event-stream", later), accounts=accounts))
+    assert ask(app, headers=cookie(secret), state={}).body == b"one two three"
+    assert accounts.session(secret, used=False).last_seen == begun

@@ -124,6 +124,8 @@ async def test_a_token_that_is_not_taken_is_forgotten(pki: Pki, leaf: Leaf) -> N
         (status(401), "status 401", True),
         (status(500), "status 500", False),
         (ok(b"<html>"), "no access_token in JSON", False),
+        (ok(b'{"scope":' + b"[" * 60_000), "no access_token in JSON", False),
+        (ok(b'{"access_token":"\xff"}'), "no access_token in JSON", False),
         (ok(b'{"access_token": "a b\\n", "token_type": "Bearer"}'), "no bearer token", False),
         (ok(b'{"access_token": "a", "token_type": "mac"}'), "no bearer token", False),
         (ok(b'{"access_token": "", "token_type": "Bearer"}'), "no bearer token", False),

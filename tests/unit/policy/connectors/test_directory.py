@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatepost.policy.connectors.directory import address_key
+from gatepost.protocols.tls.names import matches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -391,6 +392,30 @@ def test_for_which_certificates_revocation_matters(
     directory: Build, leaf: Leaf, names: list[str], common_name: str, anchors: set[str]
 ) -> None:
     assert directory(REVOCATION).revocation_anchors(leaf(*names, common_name=common_name)) == anchors
+
+
+def test_a_certificate_with_the_names_of_all_partners_is_compared_once_for_each_set_of_anchors(
+    directory: Build, leaf: Leaf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connectors = "".join(
+        f"""
+        [[organization.a.inbound_connector]]
+        name = "p{number}"
+        sender_domains = ["p{number}.example"]
+        tls_sender_certificate_name = "mail.p{number}.example"
+        """
+        for number in range(50)
+    )
+    asked: list[str] = []
+
+    def compared(reference: str, presented: CertificateFacts, *, common_name: bool = False) -> bool:
+        asked.append(reference)
+        return matches(reference, presented, common_name=common_name)
+
+    monkeypatch.setattr("gatepost.policy.connectors.directory.matches", compared)
+    everybody = leaf(*(f"mail.p{number}.example" for number in range(50)))
+    assert directory("[organization.a]" + connectors).revocation_anchors(everybody) == {""}
+    assert len(asked) == 1
 
 
 ISSUER = '[[organization.{}.oauth_issuer]]\nname = "{}"\nissuer = "https://{}.example"\naudiences = ["smtp"]\n'

@@ -55,6 +55,16 @@ IDS = {
 }
 
 
+@pytest.mark.parametrize(
+    "value", [b"(" * 4000 + b")" * 4000 + b"mx.a.example;", b" " * 3990 + b"mx.a.example;", b"(" * 200_000]
+)
+def test_a_name_that_stands_far_behind_is_not_looked_for(value: bytes) -> None:
+    begun = time.thread_time()
+    assert authserv_id(value) == ""
+    assert time.thread_time() - begun < 0.02
+    assert without_forged(b"Authentication-Results:" + value + b"\r\n", OURS) == (b"", 1)
+
+
 @pytest.mark.parametrize("value", IDS, ids=repr)
 def test_whose_results_they_are(value: bytes) -> None:
     assert authserv_id(value) == IDS[value]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,3 +82,16 @@ def test_how_much_of_a_field_is_read() -> None:
 def test_any_text_gives_domains_or_none(value: str) -> None:
     found = author_domains(value)
     assert found is None or all(domain and domain == domain.lower() for domain in found)
+
+
+@pytest.mark.parametrize("value", ["<{}>", '"{}"', "{}", "<a@b.example{}>", "a{},"])
+@pytest.mark.parametrize("piece", ["@", " ", "@a ", '""', ",", ",@", "\\a", "(a)"])
+def test_a_long_field_is_read_in_linear_time(value: str, piece: str) -> None:
+    long = value.format(piece * (32_768 // len(piece)))
+    begun = time.thread_time()
+    addresses(long, most=len(long))
+    assert time.thread_time() - begun < 1.0  # by the square of its characters it took 7 s
+
+
+def test_a_route_stands_before_its_address() -> None:
+    assert addresses("<ann @relay.example: eve@elsewhere.example>") is None

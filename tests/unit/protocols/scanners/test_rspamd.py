@@ -171,3 +171,9 @@ def test_any_answer_is_a_finding_or_unusable(said: dict[str, Any]) -> None:
     except UnusableAnswer:
         return
     assert found.edits.checked() is found.edits
+
+
+def test_a_number_that_is_too_large_is_none() -> None:
+    huge = 10**400
+    read = read_answer(answer(score=huge, required_score=-huge, symbols={"HUGE": {"score": huge}}))
+    assert (read.score, read.required, read.symbols) == (None, None, ("HUGE(0)",))
