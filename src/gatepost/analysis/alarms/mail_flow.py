@@ -169,11 +169,13 @@ def _overload(facts: MailFacts, now: float) -> Iterator[Alarm]:
 def _clock(facts: MailFacts, now: float) -> Iterator[Alarm]:
     if not facts.ahead:
         return
+    node = facts.machines[0].node if facts.machines else ""  # the one that looks
+    title = "the clock jumped ahead, so nothing expires for a day"
     yield make_alarm(
         Kind.CLOCK_JUMPED,
         Severity.ERROR,
-        "",
-        "the clock jumped ahead, so nothing expires for a day",
+        node,
+        f"on {node}, {title}" if node else title,
         f"The gateway expected the time to be about {second_text(now - facts.ahead)}. For a day, it returns no mail "
         "because of its age and deletes none from quarantine; after that, it uses the clock as it is.",
         "Correct the clock. If it is right, or the gateway was off for that long, you need not do anything:",
@@ -244,7 +246,7 @@ def _unwritten(failing: Sequence[FailingPartner]) -> Iterator[Alarm]:
             "the message trace cannot be written" if name == MESSAGE_TRACE else "the evidence log cannot be written",
             f"{own(record.reply)}. Mail is still accepted and delivered. Its events stay in memory, up to 100,000 "
             "in each worker; they are lost if there are more, or if the gateway ends.",
-            "Make room on the disk, or repair it; the gateway then writes the events:",
+            "Make room on the disk, or repair it or the database; the gateway then writes the events:",
             "gatepost doctor",
         )
 

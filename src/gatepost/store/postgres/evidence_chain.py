@@ -192,8 +192,22 @@ class PostgresChain:
         if self._shared or not self._known:
             self._end.place, self._signed, self._known = row.end, row.signed, True
         elif row.end != self._end.place:
-            _log.error("evidence: the chain of %s was changed after entry %d", self._writer, self._end.place.number)
+            self._complain(row.end.number)
         return row
+
+    def _complain(self, stored: int) -> None:
+        """stored: the last entry that the table has."""
+        number = self._end.place.number
+        if stored < number:
+            _log.error(
+                "evidence: the database lost entries %d to %d of %s, which it had stored: a standby that lacked them "
+                "was promoted, or an earlier state was restored. Mail that was accepted then may be missing, too",
+                stored + 1,
+                number,
+                self._writer,
+            )
+        else:
+            _log.error("evidence: the chain of %s was changed after entry %d", self._writer, number)
 
     async def _begun(self, connection: Any, row: _Row, now: float) -> _Writing:
         """The day that takes entries now, begun if it has none: never one whose head is made."""

@@ -240,6 +240,19 @@ def test_a_clock_that_was_put_ahead_is_told():
     assert (alarm.kind, alarm.severity, alarm.about) == (Kind.CLOCK_JUMPED, Severity.ERROR, "")
     assert "the time to be about 2027-01-15 07:00" in alarm.detail
     assert alarm.lines == ("timedatectl",)
+    (alarm,) = judge_mail(MailFacts(ahead=HOUR, machines=(MachineFacts(node="mx1"),)), MailLimits(), now=NOW)
+    assert (alarm.about, alarm.title) == ("mx1", "on mx1, the clock jumped ahead, so nothing expires for a day")
+
+
+@pytest.mark.parametrize(
+    ("ahead", "told"),
+    [(299.0, ""), (-299.0, ""), (3600.0, "It is 3,600 seconds ahead of the"), (-301.0, "It is 301 seconds behind the")],
+)
+def test_a_node_whose_clock_is_not_the_databases_is_told(ahead, told):
+    alarms = judge_mail(MailFacts(machines=(MachineFacts(node="mx1", ahead=ahead),)), MailLimits(), now=NOW)
+    assert [(alarm.kind, alarm.about, alarm.title, alarm.detail[: len(told)]) for alarm in alarms] == (
+        [(Kind.CLOCK_JUMPED, "mx1", "the clock of mx1 is wrong", told)] if told else []
+    )
 
 
 @pytest.mark.parametrize(("questions", "told"), [(2, 0), (3, 1)])
