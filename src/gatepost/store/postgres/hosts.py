@@ -20,7 +20,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from gatepost.protocols.tls.names import is_ip_address
-from gatepost.store.postgres.timelines import timeline_of
+from gatepost.store.postgres.timelines import newest_of
 
 _running: dict[str, Future[None]] = {}
 _lock = threading.Lock()
@@ -141,7 +141,7 @@ async def _race(
                 running[loop.create_task(connect(host))] = host
             pause = HEAD_START if waiting or connected else None
             done, _ = await asyncio.wait(running, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-            if connected and not done:
+            if connected and not done and not waiting:
                 break
             for task in done:
                 host = running.pop(task)
@@ -160,7 +160,7 @@ def _chosen(url: str, connected: dict[Any, str]) -> Any:
     """The connection to the server that took over last, None if there is none; the others are ended."""
     if not connected:
         return None
-    chosen = max(connected, key=timeline_of)
+    chosen = newest_of(connected)
     for other in connected:
         if other is not chosen:
             other.terminate()
