@@ -136,12 +136,12 @@ async def _race(
     waiting = list(hosts)
     try:
         while (waiting or running) and not (connected and url in _lately):
-            if waiting:
-                host = waiting.pop(0)
-                running[loop.create_task(connect(host))] = host
+            next_ones = waiting if connected else waiting[:1]
+            waiting = waiting[len(next_ones) :]
+            running |= {loop.create_task(connect(host)): host for host in next_ones}
             pause = HEAD_START if waiting or connected else None
             done, _ = await asyncio.wait(running, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-            if connected and not done and not waiting:
+            if connected and not done:
                 break
             for task in done:
                 host = running.pop(task)
@@ -150,6 +150,10 @@ async def _race(
                 except Exception as error:  # noqa: BLE001 - the caller says what it means
                     errors.append(error)
         return _chosen(url, connected), errors
+    except BaseException:
+        for connection in connected:
+            connection.terminate()
+        raise
     finally:
         for task in running:
             task.add_done_callback(_give_up)

@@ -30,6 +30,7 @@ _UNTOLD: Final = (
     asyncpg.FeatureNotSupportedError,
     asyncpg.UndefinedFunctionError,
     asyncpg.ObjectNotInPrerequisiteStateError,
+    asyncpg.InternalServerError,
 )
 
 type _Cluster = tuple[str, int]  # store.url, and the system identifier

@@ -127,6 +127,17 @@ def test_behind_a_silent_host_the_next_is_asked_too_for_the_first_connection(mon
     assert network.ask("postgresql://a,b,c/gatepost")[0].host == "c", "a is an old primary"
 
 
+def test_who_waits_no_longer_leaves_no_connection_behind(monkeypatch):
+    network = Network(monkeypatch, a=0, b=1)
+
+    async def scene():
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(first_to_answer("postgresql://a,b/gatepost", network.connect), 0.05)
+
+    asyncio.run(scene())
+    assert [one.terminated for one in network.made] == [True]
+
+
 def test_of_two_that_take_writes_the_one_that_took_over_last_is_used(monkeypatch):
     monkeypatch.setattr(hosts, "newest_of", by_name)
     network = Network(monkeypatch, a=0, b=0.02)
