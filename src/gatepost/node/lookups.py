@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.outbound.contexts import ClientContexts
 from gatepost.mail.outbound.failure import NAMES_UNKNOWN, REVOCATION_UNKNOWN
+from gatepost.mail.outbound.published import Lookups
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.chain import judge
 from gatepost.net.lookups.authority_origin import AuthorityOrigin
@@ -23,6 +24,7 @@ from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.return_watch import WATCH_SECONDS, ReturnWatch, RevocationWatch
 from gatepost.net.lookups.revocation import RevocationChecker
+from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.net.shortage import shortage
 from gatepost.net.tasks import SingleTask
 from gatepost.node.lifecycle import Duty, Lifecycle, nothing
@@ -79,6 +81,10 @@ class LookupServices:
             hosts=PolicyHosts(private=settings.outbound.private_policy_hosts),
         )
         self._return = ReturnWatch(self.resolver, settings.server.hostname)
+        finder = TlsaFinder(self.resolver)
+        self.resolver.on_forget += [finder.forget, self._names_answer]
+        dane_off, dnssec_fault = self.resolver.dane_off, self.resolver.dnssec_fault
+        self.published = Lookups(finder, self.policies, time.time, dane_off, dnssec_fault)
         self.revocation_watch = RevocationWatch(self.check_revocation)
         self.on_return: list[Callable[[str], object]] = []
         self._watching = SingleTask("return of nameservers")
@@ -186,6 +192,8 @@ async def _log_resolver(resolver: Resolver, settings: Settings) -> None:
         return
     _log.info("%s", resolver.validation)
     if settings.dns.validation is not DnsValidation.LOCAL:
+        if fault := await resolver.dnssec_fault():
+            _log.log(logging.CRITICAL if fault.stops_mail else logging.WARNING, "%s", fault.detail)
         return
     try:
         missing = await resolver.validation_missing()

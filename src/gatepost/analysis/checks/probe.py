@@ -287,7 +287,7 @@ def _lookups(settings: Settings, resolver: Resolver) -> Lookups:
         context = https_context()
     hosts = PolicyHosts(timeout=_POLICY_SECONDS, private=settings.outbound.private_policy_hosts)
     policies = StsPolicies(resolver, HttpClient(resolver, context), None, hosts=hosts)
-    return Lookups(TlsaFinder(resolver), policies, time.time, resolver.dane_off)
+    return Lookups(TlsaFinder(resolver), policies, time.time, resolver.dane_off, resolver.dnssec_fault)
 
 
 def revocation_checker(
@@ -345,6 +345,8 @@ def _usable(options: HopOptions, addresses: HostAddresses) -> tuple[tuple[str, .
 
 
 def _lookup_failed(host: str, failed: LookupFailed, seconds: float) -> Task:
+    if failed.bogus:
+        return Task("Resolve", TaskStatus.FAILED, failed.detail, advice.DNSSEC, seconds)
     if failed.temporary:
         return Task("Resolve", TaskStatus.FAILED, failed.detail, advice.NO_DNS, seconds, ours=True)
     what = f"Check the spelling of {host}: no nameserver can be asked for it."

@@ -87,6 +87,17 @@ class DnsAnswer(msgspec.Struct, frozen=True):
         return self.names[-1]
 
 
+class DnssecFault(msgspec.Struct, frozen=True):
+    """DNSSEC validation does not work for any domain, as the answer about the root shows, which is signed.
+
+    detail: what was answered, for us. stops_mail: all answers are refused; False: none is validated, so that DANE
+    protects no mail.
+    """
+
+    detail: str
+    stops_mail: bool
+
+
 class Resolver:
     """Answers to questions, by asking `asker` what is not remembered. counts: questions and how long answers took."""
 
@@ -100,6 +111,11 @@ class Resolver:
         self._by_strangers = 0  # of those that run
         self._clock = clock
         self.failing = False  # nothing was answered since a question failed for another reason than DNSSEC
+        self.in_doubt = (
+            False  # an answer was refused for DNSSEC's sake, or was not proven, since the root was asked for
+        )
+        self._faulty = False  # as far as is known
+        self.on_forget: list[Callable[[], object]] = []
         self.counts = Counts()
 
     async def __aenter__(self) -> Self:
@@ -126,6 +142,46 @@ class Resolver:
         if self.dane_off or (await self.query(name, "SOA")).authentic:
             return self.dane_off
         return self._asker.unproven(name)
+
+    async def dnssec_fault(self, domain: str = "") -> DnssecFault | None:
+        """The fault of DNSSEC validation itself, as the root is answered now; None without one, or if none is known.
+
+        domain: whose MX records are not proven, and were before: if they are by now, that was not its own doing either.
+        Where the settings believe nobody about DNSSEC (`dane_off`) that is no fault; and a resolver that does not know
+        the root says nothing of it. Once a fault is over, all that is remembered from before is forgotten.
+        """
+        fault = await self._root_fault()
+        if fault is None and self._faulty:
+            self.forget()
+        self._faulty = self.in_doubt = fault is not None
+        if fault is None and domain:
+            return await self._stale(domain)
+        return fault
+
+    async def _root_fault(self) -> DnssecFault | None:
+        try:
+            root = await self.query(".", "SOA", fresh=True)
+        except LookupFailed as failed:
+            return DnssecFault(failed.detail, stops_mail=True) if failed.bogus else None
+        if self.dane_off or root.authentic or root.status is not DnsStatus.OK:
+            return None
+        return DnssecFault(self._asker.unproven("."), stops_mail=False)
+
+    async def _stale(self, domain: str) -> DnssecFault | None:
+        try:
+            answer = await self.query(domain, "MX", fresh=True)
+        except LookupFailed as failed:
+            return DnssecFault(failed.detail, stops_mail=False)
+        if not answer.authentic:
+            return None
+        self.forget()
+        return DnssecFault(f"what was remembered of {domain} was not validated", stops_mail=False)
+
+    def forget(self) -> None:
+        """Forget all answers, as they were not validated, here and where they are kept ready for use (`on_forget`)."""
+        self._cache.clear()
+        for work in self.on_forget:
+            work()
 
     async def trouble(self, name: str) -> str:
         """The reason why no nameserver answers now, with each one and its failure; "" if one does. Ignores the cache.
@@ -223,8 +279,10 @@ class Resolver:
         except LookupFailed as failure:
             self._count(rdtype, "bogus" if failure.bogus else "failed")
             self.failing = self.failing or (failure.temporary and not failure.bogus)
+            self.in_doubt = self.in_doubt or failure.bogus
             return failure
         self.failing = False
+        self.in_doubt = self.in_doubt or not answer.authentic
         self._count(rdtype, str(answer.status))
         self.counts.observe((DNS_SECONDS.name,), DNS_SECONDS.buckets, self._clock() - begun)
         self._cache.put(question, answer, answer.ttl, len(reply.message.wire or b""))
