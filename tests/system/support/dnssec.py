@@ -100,6 +100,11 @@ class SignedDns:
         return f"127.0.0.1:{self._port}"
 
     @property
+    def authority(self) -> str:
+        """The same of NSD, which validates nothing."""
+        return f"127.0.0.1:{self._authority}"
+
+    @property
     def anchor(self) -> Path:
         """A file with the key of "test.", for who validates it."""
         return self._folder / "anchor"
