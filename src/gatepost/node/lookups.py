@@ -21,6 +21,7 @@ from gatepost.net.lookups.authority_origin import AuthorityOrigin
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
+from gatepost.net.lookups.mtasts_cache import policy_folder
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.return_watch import WATCH_SECONDS, ReturnWatch, RevocationWatch
 from gatepost.net.lookups.revocation import RevocationChecker
@@ -77,7 +78,7 @@ class LookupServices:
         self.policies = StsPolicies(
             self.resolver,
             self.policy_hosts,
-            cache / "mta-sts",
+            policy_folder(settings.server.data_dir),
             hosts=PolicyHosts(private=settings.outbound.private_policy_hosts),
         )
         self._return = ReturnWatch(self.resolver, settings.server.hostname)
