@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 _SOON_AFTER: Final = 6 * 3600.0  # a change, failures begin that may be its result
-_DNS: Final = (" 4.4.312 ", " 4.7.324 ")
+_DNS: Final = " 4.4.312 "
 _RESULTS: Final[dict[str, str]] = {
     ResultType.STARTTLS_NOT_SUPPORTED: "the server does not offer STARTTLS (starttls-not-supported)",
     ResultType.CERTIFICATE_HOST_MISMATCH: "the certificate is for another name (certificate-host-mismatch)",
@@ -125,7 +125,7 @@ def _connectors(failing: Sequence[FailingPartner], context: PartnerContext) -> I
         if partner.result_type != HOPS_FAIL:
             continue
         if (partner.organization, partner.name) in context.catch_alls or (
-            context.without_names and any(code in partner.reply for code in _DNS)
+            context.without_names and _DNS in partner.reply
         ):
             continue
         step, change = required_step(partner.host or partner.name, partner.reply), _change_of(partner, context)

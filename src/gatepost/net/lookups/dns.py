@@ -276,10 +276,11 @@ class Resolver:
             async with self._slots:
                 reply = await self._asker.ask(question)
             answer = _read(reply, question)
-        except LookupFailed as failure:
+        except LookupFailed as refused:
+            failure = await self._whose(refused, question)
             self._count(rdtype, "bogus" if failure.bogus else "failed")
             self.failing = self.failing or (failure.temporary and not failure.bogus)
-            self.in_doubt = self.in_doubt or failure.bogus
+            self.in_doubt = self.in_doubt or refused.bogus
             return failure
         self.failing = False
         self.in_doubt = self.in_doubt or not answer.authentic
@@ -287,6 +288,20 @@ class Resolver:
         self.counts.observe((DNS_SECONDS.name,), DNS_SECONDS.buckets, self._clock() - begun)
         self._cache.put(question, answer, answer.ttl, len(reply.message.wire or b""))
         return answer
+
+    async def _whose(self, failure: LookupFailed, question: Question) -> LookupFailed:
+        """The failure; a zone's signatures are not to blame if those of the root do not please the resolver either.
+
+        Asked without a place: who waits here has one, and others wait for theirs.
+        """
+        if not failure.bogus or question == _ROOT:
+            return failure
+        try:
+            await self._asker.ask(_ROOT)
+        except LookupFailed as root:
+            if root.bogus:
+                return LookupFailed(f"{failure.detail}; so is that about the root, so the resolver is at fault")
+        return failure
 
 
 def _question(name: str, rdtype: str) -> Question:
@@ -297,6 +312,9 @@ def _question(name: str, rdtype: str) -> Question:
         raise LookupFailed(f"{name!a} is not written in A-labels", temporary=False) from None
     except dns.exception.DNSException as error:
         raise LookupFailed(f"{name!a} {rdtype!a} cannot be looked up: {error}", temporary=False) from None
+
+
+_ROOT = _question(".", "SOA")
 
 
 def _read(reply: DnsResponse, question: Question) -> DnsAnswer:

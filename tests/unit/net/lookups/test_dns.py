@@ -453,3 +453,20 @@ def test_a_fault_that_nobody_noticed_is_seen_by_the_records_of_a_domain() -> Non
         await resolver.close()
 
     asyncio.run(use())
+
+
+@pytest.mark.parametrize(("root", "bogus"), [("authentic", True), ("silent", True), ("bogus", False)])
+def test_a_zone_is_not_to_blame_where_the_root_is_refused_as_well(root: str, bogus: bool) -> None:
+    class Refusing(_Root):
+        async def ask(self, question: Any) -> DnsResponse:
+            if question[0] != dns.name.root:
+                raise LookupFailed("b.example MX: SERVFAIL", bogus=True)
+            return await super().ask(question)
+
+    async def use() -> LookupFailed:
+        with pytest.raises(LookupFailed) as caught:
+            await Resolver(cast("DnsTransport", Refusing(root))).query("b.example", "MX")
+        return caught.value
+
+    failure = asyncio.run(use())
+    assert (failure.bogus, failure.temporary, "resolver is at fault" in failure.detail) == (bogus, True, not bogus)
