@@ -7,12 +7,14 @@ when the resolver is repaired.
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.debian import need
 from support.gateway import Gateway
-from support.partners import leaf_record
+from support.partners import WRONG, leaf_record
 from support.process import loopback
 from support.scenes import connector, contoso, outcomes, send
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from support.dnssec import SignedDns
 
+    from gatepost.testing.name_server import DnsServer
     from gatepost.testing.pki import Leaf, Pki
 
 ADDRESS = loopback("29.1")
@@ -119,3 +122,27 @@ def test_a_root_that_the_resolver_distrusts_is_no_fault_of_each_domain(
     for recipient in recipients:
         wait_until(lambda of=recipient: taken(partner, of), "mail goes by itself, long before its next try")
     wait_until(lambda: "dnssec-fails" not in alarms(server), "the alarm ends")
+
+
+def test_a_mended_tlsa_record_is_seen_at_once_after_sighup(
+    dns_server: Callable[..., DnsServer], partner: Sink, leaf: Leaf
+) -> None:
+    """Nameservers forget by a command, and so must the gateway: a record may be kept for an hour."""
+    name = "_25._tcp.mx.roll.example TLSA"
+    dns = dns_server(
+        {
+            "roll.example MX": ["10 mx.roll.example."],
+            "mx.roll.example A": [ADDRESS],
+            name: [f"\\# 35 {WRONG}"],
+        },
+        authentic=True,
+        ttl=3600,
+    )
+    with Gateway(contoso(), nameservers=[dns.address], settings=SETTINGS) as server:
+        send(server.port, "ann@roll.example")
+        assert outcomes(server, {"ann@roll.example": "DEFER"})["ann@roll.example"]["result_type"] == "tlsa-invalid"
+        dns.set(name, f"\\# 35 {leaf_record(leaf)}")
+        os.kill(server.pid, signal.SIGHUP)
+        wait_until(lambda: "read again" in server.log(), "SIGHUP is heard")
+        server.cli("queue", "retry", "--domain", "roll.example")
+        wait_until(lambda: taken(partner, "ann@roll.example"), "it is tried with the new record")

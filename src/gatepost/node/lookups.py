@@ -97,7 +97,11 @@ class LookupServices:
         """Their lives. lease: for what one worker does for the node. tells: log what is found at the start."""
         tell = self._tell if tells else nothing
         yield Lifecycle(
-            "the resolver", start=tell, duties=[Duty(WATCH_SECONDS, self._watch)], close=self._close_resolver
+            "the resolver",
+            start=tell,
+            duties=[Duty(WATCH_SECONDS, self._watch)],
+            reload=self.resolver.forget,
+            close=self._close_resolver,
         )
         yield Lifecycle("trust anchors", reload=self._forget_anchors)
         yield Lifecycle(

@@ -178,7 +178,7 @@ class Resolver:
         return DnssecFault(f"what was remembered of {domain} was not validated", stops_mail=False)
 
     def forget(self) -> None:
-        """Forget all answers, as they were not validated, here and where they are kept ready for use (`on_forget`)."""
+        """Forget all answers, here and where they are kept ready for use (`on_forget`): others are to be had now."""
         self._cache.clear()
         for work in self.on_forget:
             work()
