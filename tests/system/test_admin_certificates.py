@@ -119,7 +119,9 @@ def add(page: Page, centre: AdminCentre, leaf: Leaf) -> None:
     page.get_by_role("button", name="Add certificate").click()
 
 
-def test_a_changeover_from_staging_to_the_way_back(centre: AdminCentre, pair: tuple[Leaf, Leaf], page: Page) -> None:
+def test_a_changeover_from_staging_to_the_way_back(
+    centre: AdminCentre, pair: tuple[Leaf, Leaf], pki: Pki, page: Page
+) -> None:
     current, staged = pair
     path = f"{centre.url}/certificates/{number(staged)}/changeover"
     centre.log_in(page)
@@ -156,6 +158,8 @@ def test_a_changeover_from_staging_to_the_way_back(centre: AdminCentre, pair: tu
     page.locator("#force").get_by_text("Presented", exact=True).wait_for()
     axe(page)
     shot(page, "changeover-current")
+    a_client_that_refuses_it_is_named(page, centre, pki)
+    page.goto(path)
 
     page.get_by_role("textbox", name="Reason (recorded) (optional)", exact=True).fill("the bank refused it")
     page.get_by_role("button", name="Roll back", exact=True).click()
@@ -171,6 +175,22 @@ def test_a_changeover_from_staging_to_the_way_back(centre: AdminCentre, pair: tu
         ("certificate-roll-back", "done"),
     ):
         assert (*wanted, OWNER) in events
+
+
+def a_client_that_refuses_it_is_named(page: Page, centre: AdminCentre, pki: Pki) -> None:
+    trusts_the_old_alone = ["-verify_return_error", "-verify", "5"]
+    assert openssl_s_client(centre.gateway.port, anchors=pki.root, options=trusts_the_old_alone).status
+    search = "trace", "search", "--event", "TLSFAIL"
+    wait_until(lambda: centre.gateway.cli(*search, expect=None, json=True).data, "the trace has the client")
+    page.get_by_role("button", name="Run checks").click()
+    page.locator("#traffic").get_by_text("127.0.0.1 (tlsv1 alert unknown ca)").wait_for(timeout=90_000)
+    axe(page)
+    shot(page, "changeover-refused-by-a-client")
+    page.locator("#traffic").get_by_role("link", name="127.0.0.1").click()
+    page.get_by_role("row", name="TLS handshake failed").get_by_role("link").click()
+    page.get_by_text("must find out why their server does not accept this gateway's certificate").wait_for()
+    axe(page)
+    shot(page, "trace-handshake-failed")
 
 
 def test_the_reason_of_a_switch_is_there_again_after_the_session_ended(

@@ -290,3 +290,28 @@ def test_a_published_record_opens_the_gate_when_its_time_has_passed(
     assert done["at"] >= planned["planned"]
     (row,) = changeover(mx, "status", json=True).data
     assert any("is still published" in one["text"] for one in row["gates"]["findings"])
+
+
+def test_a_client_that_refuses_the_new_certificate_is_named(
+    start: Callable[[Pair], Gateway], pairs: Mapping[str, Pair], pki: Pki
+) -> None:
+    pair = pairs["plain"]
+    mx = start(pair)
+    new = staged(mx, pair.next)
+    trusts_one = ["-verify_return_error", "-verify", "5"]
+    assert openssl_s_client(
+        mx.port, anchors=pki.root, options=["-tls1_1", "-cipher", "DEFAULT:@SECLEVEL=0"]
+    ).status  # a scanner
+    assert openssl_s_client(mx.port, anchors=pki.root, options=trusts_one).status == 0
+    changeover(mx, "switch", new)
+    is_shown(mx, pair.next)
+    assert openssl_s_client(mx.port, anchors=pki.root, options=trusts_one).status
+    search = "trace", "search", "--event", "TLSFAIL"
+    wait_until(lambda: len(mx.cli(*search, expect=None, json=True).data) >= 2, "the trace has both")
+    after, before = mx.cli(*search, json=True).data
+    assert (after["reply"], before["reply"]) == ("tlsv1 alert unknown ca", "unsupported protocol")
+    assert "does not accept this gateway's certificate" in mx.cli("trace", "show", after["session"]).stdout
+    assert "must enable TLS 1.2 or TLS 1.3" in mx.cli("trace", "show", before["session"]).stdout
+    (row,) = changeover(mx, "status", json=True).data
+    assert row["traffic"]["newly_failing"] == [{"address": "127.0.0.1", "why": "tlsv1 alert unknown ca"}]
+    assert "TLS fails since     127.0.0.1 (tlsv1 alert unknown ca)" in changeover(mx, "status").stdout

@@ -42,6 +42,8 @@ class EventMeter:
     def __call__(self, groups: Sequence[Sequence[TraceEvent]]) -> None:
         """Count groups of events."""
         for group in groups:
+            if group and group[0].event == "TLSFAIL":
+                continue  # no recipient; the session counted it
             for event in group:
                 self._count(event)
             if group:

@@ -40,6 +40,7 @@ _NAME: Final = 255
 _WORDS: Final = {
     "RECEIVE": "received",
     "REFUSE": "refused",
+    "TLSFAIL": "TLS handshake failed",
     "SEND": "sent",
     "DELIVER": "delivered",
     "DEFER": "deferred",
@@ -153,14 +154,15 @@ class EventLines:
     def _pairs(self, event: TraceEvent, recipients: int) -> dict[str, Any]:
         """The keys of a line, without those that say nothing."""
         full, detail = self._addresses is AddressDetail.FULL, event.detail
+        mail = event.event != "TLSFAIL"  # the reason of which is OpenSSL's, and names nobody
         pairs: dict[str, Any] = {
             "event": event.event.lower(),
             "session": event.session,
             "id": event.message,
             "organization": event.organization,
             "direction": event.direction,
-            "from": address_shown(event.sender, self._addresses),
-            "to": address_shown(event.recipient, self._addresses),
+            "from": address_shown(event.sender, self._addresses) if mail else "",
+            "to": address_shown(event.recipient, self._addresses) if mail else "",
             "recipients": recipients if recipients > 1 else "",
             "size": event.size or "",
             "connector": event.connector,
@@ -170,7 +172,7 @@ class EventLines:
             "version": event.tls_version,
             "group": event.tls_group,
             "result": event.result_type,
-            "reply": clean(event.reply, _TEXT) if full else codes_of(event.reply),
+            "reply": clean(event.reply, _TEXT) if full or not mail else codes_of(event.reply),
             "why": clean(detail.get("why", ""), _TEXT) if full else "",
         }
         said = dict(filter(_HAS_VALUE, pairs.items()))
@@ -183,6 +185,9 @@ class EventLines:
 
     def _text(self, event: TraceEvent, word: str, recipients: int) -> str:
         addresses = self._addresses
+        if event.event == "TLSFAIL":
+            who = f"session {event.session} {event.peer_address} ({clean(event.peer_host, _NAME)})"
+            return self._head(event.at, f"{word}: {who}: {clean(event.reply, _TEXT)}")
         about = f"message {event.message} " if event.message else ""
         if event.session:
             about += f"session {event.session} "

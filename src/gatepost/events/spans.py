@@ -129,7 +129,7 @@ def spans_of(group: Sequence[TraceEvent], addresses: AddressDetail) -> Iterator[
     An arrival is one, each refusal one, an attempt one for each sort of outcome; and the attempt after which recipients
     are done with makes one of all their time in the queue.
     """
-    if not trace_of(group[0]):
+    if not trace_of(group[0]) or group[0].event == "TLSFAIL":  # of which no mail came
         return
     if group[0].event == "RECEIVE":
         yield _received(group, addresses)

@@ -271,6 +271,27 @@ def refused_event(
     )
 
 
+def failed_handshake_event(facts: SessionFacts, why: str, now: float) -> TraceEvent:
+    """A client and the gateway did not agree on TLS. why: what OpenSSL says; an alert is the client's own word.
+
+    It belongs to no organization: the client has not said to whom it would write.
+    """
+    return TraceEvent(
+        at=now,
+        event="TLSFAIL",
+        message="",
+        organization="",
+        direction="",
+        session=facts.session_id,
+        sender="",
+        recipient="",
+        peer_host=facts.hello,
+        peer_address=facts.peer_ip,
+        reply=why,
+        detail=introduction_record(facts),
+    )
+
+
 def _why(verdict: InboundVerdict, reply: Reply) -> dict[str, str]:
     """The reason of a refusal; {} if it was for something else than the verdict says, such as the message's size."""
     return {"why": verdict.reasons[-1]} if verdict.reasons and reply is verdict.reply else {}

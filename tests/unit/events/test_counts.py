@@ -80,6 +80,10 @@ def test_refusals_by_code(reply, code):
     assert found == {"recipients_total/refuse/none": 1, f"refusals_total/{code}": 1}
 
 
+def test_a_handshake_that_failed_has_no_recipient():
+    assert counted([event("TLSFAIL", reply="unknown ca", direction="")])[0] == {}
+
+
 @pytest.mark.parametrize(("version", "clear"), [("", "yes"), ("TLSv1.2", "no")])
 def test_drops_in_protection(version, clear):
     found, _ = counted([event("HOLD", tls_version=version, detail={"protection_drop": {}})])

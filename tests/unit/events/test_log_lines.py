@@ -108,6 +108,19 @@ TEXTS = [
         ),
     ),
     (
+        [
+            event(
+                "TLSFAIL",
+                message="",
+                recipient="",
+                sender="",
+                peer_host="client\n.example",
+                reply="unsupported protocol",
+            )
+        ],
+        "TLS handshake failed: session 4bf67757a2d8c74d 192.0.2.1 (client?.example): unsupported protocol",
+    ),
+    (
         [event("DRILL", session="", peer_host="", sender="")],
         "drill: message 0caeb7e93ac00000 <> -> <ann@contoso.example>: ",
     ),
@@ -128,6 +141,14 @@ def test_pairs_read_back():
     assert (found["event"], found["reply"], found["from"]) == ("send", '250 "quoted" = \\ text', "a@b.example")
     assert "host" not in found
     assert logfmt({"a": "", "b": "ü", "c": 1}) == 'a="" b="\\u00fc" c=1'
+
+
+@pytest.mark.parametrize("addresses", AddressDetail)
+def test_a_handshake_that_failed_names_no_mail(addresses):
+    (line,) = lines([event("TLSFAIL", message="", recipient="", sender="", reply="unknown ca")], addresses=addresses)
+    found = json.loads(line)
+    assert (found["event"], found["address"], found["reply"]) == ("tlsfail", "192.0.2.1", "unknown ca")
+    assert found.keys().isdisjoint({"from", "to"})
 
 
 @pytest.mark.parametrize("style", Style)

@@ -185,7 +185,7 @@ def test_addresses_are_told_as_in_the_log(group, addresses):
     assert "secret" not in said
 
 
-@pytest.mark.parametrize("name", ["RELEASE", "DROP", "DRILL"])
+@pytest.mark.parametrize("name", ["RELEASE", "DROP", "DRILL", "TLSFAIL"])
 def test_what_is_no_step_of_a_message_is_no_span(name):
     assert spans(event(name)) == []
     assert spans(event("SEND", session="", message="")) == []

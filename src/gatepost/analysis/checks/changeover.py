@@ -65,13 +65,14 @@ _LEAST: Final = 3600.0
 class Traffic(msgspec.Struct):
     """Messages received over TLS, unencrypted, and refused though TLS would have let them in.
 
-    domains: those that sent over TLS.
+    domains: those that sent over TLS. failed: TLS handshakes of clients, by address and reason.
     """
 
     over_tls: int = 0
     in_clear: int = 0
     wanted_tls: int = 0
     domains: set[str] = msgspec.field(default_factory=set)
+    failed: set[tuple[str, str]] = msgspec.field(default_factory=set)
 
 
 def watch(trace: Trace, switched: float, now: float) -> tuple[Traffic, Traffic]:
@@ -80,13 +81,23 @@ def watch(trace: Trace, switched: float, now: float) -> tuple[Traffic, Traffic]:
     return traffic(trace, switched, now), traffic(trace, switched - span, switched)
 
 
+def newly_failing(since: Traffic, before: Traffic) -> list[tuple[str, str]]:
+    """Clients whose TLS handshakes failed since the switch, and for which reason; left out what failed before.
+
+    They may refuse the certificate.
+    """
+    return sorted(since.failed - before.failed)
+
+
 def traffic(trace: Trace, since: float, until: float) -> Traffic:
     """The traffic in the trace between two times, of its newest 200,000 rows at most."""
     result = Traffic()
-    columns = ("event", "sender", "tls_version", "reply")
-    rows = trace.scan(TraceFilter(since=since, until=until), columns, events=("RECEIVE", "REFUSE"))
-    for event, sender, version, reply in islice(rows, _ROWS):
-        if event == "RECEIVE" and version:
+    columns = ("event", "sender", "tls_version", "reply", "peer_address")
+    rows = trace.scan(TraceFilter(since=since, until=until), columns, events=("RECEIVE", "REFUSE", "TLSFAIL"))
+    for event, sender, version, reply, address in islice(rows, _ROWS):
+        if event == "TLSFAIL":
+            result.failed.add((str(address), str(reply)))
+        elif event == "RECEIVE" and version:
             result.over_tls += 1
             result.domains.add(str(sender).rpartition("@")[2].lower())
         elif event == "RECEIVE":

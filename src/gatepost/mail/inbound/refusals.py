@@ -1,4 +1,4 @@
-"""Tell the trace what a session refused.
+"""Tell the trace what a session refused, and of a TLS handshake that failed.
 
 Used by `mail.inbound.session`. Every refusal is a row; the first few of a session have its dialogue as well.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gatepost.events.trace import refused_event
+from gatepost.events.trace import failed_handshake_event, refused_event
+from gatepost.mail.inbound.failed_handshakes import FailedHandshakes
 from gatepost.policy.decisions.load import HANDSHAKE_SECONDS, RateLimit, identifies, refused_for_rate
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.smtp.replies import Reply
 
 _TRANSCRIPTS: Final = 3  # that one session may have in the trace
+_failed_handshakes = FailedHandshakes()  # of all sessions of the process
 
 
 class SessionRefusals:
@@ -73,6 +75,15 @@ class SessionRefusals:
                 for recipient in transaction.recipients
             ]
         )
+
+    def tell_handshake(self, why: str) -> None:
+        """Tell of the client's handshake that failed, unless it was told just now. why: what OpenSSL says."""
+        facts, limits = self._record.facts, self._service.source_limits
+        known = limits is not None and limits.is_known(facts.peer_ip)
+        if _failed_handshakes.is_news(facts.peer_ip, why, known=known):
+            event = failed_handshake_event(facts, why, self._service.clock())
+            event.detail["transcript"] = self._transcript()
+            self._service.trace([event])
 
     def _event(self, reply: Reply, sender: str, recipient: str, verdict: InboundVerdict) -> TraceEvent:
         record = self._record

@@ -1,4 +1,4 @@
-"""Share among all inbound sessions of a worker: services, configuration, who is connected, stamps, failed handshakes.
+"""Share among all inbound sessions of a worker: services, configuration, who is connected, stamps.
 
 `node.assembly` makes it and swaps `directory` when a new version is in force; a session keeps the directory it began
 with.
@@ -18,7 +18,6 @@ from gatepost.policy.decisions.home import ALONE, Nodes
 from gatepost.protocols.message.srs import NO_KEYS, SrsKeys
 from gatepost.protocols.smtp.replies import DRAINING, Reply
 from gatepost.protocols.smtp.server.transcript import TranscriptBudget
-from gatepost.quantity import quantity
 from gatepost.store.interface import Store, StoreFull
 from gatepost.times import rfc3339
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from gatepost.net.stream import TlsContext
     from gatepost.pki.site.credentials import Admission
     from gatepost.policy.connectors.directory import Directory
-    from gatepost.policy.connectors.facts import SessionFacts
     from gatepost.protocols.smtp.extensions import Extensions
     from gatepost.protocols.smtp.grammar import Path
     from gatepost.protocols.smtp.limits import SmtpLimits
@@ -265,47 +263,3 @@ class SessionRegistry:
         self.draining = True
         for session in tuple(self._sessions):
             session.drain()
-
-
-class HandshakeLog:
-    """Each failed TLS handshake of a client as a line of the log, but not more than so many.
-
-    They are nowhere else: who refuses our certificate has sent nothing yet. One for a process.
-
-    lines: written at most in one second, the rest is counted. clock: seconds, never back.
-    """
-
-    __slots__ = ("_clock", "_left_out", "_lines", "_second", "_written")
-
-    def __init__(self, lines: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
-        self._lines = lines
-        self._clock = clock
-        self._second = -1
-        self._written = 0
-        self._left_out = 0
-
-    def failed(self, facts: SessionFacts, detail: str) -> None:
-        """A client with which TLS could not be agreed. detail: what OpenSSL says; an alert is the client's own word."""
-        if self._has_room():
-            who = f"session {facts.session_id} {facts.peer_ip} ({facts.hello})"
-            _log.info("TLS handshake failed: %s", _printable(f"{who}: {detail}"))
-
-    def _has_room(self) -> bool:
-        if not _log.isEnabledFor(logging.INFO):
-            return False
-        second = int(self._clock())
-        if second != self._second:
-            self._second, self._written = second, 0
-            if self._left_out:
-                _log.info("left out %s about handshakes", quantity(self._left_out, "more line"))
-                self._left_out = 0
-        if self._written >= self._lines:
-            self._left_out += 1
-            return False
-        self._written += 1
-        return True
-
-
-def _printable(text: str) -> str:
-    """Peers choose addresses and certificates: none of their text ends a line of the log or begins one."""
-    return text if text.isprintable() else "".join(character if character.isprintable() else "?" for character in text)

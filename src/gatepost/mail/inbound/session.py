@@ -17,7 +17,7 @@ from gatepost.mail.inbound.deliveries import AcceptedRecipient
 from gatepost.mail.inbound.login import Login, LoginOutcome, TokenLogin
 from gatepost.mail.inbound.record import SessionRecord
 from gatepost.mail.inbound.refusals import SessionRefusals
-from gatepost.mail.inbound.service import DataRate, HandshakeLog, InboundService, SessionRegistry
+from gatepost.mail.inbound.service import DataRate, InboundService, SessionRegistry
 from gatepost.mail.inbound.transaction import Transaction
 from gatepost.net.stream import Endpoint, Loss, LossKind, Stream
 from gatepost.net.tasks import spawn
@@ -56,8 +56,6 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.forwarding import Target
     from gatepost.protocols.tls.facts import TlsFacts
 
-
-_handshakes = HandshakeLog()  # one for all sessions of the process
 
 _LOGINS = 3  # that fail in one session, before it ends
 
@@ -158,7 +156,7 @@ class Session:
         self._lost = True
         if loss.kind is LossKind.HANDSHAKE:
             count_failed_session(self._service.counts, "inbound", "handshake")
-            _handshakes.failed(self._record.facts, loss.detail)
+            self._refusals.tell_handshake(loss.detail)
         self._registry.remove(self)
         self._core.transcript.close()
         if self._transaction is not None and not self._committing:

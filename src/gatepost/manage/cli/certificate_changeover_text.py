@@ -63,6 +63,9 @@ def print_status(changeover: Changeover) -> None:
         silent = sorted({*before.domains} - {*since.domains})
         if silent:
             click.echo(wrapped(_("  silent since        %(silent)s", silent=", ".join(silent[:20])), " " * 22))
+        if failing := changeover.traffic.newly_failing:
+            clients = ", ".join(f"{client.address} ({client.why})" for client in failing[:20])
+            click.echo(wrapped(_("  TLS fails since     %(clients)s", clients=clients), " " * 22))
     click.echo()
     for line in changeover.next:
         click.echo(wrapped(_("next: %(line)s", line=ours(line)), "      "))
@@ -119,9 +122,12 @@ def _traffic(count: TrafficCount) -> str:
         messages=quantity(count.over_tls, "message"),
         domains=quantity(len(count.domains), "domain"),
     )
-    return _(
+    mail = _(
         "%(over_tls)s, %(in_clear)s unencrypted%(refused)s", over_tls=over_tls, in_clear=count.in_clear, refused=refused
     )
+    if not count.failed_clients:
+        return mail
+    return _("%(mail)s; TLS failed for %(clients)s", mail=mail, clients=quantity(count.failed_clients, "client"))
 
 
 def print_partners(partners: Sequence[NoticePartner]) -> None:

@@ -122,7 +122,7 @@ def _message_row(message: trace_cases.TracedMessage) -> tuple[object, ...]:
     newest = message.events[0]
     more = len(message.events) - 1
     recipients = _("%(newest)s and %(more)s more", newest=_recipient(newest), more=more) if more else _recipient(newest)
-    sender = f"<{newest.sender}>"
+    sender = trace_cases.shown_sender(newest)
     return moment(newest.at), newest.event, message.message, sender, recipients, newest.subject, newest.reply
 
 
@@ -144,7 +144,7 @@ def _row(event: TraceEvent) -> tuple[str, ...]:
         moment(event.at),
         event.event,
         event.message,
-        f"<{event.sender}>",
+        trace_cases.shown_sender(event),
         _recipient(event),
         event.connector,
         event.requirement,
@@ -160,7 +160,7 @@ def _recipient(event: TraceEvent) -> str:
 
 
 def _print_event(event: TraceEvent) -> None:
-    way = " -> ".join(filter(None, (f"<{event.sender}>", _recipient(event))))
+    way = " -> ".join(filter(None, (trace_cases.shown_sender(event), _recipient(event))))
     click.echo(f"{moment(event.at)}  {event.event}  {printable(way)}")
     facts = {
         "message": event.message,

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from gatepost.analysis.checks.changeover import newly_failing
 from gatepost.analysis.checks.gates import GateReport, Light
 from gatepost.language import _, in_sentence, ngettext
 from gatepost.manage.access.principal import Scope
@@ -140,6 +141,7 @@ def _traffic(check: ChangeoverCheck | None) -> dict[str, Any] | None:
     return {
         "rows": ((_("Since the switch"), since), (_("Same period before"), before)),
         "silent": sorted(before.domains - since.domains)[:50],
+        "failing": newly_failing(since, before)[:50],
     }
 
 

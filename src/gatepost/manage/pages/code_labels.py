@@ -21,6 +21,7 @@ from gatepost.texts import N_
 EVENTS: Final = {
     "RECEIVE": ("info", N_("Received")),
     "REFUSE": ("fail", N_("Refused")),
+    "TLSFAIL": ("fail", N_("TLS handshake failed")),
     "SEND": ("pass", N_("Sent")),
     "DELIVER": ("pass", N_("Delivered")),
     "DEFER": ("waiting", N_("Deferred")),

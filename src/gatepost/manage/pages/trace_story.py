@@ -29,6 +29,7 @@ _CARRIED: Final = {"RECEIVE", "SEND", "DELIVER"}
 _TITLES: Final = {
     "RECEIVE": N_("Received"),
     "REFUSE": N_("Refused"),
+    "TLSFAIL": N_("TLS handshake failed"),
     "SEND": N_("Sent"),
     "DELIVER": N_("Delivered to a mailbox"),
     "DEFER": N_("Deferred"),

@@ -18,7 +18,15 @@ from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion
 from gatepost.analysis.checks.chain_file import parse_file
 from gatepost.analysis.checks.chain_report import firewall_hosts
 from gatepost.analysis.checks.chain_stores import RootStores
-from gatepost.analysis.checks.changeover import CheckContext, GateChecker, Told, Traffic, seen_partners, watch
+from gatepost.analysis.checks.changeover import (
+    CheckContext,
+    GateChecker,
+    Told,
+    Traffic,
+    newly_failing,
+    seen_partners,
+    watch,
+)
 from gatepost.analysis.checks.changeover_notice import notice as notice_text
 from gatepost.analysis.checks.gates import GateFinding, GateReport, Light, Partner, partners_of
 from gatepost.manage.access.principal import Scope
@@ -58,6 +66,7 @@ if TYPE_CHECKING:
 
 use_case = use_cases(visibility=Visibility.GATEWAY, tag="certificates")
 _COMMAND = "gatepost certificate changeover"
+_CLIENTS = 100
 
 
 class GatesLimit(ConcurrencyLimit):
@@ -96,19 +105,31 @@ class GetNotice(msgspec.Struct, kw_only=True):
 
 
 class TrafficCount(msgspec.Struct):
-    """Messages that came in. domains: who sent over TLS."""
+    """Messages that came in. domains: who sent over TLS. failed_clients: clients whose TLS handshakes failed."""
 
     over_tls: int
     in_clear: int
     refused_for_want_of_tls: int
     domains: list[str]
+    failed_clients: int
+
+
+class FailingClient(msgspec.Struct):
+    """A client with which TLS is not agreed. address: of it. why: as OpenSSL says it; an alert is the client's word."""
+
+    address: str
+    why: str
 
 
 class ChangeoverTraffic(msgspec.Struct):
-    """Since the switch, and in as long before."""
+    """Since the switch, and in as long before.
+
+    newly_failing: clients whose TLS handshakes failed since, and not before for the same reason; 100 at most.
+    """
 
     since: TrafficCount
     before: TrafficCount
+    newly_failing: list[FailingClient]
 
 
 class Changeover(msgspec.Struct):
@@ -407,10 +428,21 @@ def changeover_of(check: ChangeoverCheck) -> Changeover:
         told=list(entry.told),
         roll_back_until=lifecycle.roll_back_until(entry) or None,
         gates=certificate_gates(report) if report else None,
-        traffic=ChangeoverTraffic(*map(_traffic, traffic)) if traffic else None,
+        traffic=_compared(*traffic) if traffic else None,
         next=list(next_steps(entry, entries, report, now=now)),
     )
 
 
+def _compared(since: Traffic, before: Traffic) -> ChangeoverTraffic:
+    failing = [FailingClient(*pair) for pair in newly_failing(since, before)[:_CLIENTS]]
+    return ChangeoverTraffic(_traffic(since), _traffic(before), failing)
+
+
 def _traffic(traffic: Traffic) -> TrafficCount:
-    return TrafficCount(traffic.over_tls, traffic.in_clear, traffic.wanted_tls, sorted(traffic.domains))
+    return TrafficCount(
+        traffic.over_tls,
+        traffic.in_clear,
+        traffic.wanted_tls,
+        sorted(traffic.domains),
+        len({address for address, _ in traffic.failed}),
+    )

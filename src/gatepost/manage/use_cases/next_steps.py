@@ -6,6 +6,7 @@ made of what is shown to who asks: replies without what is another organization'
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from gatepost.protocols.message.header_text import shown_text
@@ -62,6 +63,25 @@ def _refused(event: TraceEvent) -> NextStep:
     )
 
 
+def _failed_handshake(event: TraceEvent) -> NextStep:
+    who = f"of {shown_text(event.peer_host or event.peer_address, 255)}"
+    if _OLD_TLS.search(event.reply):
+        return NextStep(MustAct.SENDER, f"The administrators {who} must enable TLS 1.2 or TLS 1.3 in their server.")
+    if _CERTIFICATE_ALERT.search(event.reply):
+        return NextStep(
+            MustAct.SENDER,
+            f"The administrators {who} must find out why their server does not accept this gateway's certificate.",
+        )
+    return NextStep(
+        MustAct.NOBODY,
+        f"Nobody has to act, unless mail should come from there: then the administrators {who} must read their log.",
+    )
+
+
+_OLD_TLS: Final = re.compile("unsupported protocol|version too low|no shared cipher|no suitable")
+_CERTIFICATE_ALERT: Final = re.compile("alert (unknown ca|bad certificate|certificate|unsupported certificate)")
+
+
 def _said(must_act: MustAct, text: str) -> Callable[[TraceEvent], NextStep]:
     return lambda _: NextStep(must_act, text)
 
@@ -75,6 +95,7 @@ _STEPS: Final[dict[str, Callable[[TraceEvent], NextStep]]] = {
     "SEND": _sent,
     "DELIVER": _said(MustAct.NOBODY, "Nobody has to act: the message was delivered to a mailbox."),
     "REFUSE": _refused,
+    "TLSFAIL": _failed_handshake,
     "DEFER": lambda event: waiting_step("deferred", _domain(event), event.reply),
     "HOLD": lambda event: waiting_step("held", _domain(event), by_administrator="author" in event.detail),
     "RELEASE": _said(MustAct.NOBODY, "Nobody has to act: the message was released and is tried again."),

@@ -38,6 +38,7 @@ use_case = use_cases(scope=Scope.READ, visibility=Visibility.SEEN, tag="trace")
 EVENTS = (
     "RECEIVE",
     "REFUSE",
+    "TLSFAIL",
     "SEND",
     "DELIVER",
     "DEFER",
@@ -388,6 +389,11 @@ def _cut(event: TraceEvent, principal: Principal, hidden: Hidden) -> TraceEvent:
     if others and all(map(principal.sees, others)):
         return _whole(event)
     return msgspec.structs.replace(event, **without_others(event, hidden.names))
+
+
+def shown_sender(event: TraceEvent) -> str:
+    """The sender as lists show it: "<>" is the null reverse-path, an address that of a client that named none."""
+    return event.peer_address if event.event == "TLSFAIL" else f"<{event.sender}>"
 
 
 def _whole(event: TraceEvent) -> TraceEvent:

@@ -141,7 +141,7 @@ async def _kinds(connection: Any, part: tuple[str, str], span: tuple[int, int]) 
     by = ", ".join(str(place + 1) for place in range(len(_COUNTED)))
     sql = (
         "WITH one AS MATERIALIZED (SELECT *, detail::jsonb AS d, tls::jsonb AS t"  # noqa: S608 - our names
-        f" FROM {partition(part[0])} WHERE writer = $1 AND number > $2 AND number <= $3)"
+        f" FROM {partition(part[0])} WHERE writer = $1 AND number > $2 AND number <= $3 AND event <> 'TLSFAIL')"
         f" SELECT {', '.join(_COUNTED)}, count(*) FROM one GROUP BY {by}"
         f" UNION ALL SELECT {', '.join(_REFUSED_FOR_RECIPIENT)}, count(*) FROM one WHERE event = 'REFUSE'"
         " AND d ->> 'refused_by_connector' IS NOT NULL"

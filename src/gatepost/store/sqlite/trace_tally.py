@@ -154,7 +154,8 @@ _REFUSED_FOR_RECIPIENT = (
     "ifnull(tls ->> '$.certificate.names', '')", "result_type",
     "substr(reply, 5, instr(substr(reply, 5) || ' ', ' ') - 1)", "''",
 )  # fmt: skip
-_SPAN = "FROM trace NOT INDEXED WHERE rowid > ?1 AND rowid <= ?2"
+# A handshake that failed is no mail, and the client chooses the name that would make a kind of it.
+_SPAN = "FROM trace NOT INDEXED WHERE rowid > ?1 AND rowid <= ?2 AND event <> 'TLSFAIL'"
 _SELECT = (
     f"SELECT {', '.join(_COUNTED)} {_SPAN} UNION ALL SELECT {', '.join(_REFUSED_FOR_RECIPIENT)} {_SPAN}"
     " AND event = 'REFUSE' AND detail ->> '$.refused_by_connector' IS NOT NULL"

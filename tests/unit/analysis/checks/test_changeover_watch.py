@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gatepost.analysis.checks.changeover import Traffic, seen_partners, watch
+from gatepost.analysis.checks.changeover import Traffic, newly_failing, seen_partners, watch
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.trace import write_events
@@ -21,6 +21,7 @@ def event(at, sender, *, kind="RECEIVE", version="TLSv1.3", reply=""):
         sender=sender,
         recipient="bob@contoso.example",
         tls_version=version,
+        peer_address="192.0.2.9",
         reply=reply,
     )
 
@@ -37,14 +38,19 @@ EVENTS = [
     event(14, "a@bank.example", kind="REFUSE", reply="550 5.7.51 no"),
     event(15, "", version="TLSv1.2"),
     event(16, "a@bank.example", kind="SEND"),
+    event(-10, "", kind="TLSFAIL", reply="unsupported protocol"),
+    event(17, "", kind="TLSFAIL", reply="unsupported protocol"),
+    event(18, "", kind="TLSFAIL", reply="unknown ca"),
 ]
 
 
 def test_what_came_in(tmp_path):
     write_events(tmp_path, "w", EVENTS)
     since, before = watch(SqliteTrace(tmp_path), SWITCHED, SWITCHED + 60)
-    assert since == Traffic(2, 1, 1, {"tax.example", ""})
-    assert before == Traffic(2, 1, 0, {"bank.example", "tax.example"})  # an hour: as long as it says at least
+    old, new = ("192.0.2.9", "unsupported protocol"), ("192.0.2.9", "unknown ca")
+    assert since == Traffic(2, 1, 1, {"tax.example", ""}, {old, new})
+    assert newly_failing(since, before) == [new]
+    assert before == Traffic(2, 1, 0, {"bank.example", "tax.example"}, {old})  # an hour: as long as it says at least
     longer = watch(SqliteTrace(tmp_path), SWITCHED, SWITCHED + 5000)[1]
     assert longer.domains == {"bank.example", "tax.example", "early.example"}
 

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import threading
 import weakref
 
 import pytest
 
-from gatepost.mail.inbound.service import HandshakeLog, SessionLimits
+from gatepost.mail.inbound.failed_handshakes import FailedHandshakes
+from gatepost.mail.inbound.service import SessionLimits
 from gatepost.mail.inbound.transaction import Transaction
 from gatepost.mail.model.queue_id import parse_id
 from gatepost.net.stream import LossKind
@@ -794,21 +794,21 @@ async def test_plaintext_behind_starttls_ends_the_session(gate, behind):
         await gate.until(lambda: not len(gate.registry))
 
 
-async def test_a_handshake_that_fails_ends_the_session_without_a_word(gate, caplog, monkeypatch):
-    monkeypatch.setattr(
-        "gatepost.mail.inbound.session._handshakes", HandshakeLog()
-    )  # whose lines no other test has used up
-    caplog.set_level(logging.INFO, "gatepost.mail.inbound.service")
+async def test_a_handshake_that_fails_ends_the_session_without_a_word(gate, monkeypatch):
+    monkeypatch.setattr("gatepost.mail.inbound.refusals._failed_handshakes", FailedHandshakes())
     async with gate.open():
-        client = await gate.greeted()
-        await client.say("STARTTLS")
-        client.send(b"this is no client hello, and it is long enough to be seen as none\r\n")
-        await client.ends()
-        await gate.until(lambda: not len(gate.registry))
-        assert gate.traced == []
-        assert gate.service.counts.numbers["gatepost_tls_failures_total", "inbound", "handshake"] == 1
-    assert f"TLS handshake failed: session {client.session.id} " in caplog.text
-    assert "(client.example): " in caplog.text
+        for _ in range(2):
+            client = await gate.greeted()
+            await client.say("STARTTLS")
+            client.send(b"this is no client hello, and it is long enough to be seen as none\r\n")
+            await client.ends()
+            await gate.until(lambda: not len(gate.registry))
+        assert gate.service.counts.numbers["gatepost_tls_failures_total", "inbound", "handshake"] == 2
+    (event,) = gate.traced  # the second is no news
+    assert (event.event, event.organization, event.peer_host) == ("TLSFAIL", "", "client.example")
+    assert event.session != client.session.id
+    assert event.detail["why"]
+    assert event.detail["transcript"][-2] == "> STARTTLS"
 
 
 async def test_a_handshake_has_less_time_than_an_idle_session(gate, monkeypatch):

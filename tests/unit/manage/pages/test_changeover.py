@@ -192,7 +192,8 @@ def test_very_many_partners_make_no_very_large_page(pair):
 
 def test_what_was_found_is_shown_until_the_certificate_goes_on(pair):
     bad = GateFinding(GateCheck.TLSA, Mark.FAIL, f"no record {MARKUP}", evidence=MARKUP, fix="Add it.")
-    traffic = (Traffic(10**9, 0, 1, {"a.example"}), Traffic(3, 1, 0, {"a.example", MARKUP}))
+    failed = {("192.0.2.9", "unknown ca"), ("192.0.2.9", "bad certificate")}
+    traffic = (Traffic(10**9, 0, 1, {"a.example"}, failed), Traffic(3, 1, 0, {"a.example", MARKUP}))
     seen(
         pair, pair.new, bad, traffic=traffic, partners=(Partner(MARKUP, (MARKUP,)), Partner("a.example", ("x",), True))
     )
@@ -201,6 +202,8 @@ def test_what_was_found_is_shown_until_the_certificate_goes_on(pair):
     assert "A check failed." in page.words
     assert "No mail since the switch from: " + MARKUP in page.words
     assert "1,000,000,000" in page.words
+    assert "they may not accept the certificate: 192.0.2.9 (bad certificate), 192.0.2.9 (unknown ca)" in page.words
+    assert "/trace?event=TLSFAIL&amp;peer=192.0.2.9" in page.text
     assert "These partners may compare our certificate with a stored copy. The gateway" in page.words, (
         "nothing is left to be added"
     )

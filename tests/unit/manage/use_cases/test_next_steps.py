@@ -67,6 +67,21 @@ STORIES = {
         "The administrators of client.example must correct",
     ),
     "refused a stranger": ([row("REFUSE", "", "530 5.7.0 no")], "sender", "The administrators of the sending server"),
+    "a client without TLS 1.2": (
+        [row("TLSFAIL", "", "unsupported protocol", peer_host="client.example")],
+        "sender",
+        "The administrators of client.example must enable TLS 1.2",
+    ),
+    "a client that refuses the certificate": (
+        [row("TLSFAIL", "", "tlsv1 alert unknown ca", peer_address="192.0.2.1")],
+        "sender",
+        "The administrators of 192.0.2.1 must find out why their server does not accept",
+    ),
+    "a client that fails otherwise": (
+        [row("TLSFAIL", "", "unexpected message", peer_host="client.example")],
+        "nobody",
+        "Nobody has to act, unless mail should come from there: then the administrators of client.example",
+    ),
     "session and recipient": (
         [row("REFUSE", "", "530 5.7.0 no"), row("SEND")],
         "nobody",

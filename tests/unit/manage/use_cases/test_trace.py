@@ -20,6 +20,7 @@ from gatepost.manage.use_cases.trace import (
     search_messages,
     search_trace_events,
     show_trace,
+    shown_sender,
 )
 from gatepost.store.sqlite import message_trace
 from gatepost.store.sqlite.trace import write_events
@@ -263,3 +264,15 @@ def test_a_search_as_a_command():
     words = ["gatepost", "trace", "search", "--since", "24h", "--message-id", "<a@b>", "--words", "bob's mail"]
     assert shlex.split(search_command(wanted)) == words
     assert search_command(wanted, since="") == search_command(wanted).replace(" --since 24h", "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"sender": "a@x.example"}, "<a@x.example>"),
+        ({}, "<>"),
+        ({"event": "TLSFAIL", "peer_address": "192.0.2.1"}, "192.0.2.1"),
+    ],
+)
+def test_a_client_stands_where_nobody_named_a_sender(fields, shown):
+    assert shown_sender(row(0, "", **fields)) == shown

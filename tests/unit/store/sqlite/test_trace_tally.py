@@ -49,7 +49,8 @@ def trace(tmp_path):
         event(NOON + DAY, "RECEIVE", "eve@E.example"),
     ]
     write_events(tmp_path, "0", rows)
-    write_events(tmp_path, "1", [event(NOON, "REFUSE", "", "bob@contoso.example"), event()])
+    failed = event(NOON, "TLSFAIL", "", "", peer_host="a name that the client made up")
+    write_events(tmp_path, "1", [event(NOON, "REFUSE", "", "bob@contoso.example"), failed, event()])
     return tmp_path
 
 
