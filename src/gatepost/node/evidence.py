@@ -86,7 +86,7 @@ class EvidenceLog:
         try:
             if not any(True for _ in self._log.days()):
                 return
-            chain = self._log.admin_chain(software=_SOFTWARE, privacy=self._settings.evidence.privacy())
+            chain = self._log.admin_chain(privacy=self._settings.evidence.privacy())
             chain.append((), time.time(), is_off=True)
         except StoreFailure as failure:
             _log.error("%s", failure)
