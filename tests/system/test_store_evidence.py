@@ -114,6 +114,8 @@ def test_a_chain_goes_on_after_a_restart(node: Node) -> None:
     node.chain().append(events(1), NOON, dropped=7)
     found = node.good()
     assert [gap["count"] for _, gap in found.gaps] == [7]
+    node.chain().append((), NOON, is_off=True)
+    assert [gap["what"] for _, gap in node.good().gaps] == ["dropped", "off"]
 
 
 def test_a_new_day_is_a_new_file_that_goes_on_and_no_clock_reopens_one(node: Node) -> None:

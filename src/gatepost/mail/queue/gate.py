@@ -5,8 +5,6 @@ Used by `mail.queue.manager`, which sets for how long.
 
 from __future__ import annotations
 
-from collections import Counter
-
 from gatepost.protocols.smtp.replies import Reply
 
 _OTHERS = ("The next hop did not answer a moment ago",)
@@ -27,7 +25,7 @@ class Gate:
         self.failures = 0
         self.reply: Reply | None = None
         self.organization = ""
-        self.probes: Counter[str] = Counter()
+        self.probes: dict[str, int] = {}
         self._probed = False
 
     def closed(self, now: float) -> bool:
@@ -44,8 +42,9 @@ class Gate:
 
     def probe(self, organization: str) -> None:
         """Note an attempt of an organization's mail; only the first after it was closed counts."""
-        self.probes[organization] += not self._probed
-        self._probed = True
+        if not self._probed:
+            self._probed = True
+            self.probes[organization] = self.probes.get(organization, 0) + 1
 
     def reply_for(self, organization: str) -> Reply | None:
         """The reply for an organization's mail that waits here; another organization learns no host and no text."""
@@ -58,7 +57,8 @@ class Gate:
         self.until = 0.0
         self.failures = 0
         self.reply = None
-        self.probes.clear()
+        if self.probes:
+            self.probes = {}
 
     def open(self) -> None:
         """Let one attempt try it now, as an administrator wants. The failures count on."""

@@ -126,6 +126,20 @@ def test_nameservers_that_do_not_answer():
     assert alarm.kind.of_mail
 
 
+@pytest.mark.parametrize(
+    ("facts", "kind", "severity"),
+    [
+        (MailFacts(dnssec_fails=". SOA: SERVFAIL"), Kind.DNSSEC_FAILS, Severity.CRITICAL),
+        (MailFacts(dnssec_off=". SOA: SERVFAIL"), Kind.DNSSEC_OFF, Severity.ERROR),
+    ],
+)
+def test_dnssec_validation_that_does_not_work(facts, kind, severity):
+    (alarm,) = judge_mail(facts, MailLimits(), now=NOW)
+    assert (alarm.kind, alarm.severity, alarm.kind.of_traffic) == (kind, severity, True)
+    assert ". SOA: SERVFAIL" in alarm.detail
+    assert "partner" not in alarm.detail + alarm.fix
+
+
 UNTOLD = UnsentNotice("contoso", "0cb1", "bob@b.example", "550 5.1.1 Unknown", NOW - 60)
 
 
