@@ -28,14 +28,16 @@ help: ## this list
 
 env: .venv/.stamp ## the environment only: .venv/bin/gatepost exists after it
 
+# Made anew when what it is made of has changed, not when a file of it was only written again: tests may be running in it.
 .venv/.stamp: $(LOCKS) pyproject.toml scripts/find_python.sh
-	@python=$$(scripts/find_python.sh) && echo "environment: $$python" && \
-	rm -rf .venv && "$$python" -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/uv.txt
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes --requirement requirements/dev.txt
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes --requirement requirements/build.txt
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
-	@touch $@
+	@contents=$$(cat $^ | sha256sum); [ "$$(cat $@ 2>/dev/null)" != "$$contents" ] || exit 0; set -e; \
+	python=$$(scripts/find_python.sh); echo "environment: $$python"; \
+	rm -rf .venv; "$$python" -m venv .venv; export VIRTUAL_ENV=.venv; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/uv.txt; \
+	$(BIN)/uv pip install --quiet --require-hashes --requirement requirements/dev.txt; \
+	$(BIN)/uv pip install --quiet --require-hashes --requirement requirements/build.txt; \
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .; \
+	echo "$$contents" >$@
 
 demo: env ## a gateway and a partner on loopback, five messages, what happened to each and why (KEEP=1 stays up)
 	@$(BIN)/gatepost demo $(if $(KEEP),--keep)

@@ -2,10 +2,12 @@
 
     python3 verify_evidence.py KEY.pem EXPORT.json    an export
     python3 verify_evidence.py KEY.pem DIR            a copy of data_dir/evidence: all chains, and the daily heads
+    python3 verify_evidence.py KEY.pem DIR --protected 2026-10-01 2026-12-31 bank.example insurer.example
+        and whether all mail to and from these domains, and those below them, was encrypted on these days (UTC)
 
 Ends with 0 verified: all up to the entries that it names is as it was written; 1 forged, with the first thing that is
-wrong; 2 bad input; 3 cannot tell: nothing of a chain is signed, by a key that is not KEY.pem, or it cannot be read.
-`gatepost evidence verify DIR --key KEY.pem` gives the same verdict.
+wrong; 2 bad input; 3 cannot tell: nothing of a chain is signed, by a key that is not KEY.pem, or it cannot be read;
+4 verified, and mail of the domains was not encrypted. `gatepost evidence verify DIR --key KEY.pem` gives the same verdict.
 """
 
 import datetime
@@ -138,6 +140,90 @@ class Chain:
             yield where, body
 
 
+class Mail:
+    """Mail to and from some domains on some days: how it was protected, each that was not, and what was not recorded."""
+
+    def __init__(self, since, until, domains):
+        for day in (since, until):
+            datetime.date.fromisoformat(day)
+        if since > until or not domains:
+            raise ValueError("the first day is after the last one, or no domain is named")
+        self.since, self.until, self.clear, self.lost, self.unproven = since, until, [], [], []
+        self.domains = [domain.lower().strip(".") for domain in domains]
+        self.counts, self.days, self.off, self.latest = {}, set(), [], {}
+
+    def look(self, writer, where, body):
+        time, event = str(body.get("time", "")), body.get("event")
+        day = time[:10]
+        if body.get("what") == "off":
+            self.off.append((time, where))
+        elif writer != "admin":
+            self.latest[day] = max(self.latest.get(day, ""), time)
+        if not self.since <= day <= self.until:
+            return
+        self.days.add(day)
+        if body.get("kind") == "gap" and body.get("what") != "off":
+            self.lost.append(f"{where}: the log says itself that events are missing ({body.get('what')})")
+        domain = self.partner(body, event)
+        if domain is None:
+            return
+        protection = str(body.get("protection", "not recorded"))
+        if event in ("SEND", "RECEIVE"):
+            line = self.counts.setdefault((domain, event), {})
+            line[protection] = line.get(protection, 0) + 1
+        elif body.get("requirement", "opportunistic") != "opportunistic":
+            protection = ""  # the requirement is judged before anything of the message is sent
+        self.unproven.append((writer, body["number"]))
+        if protection in ("clear", "not recorded") and (event in ("SEND", "RECEIVE") or protection == "clear"):
+            what = {"SEND": "sent", "RECEIVE": "received"}.get(event, "perhaps sent, in an attempt that failed,")
+            self.clear.append(
+                f"{where}, {body.get('time')}: {what} unencrypted, {domain}, message {body.get('message')}"
+            )
+
+    def partner(self, body, event):
+        """The domain that the other side of an event is of; None if it is none of these."""
+        side = {"RECEIVE": "sender_domain"}.get(event, "recipient_domain")
+        if event not in ("SEND", "RECEIVE", "DEFER", "FAIL") or body.get("protection") == "local":
+            return None
+        name = str(body.get(side, "")).lower()
+        return next((domain for domain in self.domains if name == domain or name.endswith(f".{domain}")), None)
+
+    def report(self, good):
+        """good: by writer, the last entry that is proved. The exit code."""
+        for domain in self.domains:
+            for event in ("SEND", "RECEIVE"):
+                counts = self.counts.get((domain, event), {})
+                said = ", ".join(f"{count} {protection}" for protection, count in sorted(counts.items()))
+                print(
+                    f"{domain}: {'sent' if event == 'SEND' else 'received'} {sum(counts.values())}{': ' * bool(said)}{said}"
+                )
+        for line in self.clear:
+            print(f"NOT ENCRYPTED: {line}")
+        first, last = map(datetime.date.fromisoformat, (self.since, self.until))
+        days = (str(first + datetime.timedelta(number)) for number in range((last - first).days + 1))
+        if empty := [day for day in days if day not in self.days]:
+            print(
+                f"nothing was recorded on {len(empty)} of these days ({empty[0]} to {empty[-1]}): no mail, or no log; ask why"
+            )
+        for time, where in self.off:
+            on = min((day for day, latest in self.latest.items() if latest > time), default="9999")
+            if time[:10] <= self.until and on >= self.since:
+                until = "" if on == "9999" else f" until {on}"
+                self.lost.append(
+                    f"{where}: the log was switched off at {time}{until}: mail of that time is in no entry"
+                )
+        for line in self.lost:
+            print(f"NOT RECORDED: {line}")
+        if self.clear:
+            return 4
+        open_ = sum(number > good.get(writer, 0) for writer, number in self.unproven)
+        if self.lost or open_:
+            raise CannotTell(
+                "the log is not whole, see above" if self.lost else f"no signature proves {open_} of these entries yet"
+            )
+        return 0
+
+
 def head_lines(key, path):
     """By day, where each writer's file ended; and before which day files were removed in order."""
     heads, before = {}, ""
@@ -154,7 +240,7 @@ def head_lines(key, path):
     return heads, before
 
 
-def one_writer(key, writer, files, heads, drills, begun):
+def one_writer(key, writer, files, heads, drills, begun, mail):
     chain, anchored = Chain(key), False
     for day, path in files:
         for at, (where, body) in enumerate(chain.entries(path)):
@@ -162,6 +248,8 @@ def one_writer(key, writer, files, heads, drills, begun):
             must(at or mine, where, "the file has another's name")
             if not at and writer != "admin":
                 begun[day] = min(begun.get(day, "9999"), str(body.get("time", "")))
+            if mail:
+                mail.look(writer, where, body)
             if body.get("event") == "DRILL":
                 drills[str(body.get("file"))] = str(body.get("sha256"))
         if chain.start is not None and not anchored:
@@ -215,7 +303,8 @@ def must_have_head(days, heads, begun, newest):
     return [day for day in sorted(days) if day not in heads and day < max(settled, default="")]
 
 
-def log(key, folder):
+def log(key, folder, mail=None):
+    """The exit code."""
     if (folder / "evidence").is_dir() and not (folder / "log").is_dir():
         folder = folder / "evidence"
     found, heads_file = {}, folder / "heads.log"
@@ -227,11 +316,11 @@ def log(key, folder):
             pass
     files = {place: path for place, path in found.items() if path.suffix == ".gz" or path.stat().st_size}
     heads, before = head_lines(key, heads_file)
-    newest, signed, drills, begun = "", bool(heads), {}, {}
+    newest, signed, drills, begun, good = "", bool(heads), {}, {}, {}
     for writer in sorted({writer for writer, _ in files}):
-        chain = one_writer(
-            key, writer, [(day, files[one, day]) for one, day in sorted(files) if one == writer], heads, drills, begun
-        )
+        own = [(day, files[one, day]) for one, day in sorted(files) if one == writer]
+        chain = one_writer(key, writer, own, heads, drills, begun, mail)
+        good[writer] = chain.good
         newest = newest if writer == "admin" else max(newest, chain.time)
     for day, writers in heads.items():
         for writer in writers if day >= before else ():
@@ -240,6 +329,7 @@ def log(key, folder):
     missing = must_have_head({day for _, day in files}, heads, begun, newest)
     if key.unknown or missing or not (files or signed):
         raise CannotTell(key.unknown or (f"the heads of {missing} are missing" if missing else "there is no log here"))
+    return mail.report(good) if mail else 0
 
 
 def export(key, document):
@@ -278,14 +368,21 @@ def export(key, document):
 
 def main(words):
     """The exit code."""
-    if len(words) != 2:
-        print("BAD INPUT: write verify_evidence.py KEY.pem DIR, or KEY.pem EXPORT.json")
+    if len(words) != 2 and (words[2:3] != ["--protected"] or len(words) < 6):
+        print(
+            "BAD INPUT: write verify_evidence.py KEY.pem DIR [--protected FIRST-DAY LAST-DAY DOMAIN…], or KEY.pem EXPORT.json"
+        )
         return 2
+    code = 0
     try:
-        key_file, target = map(pathlib.Path, words)
-        key = Key(key_file)
+        key_file, target = map(pathlib.Path, words[:2])
+        key, mail = Key(key_file), Mail(*words[3:5], words[5:]) if words[2:] else None
         if target.is_dir():
-            log(key, target)
+            code = log(key, target, mail)
+        elif mail:
+            raise ValueError(
+                "whether all was encrypted is told by the whole log only, as an export may leave entries out"
+            )
         else:
             export(key, json.loads(target.read_bytes().decode()))
     except Forged as error:
@@ -303,8 +400,8 @@ def main(words):
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         print(f"BAD INPUT: {error!r}")
         return 2
-    print("verified")
-    return 0
+    print("verified" if not code else "verified, and not all mail was encrypted: see above")
+    return code
 
 
 if __name__ == "__main__":

@@ -232,9 +232,9 @@ def _wait_settled(queue: Path, partner: Partner) -> None:
         time.sleep(0.05)
 
 
-async def _never(seconds: float | Callable[[], float], work: Callable[[], object]) -> None:
+async def _never(seconds: float | Callable[[], float], work: Callable[[], object], troubles: object = None) -> None:
     """No periodic work: it is not the message's."""
-    del seconds, work
+    del seconds, work, troubles
 
 
 def _under_way() -> set[str]:

@@ -216,8 +216,19 @@ def test_columns_are_chosen_and_kept(centre: AdminCentre, page: Page) -> None:
     page.reload()
     page.locator("#connectors").get_by_text("No results").first.wait_for()
     assert not page.get_by_role("columnheader", name="Requires").is_visible()
-    assert page.get_by_role("columnheader", name="Mode").is_visible()
+    assert page.get_by_role("columnheader", name="Validated").is_visible()
     axe(page)
+
+
+@pytest.mark.parametrize("language", ["en-GB", "de-DE", "sv-SE"])
+def test_the_list_fits_a_window_of_1280_pixels(centre: AdminCentre, browser: Browser, language: str) -> None:
+    """The figures of the last seven days, by which a rehearsal is judged, stood beyond its right edge."""
+    with context(browser, locale=language, viewport={"width": 1280, "height": 900}) as (opened, _):
+        page = opened.new_page()
+        centre.log_in(page, "/connectors?verdicts=yes")
+        table = page.locator("#connectors .table-wrap")
+        table.wait_for()
+        assert table.evaluate("element => element.scrollWidth - element.clientWidth") <= 0
 
 
 def test_an_earlier_revision_is_gone_back_to_after_a_look(centre: AdminCentre, token: str, page: Page) -> None:

@@ -146,6 +146,21 @@ def test_a_bogus_zone_is_not_no_record(lab: SignedDns, domain: str) -> None:
     assert (caught.value.temporary, caught.value.bogus) == (True, True)
 
 
+def test_a_second_nameserver_that_does_not_validate_is_not_heard_about_a_bogus_zone(lab: SignedDns) -> None:
+    async def answer(domain: str) -> str:
+        resolver = Resolver(Nameservers([lab.address, lab.authority], timeout=30, trust_ad=True))
+        try:
+            found = await resolver.query(domain, "MX")
+        except LookupFailed as failed:
+            return "bogus" if failed.bogus else failed.detail
+        finally:
+            await resolver.close()
+        return "authentic" if found.authentic else "insecure"
+
+    domains = ("good.test", "plain.test", "wrong-key.test")
+    assert [asyncio.run(answer(domain)) for domain in domains] == ["authentic", "insecure", "bogus"]
+
+
 def test_the_records_are_as_published(lab: SignedDns) -> None:
     records = ask(lab, lambda resolver: found(resolver, "good.test")).records
     assert sorted(str(record) for record in records.usable) == [f"2 1 1 {'cd' * 32}", f"3 1 1 {'ab' * 32}"]

@@ -312,6 +312,23 @@ def test_a_policy_outlives_a_restart_and_its_host_until_it_expires(
     check(world, recipient, later_events[recipient], AFTERWARDS[domain])
 
 
+def test_a_check_knows_the_policy_that_the_gateway_keeps(
+    world: World, matrix_gateway: Gateway, later_events: dict[str, dict[str, Any]]
+) -> None:
+    """Or it would say that mail goes, which waits."""
+    assert later_events
+    world.policies.stop()
+    try:
+        words = ["check", "partner", "kept.plain.test", "--private"]
+        check = matrix_gateway.cli(*words, json=True, expect=1).data
+        live = matrix_gateway.cli("explain", "--live", "--from", ALICE, "--to", "bob@kept.plain.test", expect=None)
+    finally:
+        world.policies.start()
+    assert (check["verdict"], check["policy"]) == ("hold", "mta-sts")
+    assert any("has this policy from before" in finding["text"] for finding in check["findings"]), check["findings"]
+    assert "0 of 1 address: requirement met" in live.stdout
+
+
 def test_what_expires_is_returned_with_the_permanent_code(world: World, pki: Pki) -> None:
     """M1 and M2 to their end: the notice says who must act."""
     codes = {"bob@sts-mx.plain.test": "5.4.8", "bob@sts-name.plain.test": "5.7.5"}

@@ -89,6 +89,14 @@ def test_a_token_that_was_used_is_refused(world: World) -> None:
     assert membership(world.away)["node"] == before
 
 
+def test_a_node_that_is_known_joins_again_with_a_token_for_it(world: World) -> None:
+    """As one does whose certificate has expired."""
+    before = membership(world.away)
+    token = world.home.cli("site", "token", "--for", AWAY).stdout.strip()
+    world.away.cli("site", "join", world.address, "--token", token, "--replace")
+    assert membership(world.away)["sha256"] != before["sha256"]
+
+
 def test_a_token_with_another_thumbprint_is_not_sent(world: World) -> None:
     made = world.home.cli("site", "token", "--for", AWAY)
     form, secret, _ = made.stdout.strip().split(".")

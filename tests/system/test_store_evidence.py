@@ -114,6 +114,8 @@ def test_a_chain_goes_on_after_a_restart(node: Node) -> None:
     node.chain().append(events(1), NOON, dropped=7)
     found = node.good()
     assert [gap["count"] for _, gap in found.gaps] == [7]
+    node.chain().append((), NOON, is_off=True)
+    assert [gap["what"] for _, gap in node.good().gaps] == ["dropped", "off"]
 
 
 def test_a_new_day_is_a_new_file_that_goes_on_and_no_clock_reopens_one(node: Node) -> None:
@@ -264,7 +266,7 @@ def test_what_was_changed_or_removed_in_the_tables_is_found(
     assert FaultKind.REMOVED in node.audit().faults.first
     postgres.sql("UPDATE evidence_chain SET number = 2, head = repeat('0', 64), place = 99", database)
     chain.append(events(), NOON)  # goes on from where it stood
-    assert "was changed after entry 7" in caplog.text
+    assert "the database lost entries 3 to 7 of" in caplog.text
     assert chain.unsigned
 
 

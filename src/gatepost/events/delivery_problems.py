@@ -91,6 +91,9 @@ class UnsentNotice(msgspec.Struct, frozen=True):
 
 type _Key = tuple[str, str, str]
 
+NOT_IN_POLICY: Final = "450 4.4.8"
+"""How the reply begins to mail that waits as the domain's MTA-STS policy does not name its MX hosts."""
+
 HOPS_FAIL: Final = "next-hop-fails"
 """In place of the result of a TLS session: a connector's next hops defer its mail, or do not answer."""
 
@@ -171,8 +174,8 @@ class DeliveryProblems:
     def _learn(self, key: _Key, event: TraceEvent) -> None:
         if event.event in DELIVERED:
             self._delivered(key, event)
-        elif event.result_type and level_of(event.requirement) not in {"", "opportunistic"}:
-            self._failed(key, event)
+        elif wanted := _unmet(event):
+            self._failed(key, event, wanted)
         drop = event.detail.get("protection_drop")
         if drop is not None and _has_room(self._dropped, key, event.organization):
             held = event.event == "HOLD"
@@ -265,13 +268,13 @@ class DeliveryProblems:
         if self._dropped and "protection_drop" not in event.detail and self._dropped.pop(key, None) is not None:
             self.changed = True
 
-    def _failed(self, key: _Key, event: TraceEvent) -> None:
+    def _failed(self, key: _Key, event: TraceEvent, wanted: str) -> None:
         before = self._failing.get(key)
         if not _has_room(self._failing, key, key[0]):
             return
-        wanted, host, reply = event.requirement[:_LONG], event.peer_host[:_LONG], _shortened(event.reply)
+        wanted, host, reply = wanted[:_LONG], event.peer_host[:_LONG], _shortened(event.reply)
         if concerns_others(event.detail):  # who reads the alarm is told of another's way as the trace tells it
-            wanted, host, reply = level_of(event.requirement), "", _code(event.reply)
+            wanted, host, reply = level_of(wanted), "", _code(event.reply)
         by_connector = bool(_connector(event))
         since, deferrals = (before.since, before.deferrals + 1) if before is not None else (event.at, 1)
         self._failing[key] = FailingPartner(
@@ -280,12 +283,21 @@ class DeliveryProblems:
         self.changed = True
 
 
+def _unmet(event: TraceEvent) -> str:
+    """The requirement that TLS falls short of, as the trace prints it; "" if that is not why mail waits.
+
+    A host that an MTA-STS policy does not name gets no connection, whatever else would be required of it.
+    """
+    if event.result_type and level_of(event.requirement) not in {"", "opportunistic"}:
+        return event.requirement
+    return "authenticated(mta-sts)" if event.reply.startswith(NOT_IN_POLICY) else ""
+
+
 def _is_of_the_hop(event: TraceEvent) -> bool:
     """Whether it is a deferral by one of the organization's own connectors that would befall other mail as well."""
     if event.event != "DEFER" or not _connector(event) or _OF_ANOTHER_KIND & event.detail.keys():
         return False
-    is_of_tls = event.result_type and level_of(event.requirement) not in {"", "opportunistic"}
-    return not is_of_tls and _OF_A_MESSAGE.search(event.reply) is None
+    return not _unmet(event) and _OF_A_MESSAGE.search(event.reply) is None
 
 
 def _has_room[K, P: FailingPartner | DowngradedDestination | UnsentNotice](

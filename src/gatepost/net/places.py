@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Container, Hashable
 from contextlib import asynccontextmanager
 
@@ -44,43 +44,39 @@ class FairShares:
     A user has at most three times as many places as are free then, or one if any is free: alone it gets three
     quarters, and each of N that want all gets 3/(3N+1) as places are given back, so that some stay free for whoever
     comes next (the dynamic thresholds of Choudhury and Hahne, 1998). divided: false if there is one user, who may have
-    all. Pure.
+    all. free: the number of places that nobody has. Pure.
     """
 
-    __slots__ = ("_held", "_taken", "_total", "divided")
+    __slots__ = ("_held", "divided", "free")
 
     def __init__(self, total: int, *, divided: bool = True) -> None:
-        self._total = total
+        self.free = total
         self.divided = divided
-        self._held: Counter[Hashable] = Counter()
-        self._taken = 0
+        self._held: dict[object, int] = {}
 
     def __contains__(self, user: object) -> bool:
-        return self.room(user) < 1
+        return (self.room(user) if self.divided else self.free) < 1
 
     def room(self, user: object) -> int:
         """The number of places that a user may have in addition; none if that is below 1."""
+        free = self.free
         if not self.divided:
-            return self.free
+            return free
         held = self._held.get(user, 0)
-        room = (_TIMES * self.free - held) // (_TIMES + 1)  # so many that held + room <= _TIMES * (free - room)
-        return room if held else max(room, min(self.free, 1))
-
-    @property
-    def free(self) -> int:
-        """The number of places that nobody has."""
-        return self._total - self._taken
+        room = (_TIMES * free - held) // (_TIMES + 1)  # so many that held + room <= _TIMES * (free - room)
+        return room if held else max(room, min(free, 1))
 
     def begin(self, user: Hashable, places: int = 1) -> None:
         """Count places that are taken, one or more; as many as there are, or beyond."""
-        self._held[user] += places
-        self._taken += places
+        self._held[user] = self._held.get(user, 0) + places
+        self.free -= places
 
     def end(self, user: Hashable, places: int = 1) -> None:
         """Count places that are given back."""
-        self._taken -= places
-        self._held[user] -= places
-        if not self._held[user]:
+        self.free += places
+        if held := self._held[user] - places:
+            self._held[user] = held
+        else:
             del self._held[user]
 
 
@@ -106,6 +102,8 @@ class FairLine[Item]:
 
     def next(self) -> tuple[Hashable, Item] | None:
         """Take out the item whose turn it is, with its user; None if there is none."""
+        if not self._waiting:
+            return None
         user = next((user for user in self._waiting if user not in self._full), None)
         if user is None:
             return None

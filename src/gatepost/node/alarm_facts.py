@@ -76,10 +76,14 @@ class AlarmFacts:
         nodes = self._nodes() if self._resources.is_shared else ()
         if nodes is None:  # `node.outage_post` tells of it; who raises alarms next could not know, nor tell of the end
             machine = replace(machine, refusals=())
+        ahead = self._ahead()
+        own = next((node for node in nodes or () if node.name == machine.node), None)
+        if own is not None and not ahead:
+            machine = replace(machine, ahead=_ahead_of_database(own))
         owners = sorted({partner.organization for partner in facts.failing if partner.by_connector})
         return replace(
             facts,
-            ahead=self._ahead(),
+            ahead=ahead,
             catch_alls=frozenset(_catch_alls(self._directory())),
             changes=self._changes(owners[:_ORGANIZATIONS], now),
             machines=(machine, *self._machines_elsewhere(nodes or (), now)),
@@ -124,7 +128,8 @@ class AlarmFacts:
             if reports and node.state is not NodeState.STOPPED and node.name != self._settings.server.node_name:
                 refusals = tuple(report.refusal for report in reports if report.refusal)
                 ended = reports[0].ended if node.state.is_alive else tuple(_last_hour(node, reports[0].ended, now))
-                yield MachineFacts(refusals, len(node.workers), reports[0].disk, ended, node.name)
+                ahead = _ahead_of_database(node) if node.state.is_alive else 0.0
+                yield MachineFacts(refusals, len(node.workers), reports[0].disk, ended, node.name, ahead)
 
     def _reasons(self, workers: int) -> Iterator[str]:
         """Why other workers of this node take no mail. workers: how many there are; files of former ones remain."""
@@ -140,6 +145,12 @@ class AlarmFacts:
         silent = tuple(SilentNode(name, dead[name].host, now - dead[name].age) for name in self._silent & dead.keys())
         self._silent = frozenset(dead)
         return tuple(sorted(silent, key=lambda node: node.name))
+
+
+def _ahead_of_database(node: Node) -> float:
+    """Seconds that the clock of a node is ahead, as its worker that was heard last says; 0.0 if none did."""
+    beat = min(node.workers, key=lambda worker: worker.age, default=None)
+    return beat.figures.offset if beat is not None else 0.0
 
 
 def _last_hour(node: Node, ended: Iterable[EndedProcess], now: float) -> Iterator[EndedProcess]:

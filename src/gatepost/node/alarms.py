@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.alarms.mail_flow import MailFacts
     from gatepost.analysis.checks.own_certificates import OwnCertificates
+    from gatepost.net.lookups.dns import DnssecFault
     from gatepost.node.alarm_post import AlarmPost
     from gatepost.node.certificate_manager import CertificateManager
     from gatepost.node.owner_mail import OwnerMail
@@ -94,6 +95,7 @@ class AlarmMonitor:
     """world: looks at it. directory: in force. mail: to the owner. clock: seconds since 1970.
 
     find: what mail shows, called on a thread; None asks nobody. trouble: why no nameserver answers, "" if one does.
+    dnssec: what is wrong with DNSSEC validation.
     nodes: of the site, called on a thread; None if they cannot be read. post: to the webhook.
     """
 
@@ -108,6 +110,7 @@ class AlarmMonitor:
         mail: OwnerMail,
         find: Callable[[float], MailFacts] | None = None,
         trouble: Callable[[], Awaitable[str]] | None = None,
+        dnssec: Callable[[], Awaitable[DnssecFault | None]] | None = None,
         nodes: Callable[[], Sequence[Node] | None] = lambda: None,
         post: AlarmPost | None = None,
         clock: Callable[[], float] = time.time,
@@ -120,6 +123,7 @@ class AlarmMonitor:
         self._mail = mail
         self._find = find
         self._trouble = trouble
+        self._dnssec = dnssec
         self._nodes = nodes
         self._settled_at = math.inf
         self._post = post if post is not None and post.wanted else None
@@ -184,6 +188,9 @@ class AlarmMonitor:
         facts = await asyncio.to_thread(self._find, now)
         if self._trouble is not None:
             facts = replace(facts, resolver=await self._trouble())
+        if self._dnssec is not None and (fault := await self._dnssec()):
+            fails, off = (fault.detail, "") if fault.stops_mail else ("", fault.detail)
+            facts = replace(facts, dnssec_fails=fails, dnssec_off=off)
         alarms = judge_mail(facts, self._limits, now=now)
         unknown = {Kind.QUEUE_AGE} if facts.oldest is None else set()
         unknown |= {Kind.TLS_FAILURES_RISING} if facts.tls is None else set()

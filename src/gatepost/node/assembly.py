@@ -32,7 +32,6 @@ from gatepost.mail.outbound.login import SmartHostLogins
 from gatepost.mail.outbound.mailbox import Maildirs
 from gatepost.mail.outbound.next_hops import NextHops
 from gatepost.mail.outbound.pool import ConnectionPool
-from gatepost.mail.outbound.published import Lookups
 from gatepost.mail.outbound.sessions import SessionLog
 from gatepost.mail.queue.bounce import Bouncer
 from gatepost.mail.queue.lane_budget import LaneBudget, share
@@ -44,7 +43,6 @@ from gatepost.net.listener import Listener
 from gatepost.net.lookups.access_tokens import AccessTokens
 from gatepost.net.lookups.issuer_keys import IssuerKeys
 from gatepost.net.lookups.mx import MailRouter
-from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.net.own_addresses import OwnAddresses
 from gatepost.net.tasks import SingleTask, spawn
 from gatepost.node import limits as of_settings
@@ -377,6 +375,7 @@ class Assembly:
         )
         opener.logins = self._smart_host_logins
         opener.on_unknown = self._lookups.revocation_watch.note
+        lookups.resolver.on_forget.append(self._router.forget)
         services = DeliveryServices(
             store,
             self._router,
@@ -385,7 +384,7 @@ class Assembly:
             opener,
             self._pool,
             profile=settings.tls.profile,
-            lookups=Lookups(TlsaFinder(lookups.resolver), lookups.policies, time.time, lookups.resolver.dane_off),
+            lookups=lookups.published,
             sessions=self._sessions,
             memory=DestinationMemory(self._destinations, time.time, dnssec=not lookups.resolver.dane_off),
             content=self._content,

@@ -74,10 +74,23 @@ class EvidenceLog:
     def writer(self, worker: int) -> EvidenceWriter | None:
         """The writer of one shard; None if there is to be no log."""
         if self._signer is None:
+            if not worker:
+                self._note_off()
             return None
         privacy = self._settings.evidence.privacy()
         chain = self._log.worker_chain(worker, privacy=privacy, signer=self._signer)
         return EvidenceWriter(chain)
+
+    def _note_off(self) -> None:
+        """Where a log is kept, say in it that it has nothing from now on: an auditor would take that for no mail."""
+        try:
+            if not any(True for _ in self._log.days()):
+                return
+            chain = self._log.admin_chain(privacy=self._settings.evidence.privacy())
+            chain.append((), time.time(), is_off=True)
+        except StoreFailure as failure:
+            _log.error("%s", failure)
+        _log.warning("evidence: no entry is written while evidence.enabled is false; the log says so")
 
     def tick(self) -> None:
         """For one worker, every HEADS_SECONDS."""

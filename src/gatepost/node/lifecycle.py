@@ -33,6 +33,8 @@ _LEASE_LOOK = 0.5  # seconds between two looks whether a lease is held; far less
 _SHARED = 0.5  # seconds: the shortest period that begins at moments of the grid
 _GRID = 1.0  # seconds; what is done more seldom begins at most half of it sooner or later
 
+_SILENCE = 3600.0  # seconds between two lines about work that keeps failing
+
 _log = logging.getLogger(__name__)
 
 
@@ -93,10 +95,11 @@ class Parts:
 
     def _begin_duties(self, part: Lifecycle) -> None:
         for duty in part.duties:
+            troubles = Troubles(part.name)
             if duty.at_once:
-                with _logged(f"the first round of {part.name}"):
+                with troubles.noted():
                     duty.work()
-            self._duties.append(spawn(every(duty.seconds, duty.work), part.name))
+            self._duties.append(spawn(every(duty.seconds, duty.work, troubles), part.name))
 
     def refresh(self, directory: Directory) -> None:
         """Other resources are in force. What fails in one part keeps no other from them."""
@@ -170,20 +173,56 @@ def listening(*listeners: Listener) -> Lifecycle:
     return Lifecycle("listeners", start=start, drain=lambda seconds: drain(listeners, seconds))
 
 
-async def every(seconds: float | Callable[[], float], work: Callable[[], object]) -> None:
+class Troubles:
+    """Logs failures of work that is done again and again. name: of the work.
+
+    A failure of the store or of a file is a line, any other has its traceback. After the first one the next are logged
+    once an hour, until the work succeeded, which is logged, too.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._silent_until: float | None = None  # by time.monotonic; None while all is well
+
+    @contextlib.contextmanager
+    def noted(self) -> Iterator[None]:
+        """Go on after a failure of what is done in this context."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the next period must come, whatever it was
+            now = time.monotonic()
+            if self._silent_until is None or now >= self._silent_until:
+                self._silent_until = now + _SILENCE
+                unexpected = None if isinstance(error, StoreFailure | OSError) else error
+                reason = str(error) if unexpected is None else type(error).__name__
+                _log.error(
+                    "%s: failed, and is tried again by itself (gatepost status, gatepost doctor): %s",
+                    self._name,
+                    reason,
+                    exc_info=unexpected,
+                )
+        else:
+            if self._silent_until is not None:
+                self._silent_until = None
+                _log.info("%s: works again", self._name)
+
+
+async def every(
+    seconds: float | Callable[[], float], work: Callable[[], object], troubles: Troubles | None = None
+) -> None:
     """Call `work` about every `seconds`, as in Duty, whatever became of the call before, until cancelled."""
+    troubles = troubles or Troubles("periodic work")
     with contextlib.suppress(asyncio.CancelledError):
         while True:
             await _rest(_period(seconds))
-            try:
+            with troubles.noted():
                 work()
-            except Exception:  # noqa: BLE001 - the next period must come, whatever it was
-                _log.exception("periodic work failed; it is tried again")
 
 
 async def _while_held(part: Lifecycle, lease: Lease) -> None:
     """The duties of a part whose lease comes and goes: at once, where they are to be, each time it comes."""
     due: dict[Duty, float] = {}
+    troubles = {duty: Troubles(part.name) for duty in part.duties}
     with contextlib.suppress(asyncio.CancelledError):
         while True:
             if lease.held:
@@ -191,7 +230,7 @@ async def _while_held(part: Lifecycle, lease: Lease) -> None:
                 due = due or {duty: now + (0.0 if duty.at_once else _period(duty.seconds)) for duty in part.duties}
                 for duty in [timed for timed, at in due.items() if at <= now]:
                     due[duty] = now + _period(duty.seconds)
-                    with _logged(part.name):
+                    with troubles[duty].noted():
                         duty.work()
             elif due:
                 due = {}

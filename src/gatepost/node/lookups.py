@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.outbound.contexts import ClientContexts
 from gatepost.mail.outbound.failure import NAMES_UNKNOWN, REVOCATION_UNKNOWN
+from gatepost.mail.outbound.published import Lookups
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.chain import judge
 from gatepost.net.lookups.authority_origin import AuthorityOrigin
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
+from gatepost.net.lookups.mtasts_cache import policy_folder
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.return_watch import WATCH_SECONDS, ReturnWatch, RevocationWatch
 from gatepost.net.lookups.revocation import RevocationChecker
+from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.net.shortage import shortage
 from gatepost.net.tasks import SingleTask
 from gatepost.node.lifecycle import Duty, Lifecycle, nothing
@@ -75,10 +78,14 @@ class LookupServices:
         self.policies = StsPolicies(
             self.resolver,
             self.policy_hosts,
-            cache / "mta-sts",
+            policy_folder(settings.server.data_dir),
             hosts=PolicyHosts(private=settings.outbound.private_policy_hosts),
         )
         self._return = ReturnWatch(self.resolver, settings.server.hostname)
+        finder = TlsaFinder(self.resolver)
+        self.resolver.on_forget += [finder.forget, self._names_answer]
+        dane_off, dnssec_fault = self.resolver.dane_off, self.resolver.dnssec_fault
+        self.published = Lookups(finder, self.policies, time.time, dane_off, dnssec_fault)
         self.revocation_watch = RevocationWatch(self.check_revocation)
         self.on_return: list[Callable[[str], object]] = []
         self._watching = SingleTask("return of nameservers")
@@ -90,7 +97,11 @@ class LookupServices:
         """Their lives. lease: for what one worker does for the node. tells: log what is found at the start."""
         tell = self._tell if tells else nothing
         yield Lifecycle(
-            "the resolver", start=tell, duties=[Duty(WATCH_SECONDS, self._watch)], close=self._close_resolver
+            "the resolver",
+            start=tell,
+            duties=[Duty(WATCH_SECONDS, self._watch)],
+            reload=self.resolver.forget,
+            close=self._close_resolver,
         )
         yield Lifecycle("trust anchors", reload=self._forget_anchors)
         yield Lifecycle(
@@ -186,6 +197,8 @@ async def _log_resolver(resolver: Resolver, settings: Settings) -> None:
         return
     _log.info("%s", resolver.validation)
     if settings.dns.validation is not DnsValidation.LOCAL:
+        if fault := await resolver.dnssec_fault():
+            _log.log(logging.CRITICAL if fault.stops_mail else logging.WARNING, "%s", fault.detail)
         return
     try:
         missing = await resolver.validation_missing()

@@ -53,6 +53,7 @@ _SLOWLY: Final = 30.0  # the same for what changes slowly and costs more
 _CERTIFICATES: Final = 100
 _AILMENTS: Final = {  # of a gateway that takes mail; no name of a host or an organization
     Kind.NAMESERVERS_DOWN: "no nameserver answers",
+    Kind.DNSSEC_FAILS: "DNSSEC validation fails for every name",
     Kind.SCANNER_DOWN: "a content hook gets no answer",
     Kind.RECIPIENTS_UNKNOWN: "recipients of a domain cannot be looked up, as their source does not answer",
     Kind.RECORDS_UNWRITTEN: "what is recorded of mail cannot be written",

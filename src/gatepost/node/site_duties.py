@@ -138,6 +138,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
                 ahead=lambda: self.site.expiry_clock.ahead,
             ).find,
             trouble=lambda: self.lookups.resolver.trouble(server.hostname),
+            dnssec=self.lookups.resolver.dnssec_fault,
             nodes=self.site.nodes,
             post=AlarmPost(self.settings, self.lookups.policy_hosts),
         )

@@ -15,7 +15,7 @@ from gatepost.decoding import converted
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.pki.site.membership import checked_grant
 from gatepost.pki.site.records import Membership, Node, NodeGrant, SiteError, SiteState
-from gatepost.pki.site.site import Site, least_pause
+from gatepost.pki.site.site import REPEAT_SECONDS, Site, least_pause
 from gatepost.pki.site.store import AUTHORITY, KINDS, MEMBERSHIP, NODE, TOKEN, SiteStore, membership_places
 from gatepost.store.config_requests import RequestDenied
 
@@ -77,7 +77,7 @@ class SiteSteps:
         ((name, document),) = nodes.items()
         if not tokens:
             return name in state.nodes and self._is_renewed(name, document, state)
-        return len(tokens) == 1 and self._is_used(name, tokens, state) and self._is_renewed(name, document, state)
+        return len(tokens) == 1 and self._is_used(name, tokens, state) and self._is_entered(name, document, state)
 
     def _is_used(self, name: str, tokens: Mapping[str, dict[str, Any] | None], state: SiteState) -> bool:
         ((number, after),) = tokens.items()
@@ -86,23 +86,41 @@ class SiteSteps:
             return False
         return token.node == name or (not token.node and name not in state.nodes)
 
+    def _is_entered(self, name: str, document: dict[str, Any] | None, state: SiteState) -> bool:
+        """The record of a node begins, also of one that is known, as its certificate has expired."""
+        after = self._certified(name, document, state)
+        return after is not None and len(after.thumbprints) == 1 and abs(after.joined - self._now) <= _SKEW
+
     def _is_renewed(self, name: str, document: dict[str, Any] | None, state: SiteState) -> bool:
         """The record of a node has a new certificate, and the last one as the one before it."""
+        after, before = self._certified(name, document, state), state.nodes.get(name)
+        if after is None:
+            return False
+        if before is None:
+            return len(after.thumbprints) == 1
+        repeated = after.admission != "" and self._now - before.joined < REPEAT_SECONDS
+        if not repeated and after.renewed - before.renewed < self._pause:
+            return False
+        if after.admission not in {"", before.admission}:
+            return False
+        return after.thumbprints[1:] == before.thumbprints[:1] and after.joined == before.joined
+
+    def _certified(self, name: str, document: dict[str, Any] | None, state: SiteState) -> Node | None:
+        """The record of a node with a certificate of just now, None if it is none."""
         if document is None:
-            return False
-        after, before = converted(document, Node), state.nodes.get(name)
-        if after.name != name or len(name) > _NAME or not _are_times(after.joined, after.renewed, after.not_after):
-            return False
-        if abs(after.renewed - self._now) > _SKEW or len(after.thumbprints) not in {1, 2}:
-            return False
-        if before is not None and after.renewed - before.renewed < self._pause:
-            return False
-        last = before.thumbprints[:1] if before is not None else ()
-        if any(len(thumbprint) > _DIGITS for thumbprint in after.thumbprints):
-            return False
-        joined = before is None or after.joined == before.joined
-        known = {authority.id for authority in state.authorities}
-        return after.thumbprints[1:] == last and joined and after.authority in known
+            return None
+        node = converted(document, Node)
+        texts = {*node.thumbprints, node.admission}
+        is_one = (
+            node.name == name
+            and len(name) <= _NAME
+            and _are_times(node.joined, node.renewed, node.not_after)
+            and abs(node.renewed - self._now) <= _SKEW
+            and len(node.thumbprints) in {1, 2}
+            and all(len(text) <= _DIGITS for text in texts)
+            and node.authority in {authority.id for authority in state.authorities}
+        )
+        return node if is_one else None
 
     def _is_own(self, documents: Documents, contents: Contents, state: SiteState) -> bool:
         """The record or the membership of this node has a new certificate, or what has expired goes."""
@@ -122,7 +140,9 @@ class SiteSteps:
         Whether those are the site's can only be known to the process that asked it, or where the authority is kept.
         """
         name, before = self._records.name, self._records.kept_under()
-        member, document = self._records.membership() or self._first(state), documents.get(name)
+        known = self._records.membership()
+        is_first = known is None or known.node != self._hostname
+        member, document = self._first(state) if is_first else known, documents.get(name)
         others = {number: after for number, after in documents.items() if number != name}
         if member is None or document is None or others != ({} if before == name else {before: None}):
             return False
@@ -136,14 +156,17 @@ class SiteSteps:
         gone = {} if before == name else dict.fromkeys(membership_places(before))
         if after.issued - member.issued < max(_LEAST_PAUSE, least_pause(member.not_after - member.issued)):
             return False
-        if self._records.membership() is None and roots != Site(self._records).roots_pem(state):
+        if is_first and roots != Site(self._records).roots_pem(state):
             return False
         is_whole = contents == gone | dict(zip(places, (key, certificate, roots), strict=True))
         return is_whole and abs(after.issued - self._now) <= _SKEW and self._is_good(after, key, certificate, roots)
 
     def _first(self, state: SiteState) -> Membership | None:
-        """Of a node that certifies itself, as others do where the authority is in the database that they share."""
-        if not self._records.store.is_shared or self._hostname not in state.nodes or not state.authorities:
+        """Of a node that certifies itself: in a database that it shares, or by another name than before."""
+        known = self._records.membership()
+        is_elsewhere = known is not None and known.address != ""
+        is_ours = self._records.store.is_shared or known is not None
+        if is_elsewhere or not is_ours or self._hostname not in state.nodes or not state.authorities:
             return None
         return Membership(state.authorities[0].site, self._hostname, "", "", 0.0, 0.0)
 

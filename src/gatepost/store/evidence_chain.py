@@ -64,10 +64,12 @@ class EvidenceChain:
         """Whether there are entries that no checkpoint covers, as far as we know."""
         return self._end.place.number > self._signed
 
-    def append(self, events: Sequence[TraceEvent], now: float, *, dropped: int = 0) -> None:
-        """Add an entry for each event, durably. dropped: events of which there is none. Raises StoreFailure."""
+    def append(self, events: Sequence[TraceEvent], now: float, *, dropped: int = 0, is_off: bool = False) -> None:
+        """See `ChainWriter.append`. Raises StoreFailure."""
         with self._alone():
             self._begin_day(now)
+            if is_off:
+                self._end.gap(now, "off", 0)
             if dropped:
                 self._end.gap(now, "dropped", dropped)
             self._end.events(events)

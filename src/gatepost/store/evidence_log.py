@@ -66,8 +66,8 @@ class ChainWriter(Protocol):
     def unsigned(self) -> bool:
         """Whether there are entries that no checkpoint covers, as far as we know."""
 
-    def append(self, events: Sequence[TraceEvent], now: float, *, dropped: int = 0) -> None:
-        """Add an entry for each event, durably. dropped: events of which there is none."""
+    def append(self, events: Sequence[TraceEvent], now: float, *, dropped: int = 0, is_off: bool = False) -> None:
+        """Add an entry for each event, durably. dropped: events of which there is none; is_off: of any from now on."""
 
     def checkpoint(self, now: float) -> None:
         """Sign where the chain stands, if that is not signed yet and there is a key."""

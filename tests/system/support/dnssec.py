@@ -79,15 +79,18 @@ class SignedDns:
     """Serves `zones` (by their label below "test.") with NSD, and validates with Unbound at `address`.
 
     explains: Unbound says why it refuses (RFC 8914). also: a loopback address on whose port 53 it answers as well, for
-    programs that know no other port.
+    programs that know no other port. root: serve a signed root, too, whose key Unbound knows instead.
     """
 
-    def __init__(self, zones: Mapping[str, Zone], *, explains: bool = False, also: str = "") -> None:
+    def __init__(
+        self, zones: Mapping[str, Zone], *, explains: bool = False, also: str = "", root: bool = False
+    ) -> None:
         need("nsd", "unbound")
         self._zones = zones
         self._folder = Folder("dnssec")
         self._authority, self._port = free_port(), free_port()
         self._explains = explains
+        self._root = root
         self._also = f"  interface: {also}@53\n" if also else ""
         self._children: dict[str, Child] = {}
 
@@ -95,6 +98,11 @@ class SignedDns:
     def address(self) -> str:
         """ "127.0.0.1:PORT" of the resolver, as `dns.nameservers` takes it."""
         return f"127.0.0.1:{self._port}"
+
+    @property
+    def authority(self) -> str:
+        """The same of NSD, which validates nothing."""
+        return f"127.0.0.1:{self._authority}"
 
     @property
     def anchor(self) -> Path:
@@ -129,6 +137,15 @@ class SignedDns:
     def silence(self) -> None:
         """End the authority: what the resolver does not remember, it can no longer learn."""
         self._children.pop("nsd").stop()
+
+    def validate(self, *, validating: bool) -> None:
+        """Start the resolver anew, with validation or without."""
+        self.stop_resolver()
+        with_it, without = '"validator iterator"', '"iterator"'
+        path = self._folder / "unbound.conf"
+        text = path.read_text()
+        path.write_text(text.replace(without, with_it) if validating else text.replace(with_it, without))
+        self.start_resolver()
 
     def stop_resolver(self) -> None:
         """End the resolver: nobody listens any more."""
@@ -165,12 +182,18 @@ class SignedDns:
                 lines.append(f"{label} {TTL} IN DS {made.delegation}")
         top = sign(_ROOT, Zone(lines))
         texts[_ROOT] = top.text()
+        anchor = f"{_ROOT}. IN DS {top.delegation}"
+        if self._root:
+            lines = [f"{_ROOT} {TTL} IN NS ns.{_ROOT}.", f"{_ROOT} {TTL} IN DS {top.delegation}"]
+            above = sign(".", Zone(lines))
+            texts["."] = above.text()
+            anchor = f". IN DS {above.delegation}"
         conf = _NSD.format(folder=self._folder.path, port=self._authority)
         for name, text in texts.items():
-            self._folder.write(f"{name}.zone", text)
-            conf += f'zone:\n  name: "{name}"\n  zonefile: "{name}.zone"\n'
+            file = self._folder.write(f"{name.strip('.') or 'root'}.zone", text)
+            conf += f'zone:\n  name: "{name}"\n  zonefile: "{file.name}"\n'
         self._folder.write("nsd.conf", conf)
-        self._folder.write("anchor", f"{_ROOT}. IN DS {top.delegation}\n")
+        self._folder.write("anchor", f"{anchor}\n")
         self._folder.write(
             "unbound.conf",
             UNBOUND.format(
@@ -180,7 +203,7 @@ class SignedDns:
                 explains="yes" if self._explains else "no",
                 also=self._also,
             )
-            + "".join(STUB.format(name=name, authority=self._authority) for name in texts),
+            + "".join(STUB.format(name=name, authority=self._authority) for name in texts if name != "."),
         )
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _MOST = 1 << 20  # bytes of a request: words and environment
+_HUGE = 2 << 20  # bytes of a huge page
+_MADV_COLLAPSE = 25  # of linux/mman.h, since Linux 6.1: now, and whatever the machine is set to
 _SETTINGS = """
 [server]
 hostname = "mx1.contoso.example"
@@ -237,6 +239,23 @@ def _share_what_is_loaded() -> None:
     share_loaded_objects()
 
 
+def _use_huge_pages() -> None:
+    """Keep memory in huge pages, of which a fork has fewer to copy, and its end to free: half of what either costs.
+
+    What a fork writes is copied in small pages, as before. Nothing changes where the kernel cannot do it.
+    """
+    import ctypes  # noqa: PLC0415 - the client does without
+
+    advise = ctypes.CDLL(None).madvise
+    advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        place, rights, _, _, _, *name = line.split(maxsplit=5)
+        first, last = (int(end, 16) for end in place.split("-"))
+        first, last = -(-first // _HUGE) * _HUGE, last // _HUGE * _HUGE
+        if rights.startswith("rw") and name in ([], ["[heap]"]) and first < last:
+            advise(first, last - first, _MADV_COLLAPSE)
+
+
 def _compile_templates() -> None:
     """Those that every page needs, 0.2 s: else each gateway compiles them when it shows its first page."""
     from gatepost.manage.pages.rendering import environment  # noqa: PLC0415 - the client does without
@@ -345,6 +364,7 @@ if __name__ == "__main__":
     _compile_templates()
     gc.collect()
     _share_what_is_loaded()
+    _use_huge_pages()
     server = _Server(sys.argv[1])
     os.write(int(sys.argv[2]), b"+")
     os.close(int(sys.argv[2]))

@@ -76,6 +76,16 @@ def test_what_is_no_forced_partner_or_no_fault_of_tls(fields):
     assert [(one.result_type, one.domain) for one in found.failing] == [(HOPS_FAIL, NEXT_HOP)]
 
 
+def test_a_host_that_the_domains_policy_does_not_name_is_of_the_partner():
+    found, reply = DeliveryProblems(), "450 4.4.8 MX hosts of bank.example failed MTA-STS validation"
+    unmet = {"result_type": "validation-failure", "requirement": "opportunistic", "reply": reply}
+    found([[deferred(**unmet), deferred(connector="", recipient="c@other.example", **unmet)]])
+    assert [(one.name, one.wanted, one.result_type) for one in found.failing] == [
+        ("bank-out", "authenticated(mta-sts)", "validation-failure"),
+        ("other.example", "authenticated(mta-sts)", "validation-failure"),
+    ]
+
+
 def test_of_a_long_reply_the_beginning_and_the_end_are_kept():
     found = DeliveryProblems()
     found([[deferred(reply=f"450 4.7.320 {'x' * 500} expired on 2026-11-30")]])

@@ -1,4 +1,4 @@
-"""What the tests of processes share: scripts in an interpreter of their own, and settings in tmp_path."""
+"""What the tests of processes share: scripts in a process of their own, and settings in tmp_path."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import os
 import pickle
 import queue
 import signal
-import subprocess
-import sys
 import threading
 import time
 import traceback
 
 import pytest
 import tomlkit
+from support.fork_server import fork_server
 
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
@@ -23,24 +22,25 @@ PATIENCE = 60.0
 
 
 class Script:
-    """A Python program that says lines; it is killed at the end with all that it started, whatever they do."""
+    """A Python program that says lines; it is killed at the end with all that it started, whatever they do.
+
+    It is forked from a process that has imported gatepost: to start Python took most of what these tests cost.
+    """
 
     def __init__(self, text, *arguments):
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", text, *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        given, stdin = os.pipe()
+        stdout, says = os.pipe()
+        self.process = fork_server().fork(["-c", text, *map(str, arguments)], (given, says, says), os.environ)
+        os.close(given)
+        os.close(says)
+        self.stdin, self._stdout = os.fdopen(stdin, "w"), os.fdopen(stdout)
         self.said = []
         self._lines = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self):
-        for line in self.process.stdout:
+        for line in self._stdout:
             self._lines.put(line.rstrip("\n"))
         self._lines.put(None)
 
@@ -58,7 +58,7 @@ class Script:
                 return line
 
     def signal(self, number):
-        self.process.send_signal(number)
+        os.kill(self.process.pid, number)
 
     def ends(self):
         """The exit status, when no process is left that could say something; all that was said is in `said`."""
@@ -70,10 +70,11 @@ class Script:
     def close(self):
         with contextlib.suppress(ProcessLookupError):  # what it started holds its output open: nobody may be left
             os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()  # it may not lead a group yet
         self.process.wait()
-        self.process.stdin.close()
+        self.stdin.close()
         self._reader.join(PATIENCE)
-        self.process.stdout.close()
+        self._stdout.close()
 
 
 @pytest.fixture

@@ -208,3 +208,16 @@ def test_what_is_told_without_the_database_is_not_told_here(facts):
         for known in ((), None)
     ]
     assert [machine.refusals for one in told for machine in one.machines] == [("away",), ()]
+
+
+def test_clocks_of_nodes_are_compared_with_the_databases(facts):
+    def beating(name, offset, state=NodeState.ACTIVE):
+        figures = NodeFigures(machine=MachineReport(""), offset=offset)
+        return Node(name, "host", "1", (), 0.0, 1.0, state, (WorkerBeat(0, 1, 1.0, 1, figures),), ())
+
+    nodes = [beating("a", 3600.0), beating("b", -400.0), beating("c", 900.0, NodeState.DEAD)]
+    gatherer = facts(nodes=lambda: nodes, shared=Shared(), server={"hostname": "mx.gate.example", "node": "a"})
+    gatherer._ahead = lambda: 0.0
+    assert [(one.node, one.ahead) for one in gatherer.find(0.0).machines] == [("a", 3600.0), ("b", -400.0), ("c", 0.0)]
+    gatherer._ahead = lambda: 3600.0
+    assert gatherer.find(0.0).machines[0].ahead == 0.0, "one alarm says it already"

@@ -508,6 +508,41 @@ def test_a_node_joins_with_a_token_and_renews(scene, site):
     assert key
 
 
+def test_a_node_that_is_known_joins_again_with_a_token_for_it(scene, site):
+    """Its certificate has expired, or its machine is new; and the answer to a request may be lost."""
+    scene.become(SITE_HOST)
+    asks, name = Site(SiteStore(scene.worker, VAULT, scene.settings.server)), "mx2.gate.example"
+
+    def secret():
+        return read_secret(read_token(site.new_token(name, valid=HOUR, author="ann", now=scene.now)[1])[0])
+
+    first, again = secret(), node_request(name)[0]
+    asks.join(first, node_request(name)[0], lifetime=DAY, now=time.time())
+    second = secret()
+    asks.join(second, again, lifetime=DAY, now=time.time())
+    thumbprint = site.state().nodes[name].thumbprints[0]
+    asks.join(second, again, lifetime=DAY, now=time.time() + 1)
+    assert site.state().nodes[name].thumbprints[1:] == (thumbprint,)
+    known = msgspec.to_builtins(site.state().nodes[name]) | {
+        "thumbprints": ["a", *site.state().nodes[name].thumbprints[:1]]
+    }
+    for wrong in ({"admission": "0" * 64}, {"admission": ""}, {"joined": time.time() - 5}):
+        denied(lambda wrong=wrong: scene.worker.apply({NODE: {name: known | wrong}}, author="x"))
+
+
+def test_a_gateway_that_keeps_the_authority_and_has_another_name_certifies_itself(scene, site, home):
+    """As a backup that was restored on a machine of another name."""
+    key, server = scene.settings.store.master_key, {"hostname": "mx9.gate.example", "data_dir": str(home.data)}
+    renamed = scene.home.settings(store={"master_key": key, "free_space": 0}, server=server)
+    records = SiteStore(scene.worker, VAULT, renamed.server)
+    denied(lambda: own_certificate(records, "mx9.gate.example", lifetime=DAY, now=time.time()))
+    scene.settings = renamed
+    scene.become("worker 0")
+    member = own_certificate(records, "mx9.gate.example", lifetime=DAY, now=time.time())
+    assert Member(records).membership() == member
+    assert (member.node, member.site) == ("mx9.gate.example", "a-site")
+
+
 def test_a_node_without_a_token_is_not_entered(scene, site):
     scene.become(SITE_HOST)
     node = msgspec.to_builtins(replace(site.state().nodes[HOST], name="mx9.gate.example", thumbprints=("a",)))

@@ -8,10 +8,11 @@ import time
 import pytest
 
 import gatepost.node.evidence as module
+from gatepost.events.evidence.chain import parse_line
 from gatepost.node.evidence import EvidenceLog, prepare_key, prepare_missing_key, sign_rest
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.settings.model import Settings
-from gatepost.store.evidence_files import EvidenceDirectory, evidence_directory
+from gatepost.store.evidence_files import EvidenceDirectory, evidence_directory, read_lines
 from gatepost.store.evidence_keys import keys_directory
 from gatepost.store.evidence_log import read_heads
 from gatepost.times import day_text
@@ -176,3 +177,19 @@ def test_the_end_of_a_node_does_not_wait_for_ever_for_signatures(tmp_path, monke
     (tmp_path / "file").write_text("")
     sign_rest(settings(tmp_path / "file"))
     assert "Not a directory" in caplog.text
+
+
+def test_a_start_without_the_log_is_an_entry_where_there_is_one(tmp_path, logs, caplog):
+    """An auditor took the time for one without mail: the chain went on where it had ended, and it verified."""
+    evidence = evidence_directory(tmp_path)
+    assert opened(tmp_path, enabled=False).writer(0) is None
+    assert logs.names(evidence) == [] if (evidence / "log").exists() else True
+    writer = opened(tmp_path).writer(0)
+    writer.add(logs.events())
+    writer.close()
+    off = opened(tmp_path, enabled=False)
+    assert (off.writer(0), off.writer(1)) == (None, None)
+    (file,) = (evidence / "log").glob("*.admin.log")
+    gaps = [body["what"] for body in (parse_line(line).body for line in read_lines(file)) if body["kind"] == "gap"]
+    assert gaps == ["off"]
+    assert "no entry is written while evidence.enabled is false" in caplog.text

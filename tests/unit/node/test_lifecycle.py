@@ -6,6 +6,7 @@ import pytest
 
 from gatepost.net.listener import Listener, bind
 from gatepost.node.lifecycle import Duty, Lifecycle, Parts, every, listening
+from gatepost.store.interface import StoreBusy
 from gatepost.store.leases import FixedLease
 
 
@@ -107,7 +108,7 @@ def test_duties_are_done_from_the_start_until_the_end_begins(caplog):
         assert done[-1] == "drain"
 
     run(scene())
-    assert [record.message for record in caplog.records] == ["the first round of work failed"]
+    assert [record.message.partition(",")[0] for record in caplog.records] == ["work: failed"]
 
 
 def test_periodic_work_that_fails_is_tried_again(caplog):
@@ -128,7 +129,38 @@ def test_periodic_work_that_fails_is_tried_again(caplog):
 
     run(scene())
     (record,) = caplog.records
-    assert record.message == "periodic work failed; it is tried again"
+    assert record.message.startswith("periodic work: failed, and is tried again by itself")
+    assert record.exc_info
+
+
+@pytest.mark.parametrize("lease", [None, FixedLease(held=True)])
+def test_a_duty_that_keeps_failing_is_said_in_a_line_and_once(caplog, lease):
+    caplog.set_level("INFO")
+    calls = []
+
+    def work():
+        calls.append(1)
+        if len(calls) < 10:
+            raise StoreBusy("store.url: PostgreSQL at db1 cannot be reached")
+        if len(calls) > 12:
+            raise ValueError("secret")
+
+    async def scene():
+        parts = Parts(Lifecycle("retention of the trace", duties=[Duty(0.01, work, at_once=True)], lease=lease))
+        await parts.start()
+        while len(calls) < 30:  # noqa: ASYNC110 - the work knows no event
+            await asyncio.sleep(0.005)
+        await parts.close(1)
+
+    run(scene())
+    first, well, last = caplog.records
+    assert first.message == (
+        "retention of the trace: failed, and is tried again by itself (gatepost status, gatepost doctor): "
+        "store.url: PostgreSQL at db1 cannot be reached"
+    )
+    assert not first.exc_info
+    assert well.message == "retention of the trace: works again"
+    assert last.exc_info, "what nobody expected needs its traceback, once"
 
 
 def test_periodic_work_may_say_itself_when_it_is_due_again():
@@ -237,17 +269,19 @@ def test_a_duty_that_fails_is_tried_again_while_its_lease_is_held(monkeypatch, c
 
     def work():
         tried.append(1)
-        raise RuntimeError("on purpose")
+        raise StoreBusy("PostgreSQL cannot be reached")
 
     async def scene():
         parts = Parts(Lifecycle("alarms", duties=[Duty(0.02, work)], lease=lease))
         await parts.start()
-        while len(tried) < 2:  # noqa: ASYNC110 - a list knows no event
+        while len(tried) < 5:  # noqa: ASYNC110 - a list knows no event
             await asyncio.sleep(0.01)
         await parts.close(0.5)
 
     run(scene())
-    assert "alarms failed" in caplog.text
+    (record,) = caplog.records
+    assert record.message.startswith("alarms: failed, and is tried again by itself")
+    assert not record.exc_info
 
 
 def test_under_a_lease_that_lasts_duties_are_done_or_never():

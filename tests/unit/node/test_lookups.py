@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from support.exhaustion import no_descriptors
 
-from gatepost.mail.outbound.failure import REVOCATION_UNKNOWN
+from gatepost.mail.outbound.failure import NAMES_UNKNOWN, REVOCATION_UNKNOWN
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.shortage import shortage
 from gatepost.node.lifecycle import Parts
@@ -97,7 +97,7 @@ def test_mail_that_waits_for_a_revocation_list_goes_when_it_can_be_had_again(hom
             await first
 
         lookups.revocation.check = check
-        lookups.on_return.append(done.append)
+        lookups.on_return.append(lambda failed: failed in NAMES_UNKNOWN or done.append(failed))  # SIGHUP tells of names
         verdict = replace(chain("mx.b.example"), path=(b"leaf", b"root"))
         lookups.revocation_watch.note(verdict)
         await look()

@@ -173,7 +173,7 @@ def test_an_open_connection_may_end_and_is_not_waited_for_long(serve):
 def test_it_does_not_outlive_its_supervisor(serve):
     script, _ = serve()
     script.expect("served at")
-    script.process.stdin.close()
+    script.stdin.close()
     assert script.expect("status") == "status 0"
 
 

@@ -86,7 +86,7 @@ def test_a_master_key_that_is_not_the_right_one(serve, site):
     script.expect("ERROR nodes cannot join at 127.0.0.1:0: ")
     with pytest.raises((SiteError, OSError)):
         join(site, port)
-    script.process.stdin.close()
+    script.stdin.close()
     assert script.expect("status") == "status 0"
 
 

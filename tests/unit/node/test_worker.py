@@ -101,7 +101,7 @@ def test_a_worker_ends_when_its_supervisor_is_gone(run, home):
     home.settings()
     script, port = start(run, home)
     connect(port).close()
-    script.process.stdin.close()
+    script.stdin.close()
     assert script.expect("status") == "status 0"
 
 

@@ -54,6 +54,8 @@ class Kind(StrEnum):
     TLS_FAILURES_RISING = "tls-failures-rising"
     DOMAIN_CONFLICT = "domain-conflict"
     NAMESERVERS_DOWN = "nameservers-down"
+    DNSSEC_FAILS = "dnssec-fails"
+    DNSSEC_OFF = "dnssec-off"
     NOTICE_MISSING = "notice-missing"
     JOURNAL_WAITS = "journal-waits"
     QUARANTINE_FULL = "quarantine-full"
@@ -99,6 +101,8 @@ _OF_MAIL: Final = frozenset(
         Kind.TLS_FAILURES_RISING,
         Kind.DOMAIN_CONFLICT,
         Kind.NAMESERVERS_DOWN,
+        Kind.DNSSEC_FAILS,
+        Kind.DNSSEC_OFF,
         Kind.NOTICE_MISSING,
         Kind.JOURNAL_WAITS,
         Kind.QUARANTINE_FULL,

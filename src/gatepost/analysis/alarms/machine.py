@@ -20,6 +20,8 @@ from gatepost.times import second_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+_WRONG_CLOCK = 300.0  # seconds from which on the clock of a node is an alarm
+
 
 class SilentNode(msgspec.Struct, frozen=True):
     """A node that did not end in order and is not heard of. seen: seconds since 1970, of its last heartbeat."""
@@ -32,7 +34,8 @@ class SilentNode(msgspec.Struct, frozen=True):
 class MachineFacts(msgspec.Struct, frozen=True):
     """The machine of a node. refusals: why workers take no mail, one text for each that takes none. workers: of it.
 
-    disk: None if it cannot be looked at. ended: in the last hour. node: its name, "" if there is no other.
+    disk: None if it cannot be looked at. ended: in the last hour. node: its name, "" if there is no other. ahead: how
+    far its clock is ahead of the database's, seconds; 0.0 if that is not known, or is an alarm already.
     """
 
     refusals: tuple[str, ...] = ()
@@ -40,6 +43,7 @@ class MachineFacts(msgspec.Struct, frozen=True):
     disk: DiskRoom | None = None
     ended: tuple[EndedProcess, ...] = ()
     node: str = ""
+    ahead: float = 0.0
 
 
 def judge_machine(facts: MachineFacts) -> Iterator[Alarm]:
@@ -47,6 +51,7 @@ def judge_machine(facts: MachineFacts) -> Iterator[Alarm]:
     yield from _refusals(facts)
     yield from _disk(facts)
     yield from _ended(facts)
+    yield from _clock(facts)
 
 
 def _refusals(facts: MachineFacts) -> Iterator[Alarm]:
@@ -103,6 +108,25 @@ def judge_silence(silent: Sequence[SilentNode]) -> Iterator[Alarm]:
             "gatepost node list",
             command_line("gatepost", "node", "remove", named=node.name),
         )
+
+
+def _clock(facts: MachineFacts) -> Iterator[Alarm]:
+    """Nodes have the database's clock in common: which of the two is wrong, the time service there says."""
+    if abs(facts.ahead) < _WRONG_CLOCK:
+        return
+    off, node = quantity(round(abs(facts.ahead)), "second"), facts.node
+    yield make_alarm(
+        Kind.CLOCK_JUMPED,
+        Severity.ERROR,
+        node,
+        f"the clock of {node} is wrong",
+        (f"It is {off} ahead of the database's. " if facts.ahead > 0 else f"It is {off} behind the database's. ")
+        + "Mail that waits is tried at the right time, but certificates, tokens and signatures are judged by the wrong "
+        "one there, and log and trace have it.",
+        "Correct the clock there, or that of the database if it is the wrong one:",
+        "timedatectl",
+        "gatepost node list",
+    )
 
 
 def _ended(facts: MachineFacts) -> Iterator[Alarm]:

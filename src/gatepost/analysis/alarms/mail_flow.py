@@ -75,6 +75,7 @@ class MailFacts(msgspec.Struct, frozen=True):
 
     oldest: seconds for which the oldest message has waited, held ones excepted; 0.0 if none waits. destination: of that
     message. breached: limits of today. tls: by policy domain. resolver: why no nameserver answers, "" if one does.
+    dnssec_fails: why all answers are refused for DNSSEC's sake, "" if they are not. dnssec_off: why none is validated.
     quarantines: how full the quarantine of an organization is, 1.0 for full. loads: of each worker. ahead: seconds that
     the clock was put ahead, 0.0 if it was not. catch_alls: organization and name of connectors that take mail for any
     domain to its MX hosts, so that a host which takes none says nothing of them. changes: of connectors lately, the
@@ -88,6 +89,8 @@ class MailFacts(msgspec.Struct, frozen=True):
     untold: tuple[UnsentNotice, ...] = ()
     tls: Mapping[str, Shares] | None = msgspec.field(default_factory=dict)
     resolver: str = ""
+    dnssec_fails: str = ""
+    dnssec_off: str = ""
     quarantines: Mapping[str, float] | None = msgspec.field(default_factory=dict)
     breached: tuple[LimitBreach, ...] | None = ()
     loads: tuple[WorkerLoad, ...] = ()
@@ -115,7 +118,12 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
     for partner in known:
         begun[about_partner(partner)] = min(partner.since, begun.get(about_partner(partner), now))
     context = PartnerContext(
-        limits.partner_failures, limits.partner_failing, facts.changes, facts.catch_alls, bool(facts.resolver), begun
+        limits.partner_failures,
+        limits.partner_failing,
+        facts.changes,
+        facts.catch_alls,
+        bool(facts.resolver or facts.dnssec_fails),
+        begun,
     )
     alarms = [
         *judge_partners(failing, context, now),
@@ -128,7 +136,7 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
         *_breaches(facts),
     ]
     alarms += [*_age(facts, limits), *_rising(facts, limits)]
-    alarms += [*_resolver(facts), *_quarantines(facts), *_overload(facts, now), *_clock(facts, now)]
+    alarms += [*_resolver(facts), *_dnssec(facts), *_quarantines(facts), *_overload(facts, now), *_clock(facts, now)]
     alarms += [alarm for machine in facts.machines for alarm in judge_machine(machine)]
     alarms += judge_silence(facts.silent or ())
     order = tuple(Severity)
@@ -169,11 +177,13 @@ def _overload(facts: MailFacts, now: float) -> Iterator[Alarm]:
 def _clock(facts: MailFacts, now: float) -> Iterator[Alarm]:
     if not facts.ahead:
         return
+    node = facts.machines[0].node if facts.machines else ""  # the one that looks
+    title = "the clock jumped ahead, so nothing expires for a day"
     yield make_alarm(
         Kind.CLOCK_JUMPED,
         Severity.ERROR,
-        "",
-        "the clock jumped ahead, so nothing expires for a day",
+        node,
+        f"on {node}, {title}" if node else title,
         f"The gateway expected the time to be about {second_text(now - facts.ahead)}. For a day, it returns no mail "
         "because of its age and deletes none from quarantine; after that, it uses the clock as it is.",
         "Correct the clock. If it is right, or the gateway was off for that long, you need not do anything:",
@@ -244,7 +254,7 @@ def _unwritten(failing: Sequence[FailingPartner]) -> Iterator[Alarm]:
             "the message trace cannot be written" if name == MESSAGE_TRACE else "the evidence log cannot be written",
             f"{own(record.reply)}. Mail is still accepted and delivered. Its events stay in memory, up to 100,000 "
             "in each worker; they are lost if there are more, or if the gateway ends.",
-            "Make room on the disk, or repair it; the gateway then writes the events:",
+            "Make room on the disk, or repair it or the database; the gateway then writes the events:",
             "gatepost doctor",
         )
 
@@ -281,6 +291,34 @@ def _resolver(facts: MailFacts) -> Iterator[Alarm]:
             "whose smart hosts are IP addresses; it returns mail that waits too long.",
             "Start the resolver, or name another in [dns] nameservers and restart the gateway. Then check again:",
             "gatepost status",
+        )
+
+
+def _dnssec(facts: MailFacts) -> Iterator[Alarm]:
+    if facts.dnssec_fails:
+        yield make_alarm(
+            Kind.DNSSEC_FAILS,
+            Severity.CRITICAL,
+            "",
+            "DNSSEC validation fails for the root, so mail to other domains waits",
+            f"The look-up: {own(facts.dnssec_fails)}. The fault is at the resolver, not at the recipients' domains: "
+            "its clock or its trust anchor is wrong, or its way to the nameservers drops signatures.",
+            "Correct the clock of the resolver's machine, or its trust anchor, and restart the resolver; mail then "
+            "goes by itself. Check again:",
+            "timedatectl",
+            "gatepost doctor",
+        )
+    if facts.dnssec_off:
+        yield make_alarm(
+            Kind.DNSSEC_OFF,
+            Severity.ERROR,
+            "",
+            "no DNS answer is validated by DNSSEC, so DANE protects no mail",
+            f"{own(facts.dnssec_off)}. Mail waits if a connector demands DANE, or if DNSSEC proved the MX records of "
+            "its destination before. Other mail is sent without DANE.",
+            "Switch on DNSSEC validation in the resolver, or let the gateway validate (dns.validate). If you do not "
+            "want DANE, set dns.trust_ad to false and restart the gateway. Check again:",
+            "gatepost doctor",
         )
 
 

@@ -11,7 +11,14 @@ import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, command_line, make_alarm
 from gatepost.events.counts import level_of
-from gatepost.events.delivery_problems import HOPS_FAIL, LOGIN_REFUSED, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
+from gatepost.events.delivery_problems import (
+    HOPS_FAIL,
+    LOGIN_REFUSED,
+    NOT_IN_POLICY,
+    RECORDS_DOWN,
+    SCANNER_DOWN,
+    SOURCE_DOWN,
+)
 from gatepost.protocols.message.next_step import required_step
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.quantity import quantity
@@ -37,7 +44,7 @@ _RESULTS: Final[dict[str, str]] = {
     ResultType.DANE_REQUIRED: "DANE is required, and there are no TLSA records (dane-required)",
     ResultType.STS_POLICY_FETCH_ERROR: "the MTA-STS policy could not be fetched (sts-policy-fetch-error)",
     ResultType.STS_POLICY_INVALID: "the MTA-STS policy is invalid (sts-policy-invalid)",
-    ResultType.STS_WEBPKI_INVALID: "the certificate does not meet the MTA-STS policy (sts-webpki-invalid)",
+    ResultType.STS_WEBPKI_INVALID: "the certificate of the MTA-STS policy host is not valid (sts-webpki-invalid)",
 }
 _REQUIRED: Final = {"encrypted": "TLS encryption", "authenticated": "TLS with a verified certificate"}
 _OF_THEIR_OWN: Final = frozenset({LOGIN_REFUSED, SOURCE_DOWN, SCANNER_DOWN, RECORDS_DOWN, HOPS_FAIL})
@@ -59,7 +66,8 @@ class ConnectorChange(msgspec.Struct, frozen=True):
 class PartnerContext(msgspec.Struct, frozen=True):
     """The circumstances of failures. changes, catch_alls: as in `mail_flow.MailFacts`.
 
-    failures, lasting: attempts and seconds from which on somebody is told. without_names: no nameserver answers.
+    failures, lasting: attempts and seconds from which on somebody is told. without_names: no nameserver answers,
+    or none whose answers can be used.
     begun: when each partner began to fail, as the first worker saw it, by `about_partner`.
     """
 
@@ -95,14 +103,20 @@ def _failing(failing: Sequence[FailingPartner], context: PartnerContext) -> Iter
             about_partner(partner),
             f"mail to {partner.domain} waits, as TLS does not meet the requirement of {own(_named(partner))}",
             f"{partner.deferrals} attempts in a row were deferred{where}: {own(required)} is required "
-            f"({partner.wanted}), but {own(result_text(partner.result_type))}.{last} The gateway sends nothing below "
-            f"the requirement; it returns mail that waits too long.{changed}",
+            f"({partner.wanted}), but {own(_shortfall(partner.result_type, partner.reply))}.{last} The gateway sends "
+            f"nothing below the requirement; it returns mail that waits too long.{changed}",
             f"{must}See what the partner presents, and tell its postmaster; only if the requirement is wrong, change "
             f"it for {partner.organization}:",
             _check_of(partner),
             command_line("gatepost", "queue", "list", "--domain", named=partner.domain),
             *_way_back(change),
         )
+
+
+def _shortfall(result_type: str, reply: str) -> str:
+    if reply.startswith(NOT_IN_POLICY):
+        return "the MTA-STS policy does not name the MX host (validation-failure)"
+    return result_text(result_type)
 
 
 def _connectors(failing: Sequence[FailingPartner], context: PartnerContext) -> Iterator[Alarm]:

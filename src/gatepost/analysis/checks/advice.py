@@ -34,6 +34,7 @@ NOT_ALLOWED = (
     "Here: if mail may go to that network, the gateway's owner adds it to [network] tenants_may_reach, or writes the "
     "smart host into the connector themselves."
 )
+DNSSEC = "They must fix the signatures of their zone in the DNS, or the DS record above it."
 NO_DNS = (
     "Here: check that the nameservers in [dns] answer, and validate again. If they do for other names, the name "
     "servers of that domain are down, and its administrators must act. Nothing else is known of the host yet."
@@ -198,7 +199,7 @@ REQUIRETLS = (
 
 _PUBLISHED: Mapping[str, str] = {
     "DaneRequired": 'They must sign their zone and publish TLSA records. Or, here: smtp_dane_mode = "opportunistic".',
-    "DnssecInvalid": "They must fix the signatures of their zone in the DNS, or the DS record above it.",
+    "DnssecInvalid": DNSSEC,
     "HostNotAuthentic": "They must sign their zone, or publish an MTA-STS policy in mode enforce that names the host "
     "(RFC 8689 asks for one of them). Or, here: a connector with smart_hosts, whose names need no proof.",
     "HostHasNoName": "Here: name the smart host by its DNS name; or let the connector validate its domain "

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.alarms.alarm import Severity
-from gatepost.analysis.checks.certificate_alarms import FailedRenewal, Scope, WantedName
+from gatepost.analysis.checks.certificate_alarms import FailedRenewal, Scope, WantedName, presented_servers
 from gatepost.analysis.checks.own_policy import own_policies
 from gatepost.pki.acme.challenges import AcmeFailed
 from gatepost.pki.acme.issuer import Issuer
-from gatepost.pki.acme.schedule import is_under_way
+from gatepost.pki.acme.schedule import Progress, is_under_way
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError, load_identity
 from gatepost.pki.certificates.inventory import entry_from
+from gatepost.pki.certificates.lifecycle import is_covered
 from gatepost.protocols.mtasts.policy import StsMode, covers
 from gatepost.protocols.mtasts.publish import StsPublication, policy_host
 from gatepost.values import replace
@@ -65,33 +66,41 @@ def _own_name(hostname: str, policies: Sequence[StsPublication]) -> WantedName:
 
 def failing_renewals(
     settings: Settings, store: ConfigStore, scope: Scope, now: float
-) -> dict[str, FailedRenewal | None] | None:
-    """The ACME renewals that failed twice or more in a row, near the certificate's end once, by its id.
+) -> dict[str | tuple[str, ...], FailedRenewal | None] | None:
+    """The ACME requests that fail, by the id of the certificate to be renewed, by the names where there is none.
 
-    None for one that is tried just now, and for all if it is not known. scope: as `scope_of` made it.
+    Told after two failures in a row, after one where that may be too late: near the certificate's end, or where nothing
+    that is presented has the names. None for one that is tried just now, and for all if it is not known. scope: as
+    `scope_of` made it.
     """
     if not settings.acme.is_on:
         return {}
     hosts = [name.name for name in scope.names if name.name != settings.server.hostname]
     try:
-        statuses = Issuer(settings, store).statuses(hosts)
+        issuer = Issuer(settings, store)
+        statuses, entries = issuer.statuses(hosts), issuer.inventory.entries()[1]
     except (AcmeFailed, ValueError):  # the log has it
         return None
-    result: dict[str, FailedRenewal | None] = {}
+    current = presented_servers(entries)
+    result: dict[str | tuple[str, ...], FailedRenewal | None] = {}
     for status in statuses:
         progress, entry = status.progress, status.entry
-        if entry is None or not progress.error:
+        if not progress.error:
             continue
+        urgent = (
+            _is_urgent(entry, progress, now) if entry else not all(is_covered(name, current) for name in status.names)
+        )
         if is_under_way(progress, now):
-            result[entry.id] = None
-        elif progress.failures >= _FAILURES or _is_near_its_end(entry, now):
-            result[entry.id] = FailedRenewal(progress.error, progress.not_before)
+            result[entry.id if entry else status.names] = None
+        elif progress.failures >= _FAILURES or urgent:
+            result[entry.id if entry else status.names] = FailedRenewal(progress.error, progress.not_before)
     return result
 
 
-def _is_near_its_end(entry: Entry, now: float) -> bool:
-    life = entry.leaf.not_after - entry.leaf.not_before
-    return entry.leaf.not_after - now < min(_NEAR, life / _NEAR_PART)
+def _is_urgent(entry: Entry, progress: Progress, now: float) -> bool:
+    """Whether a certificate is near its end, or the next attempt to renew it comes too late."""
+    end, life = entry.leaf.not_after, entry.leaf.not_after - entry.leaf.not_before
+    return end - now < min(_NEAR, life / _NEAR_PART) or progress.not_before >= end
 
 
 def connector_files(organizations: Sequence[Organization], now: float) -> dict[str, Entry]:

@@ -56,10 +56,15 @@ def title_of(entry: Entry) -> str:
     if entry.purpose is Purpose.CLIENT:
         return f"the client certificate {entry.label!r} of {entry.organization} (certificate {entry.id})"
     names = names_of(entry)
-    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
-    shown = ", ".join(names[:_NAMES]) + more if names else shown_text(entry.leaf.subject, 100)
+    shown = _listed(names) or shown_text(entry.leaf.subject, 100)
     word = "the next certificate" if entry.state is State.NEXT else "the certificate"
     return f"{word} {entry.id} for {shown}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """As "a.example, b.example, c.example and 2 more"; "" for none."""
+    shown = ", ".join(names[:_NAMES])
+    return f"{shown} and {len(names) - _NAMES} more" if len(names) > _NAMES else shown
 
 
 def _left(seconds: float) -> str:
@@ -104,17 +109,27 @@ def _renew(entry: Entry) -> tuple[str, ...]:
             return "Request another one from your authority, stage what it issues, and switch to it", *_request(entry)
 
 
-def expiry(entry: Entry, now: float) -> Said:
-    """A certificate that is in use has expired, or will soon."""
+def _switch(waiting: Entry) -> tuple[str, ...]:
+    """The way to a certificate that is there already: a sentence, then commands to type."""
+    return (
+        f"{waiting.id} is there to replace it: look at what it waits for, and switch to it",
+        f"gatepost certificate changeover check {waiting.id}",
+        f"gatepost certificate changeover switch {waiting.id}",
+    )
+
+
+def expiry(entry: Entry, now: float, waiting: Entry | None = None) -> Said:
+    """A certificate that is in use has expired, or will soon. waiting: what is staged to take its place."""
+    remedy = _switch(waiting) if waiting is not None else _renew(entry)
     left = entry.leaf.not_after - now
     client = entry.purpose is Purpose.CLIENT
     if left <= 0:
         who = "the partners that ask for it refuse the connection" if client else "partners that check it refuse mail"
         detail = f"It ended at {minute_text(entry.leaf.not_after)}: {own(who)}."
-        return _said(f"{title_of(entry)} has expired", detail, *_renew(entry))
+        return _said(f"{title_of(entry)} has expired", detail, *remedy)
     who = "partners that ask for it will refuse the connection" if client else "partners that check it will refuse mail"
     detail = f"It ends at {minute_text(entry.leaf.not_after)}; from then on {own(who)}."
-    return _said(f"{title_of(entry)} expires {_left(left)}", detail, *_renew(entry))
+    return _said(f"{title_of(entry)} expires {_left(left)}", detail, *remedy)
 
 
 def next_missing(entry: Entry, now: float) -> Said:
@@ -163,15 +178,23 @@ def incomplete(entry: Entry, missing: str) -> Said:
 
 def changed(entry: Entry, old: Entry, what: str, before: str, after: str) -> Said:
     """The certificate was renewed from another authority, without a changeover."""
+    cause = "when ACME renewed it" if entry.origin is Origin.ACME else "when the gateway found the file renewed"
     detail = (
-        f"It replaced {old.id} at {minute_text(entry.current_from)}, when the gateway found the file renewed. "
+        f"It replaced {old.id} at {minute_text(entry.current_from)}, {own(cause)}. "
         f"Before: {shown_text(before, 150)}. Now: {shown_text(after, 150)}."
     )
+    title = f"{title_of(entry)} has another {own(what)} than before, without a changeover"
+    if entry.origin is Origin.ACME:
+        fix = (
+            "Notify partners who trust that authority alone (pinning), or roll back within 24 hours. If you meant it, "
+            "there is nothing to do; the alarm ends after a week"
+        )
+        return _said(title, detail, fix, f"gatepost certificate changeover roll-back {entry.id}")
     fix = (
         "Notify partners who trust that authority alone (pinning), or restore the old certificate. If you meant it, "
         "there is nothing to do; the alarm ends after a week"
     )
-    return _said(f"{title_of(entry)} has another {own(what)} than before, without a changeover", detail, fix)
+    return _said(title, detail, fix)
 
 
 def no_staple(entry: Entry) -> Said:
@@ -190,8 +213,30 @@ def renewal(entry: Entry, why: str, next_try: float, now: float) -> Said:
     detail = (
         f"The certificate ends at {end}, the next try is at {again}. The last one failed: {shown_text(why, _LONG)}."
     )
-    fix = "Fix this error; the gateway tries again by itself"
-    return _said(f"{title_of(entry)} is not renewed", detail, fix, "gatepost certificate acme status")
+    title, status = f"{title_of(entry)} is not renewed", "gatepost certificate acme status"
+    if next_try >= entry.leaf.not_after > now:
+        fix = "The next try comes too late. Have another one issued by another authority, and switch to it"
+        return _said(title, detail, fix, status, *_request(entry))
+    return _said(title, detail, "Fix this error; the gateway tries again by itself", status)
+
+
+def not_issued(
+    names: Sequence[str], missing: Sequence[str], why: str, next_try: float, now: float, *, offers_tls: bool
+) -> Said:
+    """ACME never got a certificate. missing: those of its names that no other one has. offers_tls: with another one."""
+    state = "Another certificate has its names meanwhile."
+    if missing:
+        state = "No other certificate has its names." if offers_tls else "Without it the gateway offers no TLS."
+    again = minute_text(max(next_try, now))
+    detail = f"{own(state)} The next try is at {again}. The last one failed: {shown_text(why, _LONG)}."
+    fix = "Fix this error; the gateway tries again by itself, and at once with the second command"
+    return _said(
+        f"no certificate has been issued for {own(_listed(names))}",
+        detail,
+        fix,
+        "gatepost certificate acme status",
+        "gatepost certificate acme renew --now",
+    )
 
 
 def _publish(host: str, unmatched: Sequence[Entry]) -> tuple[str, ...]:
@@ -234,8 +279,8 @@ def bogus(host: str, detail: str) -> Said:
 
 def not_covered(name: str, why: str, borne: Sequence[str]) -> Said:
     """A name that no certificate bears."""
-    shown = ", ".join(borne[:_NAMES]) + (f" and {len(borne) - _NAMES} more" if len(borne) > _NAMES else "")
-    detail = f"{own(why)} The certificates presented are for {shown or 'no name at all'}."
+    names = _listed(borne) or "no name at all"
+    detail = f"{own(why)} The certificates presented are for {own(names)}."
     fix = "Have a certificate issued that has this name too, and add it"
     return _said(f"no certificate has the name {name}", detail, fix, "gatepost certificate add ISSUED.pem")
 

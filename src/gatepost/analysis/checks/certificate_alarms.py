@@ -79,24 +79,28 @@ class TlsaSeen(msgspec.Struct, frozen=True):
 
 
 class FailedRenewal(msgspec.Struct, frozen=True):
-    """The last attempt to renew a certificate failed. why: a sentence. next_try: earliest, seconds since 1970."""
+    """The last attempt to get a certificate failed. why: a sentence. next_try: earliest, seconds since 1970."""
 
     why: str
     next_try: float
+
+
+type Renewals = Mapping[str | tuple[str, ...], FailedRenewal | None]
 
 
 class Observed(msgspec.Struct, frozen=True):
     """The observed facts about certificates. Keys that a mapping lacks could not be learnt.
 
     chains: by certificate id. tlsa: by host name. stapled: ids with a valid response to staple, None if not known.
-    renewals: those that fail, by the certificate's id, None for one that is tried just now; None if not known.
+    renewals: those that fail, by the certificate's id, by the names where there is none yet; None for one that is tried
+    just now, and for all if not known.
     unknown: what could not be learnt and why, a sentence each.
     """
 
     chains: Mapping[str, ChainSeen] = msgspec.field(default_factory=dict)
     tlsa: Mapping[str, TlsaSeen] = msgspec.field(default_factory=dict)
     stapled: frozenset[str] | None = None
-    renewals: Mapping[str, FailedRenewal | None] | None = None
+    renewals: Renewals | None = None
     unknown: tuple[str, ...] = ()
 
 
@@ -169,7 +173,8 @@ def judge(
             for alarm in _of_certificate(entry, entries, scope, observed, roots, now)
         ),
         *(alarm for host, seen in observed.tlsa.items() for alarm in _of_host(host, seen, entries)),
-        *_of_names(entries, scope),
+        *_of_names(entries, scope, observed),
+        *_not_issued(entries, scope, observed, now),
         *_of_endpoints(troubles, now),
     ]
     order = tuple(Severity)
@@ -195,13 +200,21 @@ def undecided(alarm: Alarm, entries: Mapping[str, Entry], scope: Scope, observed
             return live and seen is None
         case Kind.TLSA_MISMATCH | Kind.DNSSEC_BOGUS:
             unsure = not observed.tlsa or bool(observed.unknown)  # else the host is ours no more
-            return bool(_presented(entries)) and unsure and alarm.about not in observed.tlsa
+            return bool(presented_servers(entries)) and unsure and alarm.about not in observed.tlsa
         case Kind.STAPLE_MISSING:
             return live and observed.stapled is None
         case Kind.RENEWAL_FAILING:
-            return live and (observed.renewals is None or observed.renewals.get(alarm.certificate, "") is None)
+            return (live or bool(alarm.about)) and _is_tried(alarm, observed.renewals)
         case _:  # entries, configuration and what is remembered of endpoints say it all
             return False
+
+
+def _is_tried(alarm: Alarm, renewals: Renewals | None) -> bool:
+    """Whether what an alarm about a renewal is about is requested just now, or nothing is known of any."""
+    if renewals is None:
+        return True
+    keys = [key for key in renewals if alarm.about == key[0]] if alarm.about else [alarm.certificate]
+    return any(renewals.get(key, "") is None for key in keys)
 
 
 def _of_certificate(
@@ -217,19 +230,19 @@ def _of_certificate(
         yield _alarm(Kind.REVOKED, Severity.CRITICAL, entry, texts.revoked(entry, seen.revoked))
     if seen is not None and seen.missing:
         yield _alarm(Kind.CHAIN_INCOMPLETE, Severity.ERROR, entry, texts.incomplete(entry, seen.missing))
+    if failed := (observed.renewals or {}).get(entry.id):
+        said = texts.renewal(entry, failed.why, failed.next_try, now)
+        yield _alarm(Kind.RENEWAL_FAILING, _renewal_severity(entry, now), entry, said)
     if entry.state is State.NEXT:
         yield from _next_ends(entry, entries, now)
         return
     yield from _expiry(entry, entries, now)
     yield from _changed(entry, entries, roots, now)
-    if entry.purpose is Purpose.SERVER and not _has_next(entry, entries) and _next_is_missing(entry, scope, now):
+    if entry.purpose is Purpose.SERVER and _waiting(entry, entries) is None and _next_is_missing(entry, scope, now):
         yield _alarm(Kind.NEXT_MISSING, Severity.WARNING, entry, texts.next_missing(entry, now))
     wants_staple = entry.must_staple and observed.stapled is not None and now > entry.since + _STAPLE_GRACE
     if wants_staple and entry.id not in (observed.stapled or ()):
         yield _alarm(Kind.STAPLE_MISSING, Severity.ERROR, entry, texts.no_staple(entry))
-    if failed := (observed.renewals or {}).get(entry.id):
-        said = texts.renewal(entry, failed.why, failed.next_try, now)
-        yield _alarm(Kind.RENEWAL_FAILING, _renewal_severity(entry, now), entry, said)
 
 
 def _alarm(
@@ -262,7 +275,7 @@ def _expiry(entry: Entry, entries: Mapping[str, Entry], now: float) -> Iterator[
     severity = _SEVERITIES.get(step, Severity.CRITICAL)
     if severity is Severity.WARNING and _is_planned(entry, entries):
         return
-    yield _alarm(Kind.EXPIRY, severity, entry, texts.expiry(entry, now), step=step)
+    yield _alarm(Kind.EXPIRY, severity, entry, texts.expiry(entry, now, _waiting(entry, entries)), step=step)
 
 
 def _successors(entry: Entry, entries: Mapping[str, Entry]) -> list[Entry]:
@@ -282,8 +295,10 @@ def _covers(one: Entry, entry: Entry) -> bool:
     return bool(names) and one.key_family == entry.key_family and all(is_covered(name, [one]) for name in names)
 
 
-def _has_next(entry: Entry, entries: Mapping[str, Entry]) -> bool:
-    return any(successor.leaf.not_after > entry.leaf.not_after for successor in _successors(entry, entries))
+def _waiting(entry: Entry, entries: Mapping[str, Entry]) -> Entry | None:
+    """The one that waits to take its place, the one that lasts longest of several."""
+    later = [other for other in _successors(entry, entries) if other.leaf.not_after > entry.leaf.not_after]
+    return max(later, key=lambda other: other.leaf.not_after, default=None)
 
 
 def _is_planned(entry: Entry, entries: Mapping[str, Entry]) -> bool:
@@ -328,7 +343,7 @@ def _changed(entry: Entry, entries: Mapping[str, Entry], roots: Mapping[str, str
                 Kind.CHAIN_CHANGED, Severity.ERROR, entry, texts.changed(entry, old, N_("root"), before, after)
             )
             return
-        if old.leaf.issuer != entry.leaf.issuer:
+        if old.leaf.issuer != entry.leaf.issuer and entry.origin is not Origin.ACME:  # such issue by several in turn
             said = texts.changed(entry, old, N_("issuer"), old.leaf.issuer, entry.leaf.issuer)
             yield _alarm(Kind.CHAIN_CHANGED, Severity.WARNING, entry, said)
             return
@@ -351,7 +366,7 @@ def _of_host(host: str, seen: TlsaSeen, entries: Mapping[str, Entry]) -> Iterato
         case TlsaState.PARTLY:
             yield _alarm(Kind.TLSA_MISMATCH, Severity.ERROR, host, texts.some_tlsa(host, seen.detail, unmatched))
         case TlsaState.UNUSABLE:
-            said = texts.unusable_tlsa(host, seen.detail, _presented(entries))
+            said = texts.unusable_tlsa(host, seen.detail, presented_servers(entries))
             yield _alarm(Kind.TLSA_MISMATCH, Severity.WARNING, host, said)
         case TlsaState.BOGUS:
             yield _alarm(Kind.DNSSEC_BOGUS, Severity.CRITICAL, host, texts.bogus(host, seen.detail))
@@ -359,17 +374,40 @@ def _of_host(host: str, seen: TlsaSeen, entries: Mapping[str, Entry]) -> Iterato
             return
 
 
-def _presented(entries: Mapping[str, Entry]) -> list[Entry]:
+def presented_servers(entries: Mapping[str, Entry]) -> list[Entry]:
+    """The server certificates that are current."""
     return [entry for entry in entries.values() if entry.state is State.CURRENT and entry.purpose is Purpose.SERVER]
 
 
-def _of_names(entries: Mapping[str, Entry], scope: Scope) -> Iterator[Alarm]:
-    """Names that nothing bears. A gateway without any certificate offers no TLS, and its owner knows that."""
-    current = _presented(entries)
+def _of_names(entries: Mapping[str, Entry], scope: Scope, observed: Observed) -> Iterator[Alarm]:
+    """Names that nothing bears. A gateway without any certificate offers no TLS, and its owner knows that.
+
+    Those for which ACME gets none have another alarm, with the reason.
+    """
+    current = presented_servers(entries)
+    requested = {name for names in _names_in(observed.renewals or {}) for name in names}
     for name in scope.names if current else ():
-        if not is_covered(name.name, current):
+        if name.name not in requested and not is_covered(name.name, current):
             said = texts.not_covered(name.name, name.why, _borne(current))
             yield _alarm(Kind.NAME_NOT_COVERED, name.severity, name.name, said)
+
+
+def _names_in(renewals: Renewals) -> list[tuple[str, ...]]:
+    """The lists of names for which there is no certificate yet."""
+    return [key for key in renewals if not isinstance(key, str)]
+
+
+def _not_issued(entries: Mapping[str, Entry], scope: Scope, observed: Observed, now: float) -> Iterator[Alarm]:
+    """Certificates that ACME is to get, and never got."""
+    current, renewals = presented_servers(entries), observed.renewals or {}
+    for names in _names_in(renewals):
+        if (failed := renewals[names]) is None:
+            continue
+        missing = [name for name in names if not is_covered(name, current)]
+        graves = [name.severity for name in scope.names if name.name in missing]
+        severity = max([Severity.ERROR, *graves], key=tuple(Severity).index) if missing else Severity.WARNING
+        said = texts.not_issued(names, missing, failed.why, failed.next_try, now, offers_tls=bool(current))
+        yield _alarm(Kind.RENEWAL_FAILING, severity, names[0], said)
 
 
 def _borne(current: Iterable[Entry]) -> list[str]:

@@ -31,6 +31,7 @@ from gatepost.net.dane import judge
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
+from gatepost.net.lookups.mtasts_cache import policy_folder
 from gatepost.net.lookups.mx import HostAddresses, MailHosts, MailRouter, NotAllowed, Queries, Random, allowed
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsa import TlsaFinder
@@ -94,7 +95,8 @@ class Checker:
         else:
             self._router = MailRouter(self._resolver, shuffles)
         self._tlsa = TlsaFinder(self._resolver)
-        self._policies = StsPolicies(self._resolver, client, None, hosts=bounds.policy_hosts)
+        kept = policy_folder(settings.server.data_dir)  # the gateway applies it, whatever is published now
+        self._policies = StsPolicies(self._resolver, client, kept, hosts=bounds.policy_hosts, fresh=True)
         self._prober = prober(settings, self._resolver, staple=True, bounded=bounds.bounded)
         self._revocation = revocation_checker(settings, self._resolver)
 

@@ -31,6 +31,10 @@ INSIDE: Final = (
     "can check it, or add the network to [network] tenants_may_reach."
 )
 LATER: Final = "Here: check again in some minutes. If it stays so, their server's reply says what they must change."
+STS_KEPT: Final = (
+    "They must publish a policy that their hosts meet, or withdraw it by one in mode none: a missing one ends nothing "
+    "(RFC 8461 section 8.3)."
+)
 MTA_STS: Final = "They can publish a policy (RFC 8461); the certificates of all MX hosts must bear their names."
 NO_ANSWER: Final = (
     "Here: check whether the nameserver answers for other names. If it does, the nameservers of that domain are down, "

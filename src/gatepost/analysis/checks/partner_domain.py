@@ -17,6 +17,7 @@ from gatepost.protocols.mtasts.policy import LintKind, StsMode, lint
 from gatepost.protocols.tlsrpt.record import TlsRptRecord
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.quantity import quantity
+from gatepost.times import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,6 +122,9 @@ def _sts(facts: DomainFacts) -> Iterator[Finding]:
     yield Finding(
         Stage.MTA_STS, mark, f"policy in mode {policy.mode}", f"mx {listed}"[:_SHOWN] if listed else "", "", short
     )
+    if state.origin == "cache":
+        text = f"the gateway has this policy from before, and applies it until {second_text(state.expires)}"
+        yield Finding(Stage.MTA_STS, Mark.WARN, text, "", advice.STS_KEPT)
     hosts = [host.name for host in facts.hosts.hosts] if facts.hosts is not None else []
     # What a host has to do with it is in the host's own row.
     remarks = [candidate for candidate in lint(policy, hosts) if candidate.kind is not LintKind.HOST_NOT_COVERED]

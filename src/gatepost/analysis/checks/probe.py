@@ -30,6 +30,7 @@ from gatepost.net.lookups.access_tokens import AccessTokens
 from gatepost.net.lookups.authority_origin import AuthorityOrigin
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
+from gatepost.net.lookups.mtasts_cache import policy_folder
 from gatepost.net.lookups.mx import HostAddresses, MailHosts, MailHostsKind, MailRouter, NotAllowed, allowed
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.revocation import RevocationChecker
@@ -280,14 +281,18 @@ def prober(
 
 
 def _lookups(settings: Settings, resolver: Resolver) -> Lookups:
-    """As a worker has them. Policies are fetched anew: whether they can be had from here is a part of the question."""
+    """As a worker has them. Policies are fetched anew: whether they can be had from here is a part of the question.
+
+    If one cannot, the one that the gateway keeps counts, as it does for mail.
+    """
     try:
         context = https_context(TrustAnchors.load(settings.tls.trust_anchors))
     except AnchorsError:  # no certificate passes by them, and the opener will say so
         context = https_context()
+    kept = policy_folder(settings.server.data_dir)
     hosts = PolicyHosts(timeout=_POLICY_SECONDS, private=settings.outbound.private_policy_hosts)
-    policies = StsPolicies(resolver, HttpClient(resolver, context), None, hosts=hosts)
-    return Lookups(TlsaFinder(resolver), policies, time.time, resolver.dane_off)
+    policies = StsPolicies(resolver, HttpClient(resolver, context), kept, hosts=hosts, fresh=True)
+    return Lookups(TlsaFinder(resolver), policies, time.time, resolver.dane_off, resolver.dnssec_fault)
 
 
 def revocation_checker(
@@ -345,6 +350,8 @@ def _usable(options: HopOptions, addresses: HostAddresses) -> tuple[tuple[str, .
 
 
 def _lookup_failed(host: str, failed: LookupFailed, seconds: float) -> Task:
+    if failed.bogus:
+        return Task("Resolve", TaskStatus.FAILED, failed.detail, advice.DNSSEC, seconds)
     if failed.temporary:
         return Task("Resolve", TaskStatus.FAILED, failed.detail, advice.NO_DNS, seconds, ours=True)
     what = f"Check the spelling of {host}: no nameserver can be asked for it."

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 
-from gatepost.analysis.migration import exchange_partners, exchange_properties
+from gatepost.analysis.migration import exchange_fields, exchange_partners, exchange_properties, exchange_server
 from gatepost.analysis.migration.exchange_json import KIND_NAMES, ExchangeObject, Unreadable, is_empty, shown
 from gatepost.analysis.migration.exchange_rules import Known, convert_journal, convert_rule, journals_of_senders
 from gatepost.analysis.migration.report import Imported, ImportRefused, Part, assemble, slug, unique_name
@@ -38,13 +38,7 @@ _DOMAIN_TYPES = (
 _DANE_MODES = {"Opportunistic": "opportunistic", "Mandatory": "mandatory", "None": "none"}
 _STS_MODES = {"Opportunistic": "opportunistic", "None": "none"}
 
-_ADDRESS_SPACE = re.compile(r"(?:smtp:)?([^;]*)(?:;(\d{1,9}))?", re.IGNORECASE | re.ASCII)
-
 _UNREAD = {
-    "send": "a Send connector of Exchange Server, not of the service; write an outbound connector by hand: "
-    "AddressSpaces are recipient_domains, TlsAuthLevel is tls_settings, and RequireTLS alone is encryption-only",
-    "receive": "a Receive connector of Exchange Server, not of the service; write an inbound connector by hand: "
-    "RemoteIPRanges are sender_ip_addresses",
     "remote": "remote domains say nothing about connections; nothing to do",
     "": "it is not the output of a supported cmdlet: " + ", ".join(list(KIND_NAMES.values())[:6]),
 }
@@ -58,7 +52,8 @@ def convert(objects: Sequence[ExchangeObject], organization: str = "") -> Import
     if not any(exchange_object.kind not in _UNREAD for exchange_object in objects):
         raise ImportRefused(
             "no connector, accepted domain or rule was found; give the output of Get-InboundConnector, "
-            "Get-OutboundConnector and Get-AcceptedDomain, each through ConvertTo-Json -Depth 5"
+            "Get-OutboundConnector, Get-SendConnector, Get-ReceiveConnector and Get-AcceptedDomain, each through "
+            "ConvertTo-Json -Depth 5"
         )
     # A connector that only rules use may be printed by two calls of its cmdlet.
     objects = list(
@@ -70,7 +65,18 @@ def convert(objects: Sequence[ExchangeObject], organization: str = "") -> Import
     known = _known(objects)
     taken: dict[str, dict[str, int]] = {}
     parts: list[Part] = []
-    for kind in ("organization", "transport", "domain", "inbound", "outbound", "rule", "journal", *_UNREAD):
+    for kind in (
+        "organization",
+        "transport",
+        "domain",
+        "inbound",
+        "receive",
+        "outbound",
+        "send",
+        "rule",
+        "journal",
+        *_UNREAD,
+    ):
         parts.extend(_part(each, taken, known) for each in objects if each.kind == kind)
     parts.extend(journals_of_senders(parts, taken))
     exchange_partners.put_lock_downs_first(parts)
@@ -165,7 +171,7 @@ def _rest(item: ExchangeObject, part: Part, read: frozenset[str]) -> None:
 
 
 def _organization(item: ExchangeObject, part: Part, _known: Known) -> None:
-    if item.has("DisplayName") and (text := _plain(item.text("DisplayName"))):
+    if item.has("DisplayName") and (text := exchange_fields.plain(item.text("DisplayName"))):
         part.table["display_name"] = text
     if item.switch("RejectDirectSend", default=False):
         part.table["reject_direct_send"] = True
@@ -202,14 +208,8 @@ def _domain_pattern(item: ExchangeObject) -> str:
 
 def _inbound(item: ExchangeObject, part: Part, known: Known) -> None:
     on_premises = _common(item, part)
-    name = item.text("TlsSenderCertificateName")
-    if name.startswith("<"):
-        part.refuse(
-            "TlsSenderCertificateName has the form <I>issuer<S>subject, which names a server's own certificate; find "
-            "out which name the sender's certificate bears, and write it as tls_sender_certificate_name"
-        )
-        return
-    domains = _address_spaces(item, part, "SenderDomains")
+    name = _certificate_name(item, part, on_premises=on_premises)
+    domains = exchange_fields.address_spaces(item, part, "SenderDomains")
     if not on_premises:
         part.table["sender_domains"] = domains
     elif domains not in ([], ["*"]):
@@ -229,6 +229,30 @@ def _inbound(item: ExchangeObject, part: Part, known: Known) -> None:
     else:
         exchange_partners.convert_partner(item, part)
     exchange_partners.convert_enhanced_filtering(item, part, on_premises=on_premises)
+
+
+def _certificate_name(item: ExchangeObject, part: Part, *, on_premises: bool) -> str:
+    """The name in the sender's certificate, "" if none is asked for.
+
+    The hybrid wizard writes "<I>issuer<S>subject" of a server's certificate: the name is the CN of the subject. That
+    only this issuer counts is lost: the own authority goes into trust_anchors. Raises Unreadable.
+    """
+    text = item.text("TlsSenderCertificateName")
+    if not text.startswith("<"):
+        return text
+    subject = re.fullmatch(r"<I>.+<S>(.+)", text, re.IGNORECASE)
+    name = re.search(r"(?:^|,)\s*CN=([^,]+)", subject[1], re.IGNORECASE) if subject else None
+    if name is None:
+        raise Unreadable(f"TlsSenderCertificateName is {shown(text)}, and its subject has no CN that names a server")
+    if on_premises:
+        part.table["enabled"] = False
+    part.lost(
+        "TlsSenderCertificateName",
+        f"{shown(text)}: {name[1].strip()} is taken from its subject, and any trusted issuer would do; name the "
+        "issuer's certificate in trust_anchors"
+        + (", then enable the connector: it is written as disabled, as it lets servers relay" if on_premises else ""),
+    )
+    return name[1].strip()
 
 
 def _own_servers(item: ExchangeObject, part: Part) -> None:
@@ -271,7 +295,7 @@ def _associated(item: ExchangeObject, part: Part, known: Known) -> None:
 
 def _outbound(item: ExchangeObject, part: Part, _known: Known) -> None:
     on_premises = _common(item, part)
-    if domains := _address_spaces(item, part, "RecipientDomains"):
+    if domains := exchange_fields.address_spaces(item, part, "RecipientDomains"):
         part.table["recipient_domains"] = domains
     for name, field in (
         ("IsTransportRuleScoped", "is_transport_rule_scoped"),
@@ -312,12 +336,7 @@ def _common(item: ExchangeObject, part: Part) -> bool:
         raise Unreadable("ConnectorType is not in the file, and rights depend on it; print all properties")
     part.table["connector_type"] = kind
     _say_number(item, part, "ConnectorType", kind)
-    if not item.switch("Enabled", default=True):
-        part.table["enabled"] = False
-    if comment := _plain(item.text("Comment")):
-        part.table["comment"] = comment[:1000]
-        if len(comment) > 1000:
-            part.differs("Comment", "cut to 1000 characters")
+    exchange_fields.convert_labels(item, part)
     return kind == "on-premises"
 
 
@@ -384,28 +403,8 @@ def _modes(item: ExchangeObject, part: Part) -> None:
         part.table["mta_sts_mode"] = "none"
 
 
-def _address_spaces(item: ExchangeObject, part: Part, name: str) -> list[str]:
-    """Domains out of address spaces such as "smtp:*.b.example;1"."""
-    domains: list[str] = []
-    for text in item.texts(name):
-        match = _ADDRESS_SPACE.fullmatch(text)
-        if match is None:
-            raise Unreadable(f"{name} has {shown(text)}, and a form such as smtp:*.b.example;1 is needed")
-        domain, cost = match.groups()
-        if cost not in {None, "1"}:
-            part.differs(name, f"{shown(text)}: the cost has no effect; order connectors by their priority")
-        if domain not in domains:
-            domains.append(domain)
-    return domains
-
-
 def _is_hybrid(item: ExchangeObject) -> bool:
     return str(item.properties.get("connectorsource", "")).lower() == "hybridwizard"
-
-
-def _plain(text: str) -> str:
-    """A text on one line and without control characters, as comments here must be."""
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
 _CONVERSIONS: dict[str, tuple[str, str, frozenset[str], _Convert]] = {
@@ -414,6 +413,13 @@ _CONVERSIONS: dict[str, tuple[str, str, frozenset[str], _Convert]] = {
     "domain": ("accepted_domain", "accepted domain", exchange_properties.DOMAIN, _domain),
     "inbound": ("inbound_connector", "inbound connector", exchange_properties.INBOUND, _inbound),
     "outbound": ("outbound_connector", "outbound connector", exchange_properties.OUTBOUND, _outbound),
+    "receive": (
+        "inbound_connector",
+        N_("Receive connector"),
+        exchange_properties.RECEIVE,
+        exchange_server.convert_receive,
+    ),
+    "send": ("outbound_connector", N_("Send connector"), exchange_properties.SEND, exchange_server.convert_send),
     "rule": ("mail_flow_rule", "mail flow rule", exchange_properties.RULE, convert_rule),
     "journal": ("mail_flow_rule", "mail flow rule", exchange_properties.JOURNAL, convert_journal),
 }

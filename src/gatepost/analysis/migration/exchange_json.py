@@ -2,7 +2,7 @@ r"""Read output of ConvertTo-Json: encodings, shapes and spellings of Windows Po
 
 Used by `analysis.migration.exchange` and `analysis.migration.exchange_rules`. Bytes of a file become `ExchangeObject`s,
 whose values are read one by one with the methods here. What cannot be understood raises `Unreadable`; nothing is
-guessed.
+guessed. Output of Export-Clixml is read by `analysis.migration.exchange_clixml`.
 
 The same object is printed differently by either PowerShell and over either kind of session: enumerations as numbers,
 texts or {"value": 2, "Value": "Partner"}, lists as lists, {"value": [...], "Count": 1} or, beyond -Depth, one text.
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from gatepost.analysis.migration.exchange_clixml import clixml_objects, is_clixml
 from gatepost.analysis.migration.report import ImportRefused
 
 # What an object is -> the cmdlet that prints it.
@@ -63,11 +64,13 @@ _STRINGS = (
 )
 _CUT_OFF = re.compile(r"(System\.|Microsoft\.Exchange\.)[\w.`\[\]+, =]+|@\{.*\}", re.DOTALL)
 _BLANK = re.compile("[ \t\r\n\ufeff]*")
+_FIRST = 4096  # characters that show what a file is
+_TABLE = re.compile(r'#TYPE |"[^"\n]*"\s*[,;\t]|[\w ]+[,;\t]|[A-Za-z]\w* +: |[A-Za-z]\w* +[A-Za-z][\w ]*\n-')
 _MOST_DEPTH = 100  # ConvertTo-Json takes no greater -Depth
 _TOO_DEEP = "lists and tables are nested too deeply; ConvertTo-Json -Depth 5 is enough"
 _TIME_SPAN = re.compile(r"(?:(\d{1,5})\.)?(\d{1,2}):(\d{2}):(\d{2})(?:\.\d{1,7})?", re.ASCII)
 _WRAPPERS = ("Value", "value")
-_NAMES = ("Address", "Domain", "Name")
+_NAMES = ("Address", "Domain", "Expression", "Name")
 
 
 class Unreadable(ValueError):  # noqa: N818 - it says what the value is
@@ -198,9 +201,10 @@ def read_objects(data: bytes, source: str) -> list[ExchangeObject]:
     """The objects of a file, in its order. source: the file's name, for messages.
 
     The file may hold one object, a list, a table by the names of cmdlets, or several such one behind the other, as
-    `>>` leaves them. Raises ImportRefused if it is not JSON, with line and column.
+    `>>` leaves them, or be of Export-Clixml. Raises ImportRefused if it is neither, with the line.
     """
-    documents = _documents(_decoded(data, source), source)
+    text = _decoded(data, source)
+    documents = clixml_objects(text, source) if is_clixml(text) else _documents(text, source)
     objects = [entry for document in documents for entry in _objects(document, "")]
     return [_object(kind, f"{source}, object {place}", table) for place, (kind, table) in enumerate(objects, 1)]
 
@@ -237,10 +241,7 @@ def _documents(text: str, source: str) -> list[Any]:
             result.append(document)
             place = _skip(text, end)
     except json.JSONDecodeError as error:
-        raise ImportRefused(
-            f"{source}, line {error.lineno}, column {error.colno}: not JSON ({error.msg}), nothing was read; the file "
-            "must be what ConvertTo-Json printed, and whole"
-        ) from None
+        raise ImportRefused(_not_json(text, source, error)) from None
     except RecursionError:
         raise ImportRefused(f"{source}: {_TOO_DEEP}, nothing was read") from None
     except Unreadable as error:
@@ -248,6 +249,20 @@ def _documents(text: str, source: str) -> list[Any]:
     if not result:
         raise ImportRefused(f"{source}: the file is empty; write it with: ... | ConvertTo-Json -Depth 5")
     return result
+
+
+def _not_json(text: str, source: str, error: json.JSONDecodeError) -> str:
+    """Why a file cannot be read: it is a table, or no whole JSON."""
+    if _TABLE.match(text[:_FIRST].lstrip("\ufeff \r\n")):
+        return (
+            f"{source}: not JSON but a table or list for reading (Export-Csv, Format-List, Format-Table), which has "
+            "lost lists of several values; nothing was read. Write it with: ... | ConvertTo-Json -Depth 5 | Out-File "
+            "-Encoding utf8 FILE.json, or ... | Export-Clixml FILE.xml"
+        )
+    return (
+        f"{source}, line {error.lineno}, column {error.colno}: not JSON ({error.msg}), nothing was read; the file "
+        "must be what ConvertTo-Json printed, and whole"
+    )
 
 
 def _limit_depth(document: Any) -> None:

@@ -30,21 +30,21 @@ def convert_enhanced_filtering(item: ExchangeObject, part: Part, *, on_premises:
     elif last:
         part.table["ef_skip_last_ip"] = True
     else:
-        converted = {text: _networks(text) for text in skipped}
+        converted = {text: networks_of(text) for text in skipped}
         part.table["ef_skip_ips"] = [network for networks in converted.values() for network in networks]
         for text in (text for text, networks in converted.items() if not networks):
             part.lost(name, f"{shown(text)}: is no range of addresses; write it as networks")
 
 
-def _networks(text: str) -> list[str]:
+def networks_of(text: str) -> list[str]:
     """An address or network as it is, a range "a-b" as the networks that make it up exactly; [] if it is none."""
     first, dash, last = text.partition("-")
     if not dash:
         return [text]
     try:
-        ends = ipaddress.IPv4Address(first.strip()), ipaddress.IPv4Address(last.strip())
+        ends = ipaddress.ip_address(first.strip()), ipaddress.ip_address(last.strip())
         return [str(network) for network in ipaddress.summarize_address_range(*ends)]
-    except ValueError:
+    except (TypeError, ValueError):
         return []
 
 

@@ -34,6 +34,35 @@ OUTBOUND = _names(
     CloudServicesMailEnabled SenderRewritingEnabled
     """
 )
+# Of Exchange Server: those that are read, and those that say how its own servers work, not what is demanded of others.
+SEND = _names(
+    """
+    AddressSpaces AuthenticationCredential CloudServicesMailEnabled Comment DNSRoutingEnabled DomainSecureEnabled
+    Enabled ErrorPolicies Fqdn
+    IgnoreSTARTTLS IsScopedConnector Port RequireTLS SmartHostAuthMechanism SmartHosts SmartHostsString
+    SourceIPAddress TlsAuthLevel TlsCertificateName TlsDomain UseExternalDNSServersEnabled
+
+    ConnectedDomains ConnectionInactivityTimeOut ForceHELO FrontendProxyEnabled HomeMTA HomeMtaServerId IsSmtpConnector
+    LinkedReceiveConnector MaxMessageSize MinAdminVersion ProtocolLoggingLevel RequireOorg
+    SmtpMaxMessagesPerConnection SourceRoutingGroup SourceTransportServerVsis SourceTransportServers
+    """
+)
+RECEIVE = _names(
+    """
+    AuthMechanism Comment Enabled PermissionGroups RemoteIPRanges RequireTLS TlsDomainCapabilities
+
+    AdvertiseClientSettings AuthTarpitInterval Banner BareLinefeedRejectionEnabled BinaryMimeEnabled Bindings
+    ChunkingEnabled ConnectionInactivityTimeout ConnectionTimeout DefaultDomain DeliveryStatusNotificationEnabled
+    EightBitMimeEnabled EnableAuthGSSAPI EnhancedStatusCodesEnabled ExtendedProtectionPolicy Fqdn HasNoSspi
+    LiveCredentialEnabled LongAddressesEnabled MaxAcknowledgementDelay MaxHeaderSize MaxHopCount MaxInboundConnection
+    MaxInboundConnectionPercentagePerSource MaxInboundConnectionPerSource MaxLocalHopCount MaxLogonFailures
+    MaxMessageSize MaxProtocolErrors MaxRecipientsPerMessage MessageRateLimit MessageRateSource OrarEnabled
+    PipeliningEnabled ProtocolLoggingLevel ProxyEnabled RejectReservedSecondLevelRecipientDomains
+    RejectReservedTopLevelRecipientDomains RejectSingleLabelRecipientDomains RequireEHLODomain Server
+    ServiceDiscoveryFqdn SizeEnabled SmtpUtf8Enabled SuppressXAnonymousTls TarpitInterval TlsCertificateName
+    TransportRole VirtualDirectoryIdentity
+    """
+)
 # With an accepted domain's properties of sign-in, branding and federation, which are not about mail between servers.
 DOMAIN = _names(
     """
@@ -78,6 +107,8 @@ LOST = {
     '"domain-validation" for each of these domains',
     "tlsreceivedomainsecurelist": "domain security; write a partner connector with restrict_domains_to_certificate for "
     "each of these domains",
+    "domainsecureenabled": "domain security; write a partner connector with restrict_domains_to_certificate for each "
+    "domain of TLSReceiveDomainSecureList",
     "allowlegacytlsclients": "this is about submission by clients; old TLS versions need a listener of their own",
 }
 UNKNOWN = "is not known to this import; look up what it does, and whether it is still needed"

@@ -29,6 +29,7 @@ KINDS = {
     "dkim_key": "DKIM key",
 }
 
+_DEMANDS = ("require_tls", "restrict_domains_to_certificate", "restrict_domains_to_ip_addresses")  # of partners
 _NAME_LENGTH = 64
 _SLUG_LENGTH = 63
 
@@ -115,6 +116,31 @@ class Imported:
     def count(self, outcome: ImportResult) -> int:
         """The number of findings with a result."""
         return sum(finding.outcome is outcome for finding in self.findings)
+
+
+def rehearse(imported: Imported) -> int:
+    """Let connectors of partners that demand something judge only (`mode`), those that are enabled; how many.
+
+    Those of own servers stay as they are: in rehearsal they would let nobody relay.
+    """
+    tables = imported.document["organization"][imported.organization]
+    connectors = [*tables.get("inbound_connector", ()), *tables.get("outbound_connector", ())]
+    chosen = [table for table in connectors if _may_rehearse(table)]
+    for table in chosen:
+        table["mode"] = "rehearse"
+    return len(chosen)
+
+
+def _may_rehearse(table: dict[str, Any]) -> bool:
+    """Whether a connector demands something of a partner; what logs in proves the host's name in any mode."""
+    if table.get("connector_type") == "on-premises" or not table.get("enabled", True) or "authentication" in table:
+        return False
+    demands = (
+        table.get("tls_settings", "opportunistic") != "opportunistic",
+        table.get("smtp_dane_mode") == "mandatory",
+        *(table.get(name) for name in _DEMANDS),
+    )
+    return any(demands)
 
 
 def slug(text: str, default: str = "imported") -> str:

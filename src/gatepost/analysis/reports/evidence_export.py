@@ -32,9 +32,10 @@ _DAY: Final = 86400.0
 class Selection:
     """The filter of entries; empty fields match all. since, until: seconds since 1970, both included, 0 for open.
 
-    partner: a connector's name, or a domain (and those below it) at the other end. domain: of sender or recipient.
-    message: a queue id, or a Message-ID in angle brackets. address: of sender or recipient, found where entries keep
-    it whole or hashed. organizations: entries of any of these; None for all, including those of no organization.
+    partner: a connector's name, or a domain (and those below it) at the other end; several with commas. domain: of
+    sender or recipient. message: a queue id, or a Message-ID in angle brackets. address: of sender or recipient, found
+    where entries keep it whole or hashed. organizations: entries of any of these; None for all, including those of no
+    organization.
     """
 
     partner: str = ""
@@ -76,10 +77,12 @@ class Selection:
         return words | times | among
 
     def _is_partner(self, body: Mapping[str, Any]) -> bool:
-        wanted = self.partner.lower().rstrip(".")
-        if str(body.get("connector", "")).lower() == wanted:
-            return True
-        return any(domain == wanted or domain.endswith(f".{wanted}") for domain in _domains(body))
+        connector = str(body.get("connector", "")).lower()
+        if connector and connector == self.partner.lower():
+            return True  # a comma may be in its name
+        wanted = {name.strip().lower().rstrip(".") for name in self.partner.split(",")} - {""}
+        suffixes = tuple(f".{name}" for name in wanted)
+        return connector in wanted or any(name in wanted or name.endswith(suffixes) for name in _domains(body))
 
     def _is_message(self, body: Mapping[str, Any]) -> bool:
         known = (body.get("message"), body.get("message_id"))

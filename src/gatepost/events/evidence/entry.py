@@ -120,7 +120,9 @@ def checkpoint_body(place: Place, at: float, *, writer: str, node: str) -> dict[
 
 
 def gap_body(place: Place, at: float, *, what: str, count: int, sha256: str = "") -> dict[str, Any]:
-    """The body of a gap and its reason: "torn" octets cut off after a crash, or "dropped" events.
+    """The body of a gap and its reason: "torn" octets cut off after a crash, "dropped" events, or "off".
+
+    off: the node started with `[evidence] enabled = false`, and wrote nothing from then on.
 
     count: octets or events. sha256: of the octets.
     """

@@ -22,8 +22,10 @@ from gatepost.policy.decisions.destination_history import (
     describe_drop,
     drop,
     due_to_warn,
+    expected,
     seen,
 )
+from gatepost.policy.decisions.requirement import MxLevel
 from gatepost.policy.decisions.routes import MxRoute, Route, SmartHosts
 from gatepost.store.interface import StoreFailure
 
@@ -112,6 +114,20 @@ class DestinationMemory:
         self._classical.move_to_end(opened.hop.endpoint)
         if len(self._classical) > _HOSTS:
             self._classical.popitem(last=False)
+
+    def lost_proof(self, name: DestinationName, opened: OpenHop) -> bool:
+        """Whether DNSSEC proved a destination's MX records before, and now less is proven of them or of the host.
+
+        Compared once a connection, before `recall` does it.
+        """
+        if name in opened.drops or not self._dnssec:
+            return False
+        try:
+            known = self._store.find(name)
+        except StoreFailure:  # `recall` says so
+            return False
+        wanted, now = expected(known, _label(opened.hop), self._clock()).achieved, opened.verdict.achieved
+        return wanted.mx is MxLevel.DNSSEC and (now.mx < wanted.mx or now.tls < wanted.tls)
 
     def recall(self, name: DestinationName, opened: OpenHop, *, hold: bool) -> Drop | None:
         """The drop of a connection below the history of a destination, None without one.

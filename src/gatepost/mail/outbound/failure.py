@@ -15,7 +15,7 @@ from gatepost.net.stream import Loss, LossKind
 from gatepost.policy.decisions.destination_history import Drop, describe_drop
 from gatepost.policy.decisions.facts import HopFacts
 from gatepost.policy.decisions.outbound import deferral
-from gatepost.policy.decisions.published import Published, dnssec_failed
+from gatepost.policy.decisions.published import Published, dnssec_failed, tlsa_unknown
 from gatepost.policy.decisions.requirement import Shortfall, Verdict
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tlsrpt.result import ResultType
@@ -249,6 +249,16 @@ def between_nodes(failure: HopFailure) -> HopFailure:
 def local_fault(detail: str) -> HopFailure:
     """A certificate or trust anchors of ours cannot be read: an administrator of this machine must act."""
     return HopFailure(_OUR_FAULT, detail)
+
+
+def unvalidated(detail: str, facts: HopFacts) -> HopFailure:
+    """Our resolver does not validate, and DNSSEC proved the destination's MX records before: its mail waits.
+
+    Its TLSA records may be there as before: that nobody validates them must not switch DANE off.
+    """
+    reply = deferral(tlsa_unknown(detail), facts)
+    # No result of RFC 8460: it says nothing of the domain.
+    return HopFailure(reply, detail, None, facts.host, facts.address, facts)
 
 
 def barred(shortfall: Shortfall, host: str, published: Published | None = None) -> HopFailure:

@@ -16,23 +16,32 @@ from gatepost.policy.connectors.names import is_this_machine
 from gatepost.policy.connectors.values import MtaStsMode, SmtpDaneMode
 from gatepost.policy.decisions.published import NAMED, Modes, Naming, Published, StsFound, Terms, terms
 from gatepost.policy.decisions.requirement import Requirement, Shortfall
+from gatepost.protocols.dane.tlsa import TlsaLookup, TlsaStatus
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
+    from gatepost.net.lookups.dns import DnssecFault
     from gatepost.net.lookups.mtasts import StsPolicies, StsState
     from gatepost.net.lookups.tlsa import TlsaFinder
-    from gatepost.protocols.dane.tlsa import TlsaLookup
+
+
+async def no_fault(_domain: str) -> None:
+    """Nobody knows a fault of DNSSEC validation."""
 
 
 class Lookups(msgspec.Struct, frozen=True):
-    """Services for lookups. clock: seconds since 1970 UTC. dane_off: why DNSSEC is never believed, "" if it is."""
+    """Services for lookups. clock: seconds since 1970 UTC. dane_off: why DNSSEC is never believed, "" if it is.
+
+    dnssec_fault: what is wrong with DNSSEC validation itself now, as `Resolver.dnssec_fault` tells it.
+    """
 
     tlsa: TlsaFinder
     sts: StsPolicies
     clock: Callable[[], float]
     dane_off: str = ""
+    dnssec_fault: Callable[[str], Awaitable[DnssecFault | None]] = no_fault
 
 
 class PolicyUnknown(LookupFailed):
@@ -114,11 +123,12 @@ class Publication:
         authentic = hosts is None or hosts.authentic
         next_hops = (hosts.domain, hosts.canonical) if hosts is not None else ()
         tlsa_lookup = await lookups.tlsa.find(addresses, port=port, mx_authentic=authentic, next_hops=next_hops)
-        return (
-            replace(tlsa_lookup, detail=f"{tlsa_lookup.detail}: {lookups.dane_off}")
-            if lookups.dane_off
-            else tlsa_lookup
-        )
+        if lookups.dane_off:
+            return replace(tlsa_lookup, detail=f"{tlsa_lookup.detail}: {lookups.dane_off}")
+        demanded = self._modes.dane is SmtpDaneMode.MANDATORY and tlsa_lookup.status is TlsaStatus.INSECURE
+        if demanded and (fault := await lookups.dnssec_fault("")):
+            return TlsaLookup(TlsaStatus.FAILED, fault.detail)
+        return tlsa_lookup
 
     async def _changed(self, found: Terms) -> bool:
         """Whether the domain has another policy by now, where the one at hand does not allow the host.

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from gatepost.mail.outbound.body import BodyForms, BodyUnreadable, MessageBody
 from gatepost.mail.outbound.content import ContentNotReady
 from gatepost.mail.outbound.delivery_attempt import DeliveryAttempt, leaves_open
-from gatepost.mail.outbound.failure import ConnectionEnded, HopFailed, UnwritableEnvelope
+from gatepost.mail.outbound.failure import ConnectionEnded, HopFailed, UnwritableEnvelope, unvalidated
+from gatepost.mail.outbound.published import no_fault
+from gatepost.policy.decisions.requirement import MxLevel
 from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from gatepost.mail.outbound.connection import OutboundConnection
     from gatepost.mail.outbound.delivery_services import DeliveryServices
     from gatepost.mail.outbound.hop import OpenHop
+    from gatepost.policy.decisions.destination_history import DestinationName
     from gatepost.protocols.smtp.client.transaction import TransactionResult
 
     type Batches = Sequence[list[Recipient]]
@@ -42,6 +45,7 @@ class TransactionRunner:
     def __init__(self, services: DeliveryServices) -> None:
         self._pool = services.pool
         self._memory = services.memory
+        self._dnssec_fault = services.lookups.dnssec_fault if services.lookups is not None else no_fault
         self._opener = services.opener
         self._downgrades = DowngradeLog(services.clock)
 
@@ -54,7 +58,7 @@ class TransactionRunner:
         next host's turn comes. Raises HopFailed before anything is sent if the destination was seen to protect
         connections better, ContentNotReady and BodyUnreadable if there is no body for this peer.
         """
-        self._compare_with_history(opened, attempt)
+        await self._compare_with_history(opened, attempt)
         body = await self._body_for_peer(opened, attempt, forms)
         connection = opened.connection
         used = connection.sent > 0
@@ -91,7 +95,7 @@ class TransactionRunner:
         self._pool.give(opened)
         return left
 
-    def _compare_with_history(self, opened: OpenHop, attempt: DeliveryAttempt) -> None:
+    async def _compare_with_history(self, opened: OpenHop, attempt: DeliveryAttempt) -> None:
         """Compare a connection with the history of each destination. Raises HopFailed if mail must not take it."""
         memory = self._memory
         # "TLS-Required: No" waives what proves the peer, and what it takes says nothing of others. But holding mail
@@ -103,6 +107,8 @@ class TransactionRunner:
             for part in attempt.parts:
                 if part.destination is None:
                     continue
+                if memory.lost_proof(part.destination, opened):
+                    await self._require_validation(part.destination, opened)
                 part.drop = memory.recall(part.destination, opened, hold=attempt.hold)
                 if part.drop is not None:
                     self._opener.forget_session(opened)
@@ -111,6 +117,13 @@ class TransactionRunner:
         except HopFailed:
             self._pool.give(opened)
             raise
+
+    async def _require_validation(self, name: DestinationName, opened: OpenHop) -> None:
+        """Let mail wait if our resolver is why DNSSEC does not prove what it proved before. Raises HopFailed."""
+        known = opened.verdict.achieved.mx is MxLevel.DNSSEC
+        fault = await self._dnssec_fault("" if known else name.domain)
+        if fault is not None:
+            raise HopFailed(unvalidated(fault.detail, opened.facts))
 
     async def _body_for_peer(self, opened: OpenHop, attempt: DeliveryAttempt, forms: BodyForms) -> MessageBody:
         """The body as the peer takes it, noted in the attempt. Raises ContentNotReady, BodyUnreadable."""

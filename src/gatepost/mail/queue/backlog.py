@@ -121,7 +121,7 @@ class Rotation:
             for backlog in self._backlogs[organization]
             if backlog.offers(now)
         )
-        place = min(candidates, key=lambda place: (gate.probes[place[0]], place[1].gate.failures), default=None)
+        place = min(candidates, key=lambda place: (gate.probes.get(place[0], 0), place[1].gate.failures), default=None)
         if place is not None:
             organization, backlog = place
             gate.probe(organization)

@@ -5,8 +5,6 @@ Used by `mail.queue.manager`, which sets for how long.
 
 from __future__ import annotations
 
-from collections import Counter
-
 from gatepost.protocols.smtp.replies import Reply
 
 _OTHERS = ("The next hop did not answer a moment ago",)
@@ -27,7 +25,7 @@ class Gate:
         self.failures = 0
         self.reply: Reply | None = None
         self.organization = ""
-        self.probes: Counter[str] = Counter()
+        self.probes: dict[str, int] = {}
         self.probed = False
 
     def closed(self, now: float) -> bool:
@@ -44,7 +42,7 @@ class Gate:
 
     def probe(self, organization: str) -> None:
         """Note the first attempt after it was closed, which is of an organization's mail."""
-        self.probes[organization] += 1
+        self.probes[organization] = self.probes.get(organization, 0) + 1
         self.probed = True
 
     def reply_for(self, organization: str) -> Reply | None:
@@ -58,7 +56,8 @@ class Gate:
         self.until = 0.0
         self.failures = 0
         self.reply = None
-        self.probes.clear()
+        if self.probes:
+            self.probes = {}
 
     def open(self) -> None:
         """Let one attempt try it now, as an administrator wants. The failures count on."""

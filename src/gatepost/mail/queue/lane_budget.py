@@ -48,8 +48,8 @@ class LaneBudget:
     """total: lanes in all. per_next_hop: lanes to one next hop. clock: seconds, monotonic.
 
     limits: shares those of connectors with other workers; without it they have no effect. slowdowns: of next hops.
-    end_idle: called with a next hop whose connections must not rest, as another worker is to have its turn. full: the
-    organizations that have as many lanes as they may have now.
+    end_idle: called with a next hop whose connections must not rest, as another worker is to have its turn.
+    organizations: the lanes of each; contains those that have as many as they may have now.
     """
 
     def __init__(
@@ -68,8 +68,8 @@ class LaneBudget:
         self._reduced: dict[str, _Reduced] = {}
         self._told: list[Callable[[str], None]] = []
         self.running = 0
-        self.full = FairShares(total, divided=False)
-        self._shares = [self.full]
+        self.organizations = FairShares(total, divided=False)
+        self._shares = [self.organizations]
         self.slowdowns = slowdowns if slowdowns is not None else Slowdowns()
         self.end_idle: Callable[[str], None] = lambda _: None
         self._limits = limits
@@ -120,17 +120,9 @@ class LaneBudget:
 
     def share_out(self, total: int) -> FairShares:
         """Shares of something else that a queue of this worker has, which are divided when lanes are."""
-        shares = FairShares(total, divided=self.full.divided)
+        shares = FairShares(total, divided=self.organizations.divided)
         self._shares.append(shares)
         return shares
-
-    def begin(self, organization: str) -> None:
-        """Count an attempt for an organization's mail, or a lane that begins for it."""
-        self.full.begin(organization)
-
-    def end(self, organization: str) -> None:
-        """Count an attempt that has ended, or a lane that has begun."""
-        self.full.end(organization)
 
     def lanes(self, next_hop: str) -> int:
         """The number of running lanes to a next hop."""

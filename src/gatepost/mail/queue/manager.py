@@ -104,7 +104,7 @@ class QueueManager:
             store, schedule, bouncer, self._window, clock, settled, self._note, self.failed, journals, self.offer
         )
         self._pacing = Pacing(self._budget, clock, self._start_lanes)
-        self._waiting = Waiting(self._window, self._settler, clock, self._pacing, self._budget.full)
+        self._waiting = Waiting(self._window, self._settler, clock, self._pacing, self._budget.organizations)
         place, running = partial(self._place, again=LOOK), self._budget.share_out(limits.connections)
         self._lookups = HopLookups(finder, running, self._window, self._spawn, partial(place, kept=True))
         self._leases = Leases(
@@ -119,7 +119,7 @@ class QueueManager:
             enough=self._pacing.enough,
         )
         self._sweeper = Sweeper(store, self._waiting, self._leases, self._lookups, place, lambda: self._draining)
-        self._line = LaneLine(self._budget.full)
+        self._line = LaneLine(self._budget.organizations)
         self._in_flight: set[int] = set()
         self._again: set[int] = set()  # of these, what is due at once if it is deferred: an administrator ordered it
         self._turned_away: dict[int, int] = {}  # delivery -> times that hosts were too busy for it
@@ -277,12 +277,12 @@ class QueueManager:
         now = self._clock()
         gate = hop.gate if hop.gate.closed(now) else backlog.gate
         if gate.closed(now):
-            if (reply := gate.reply_for(delivery.organization)) is not None:
+            if (reply := gate.reply_for(backlog.organization)) is not None:
                 delivery.last_error = delivery.last_error or reply.text
             self._settler.put_back(delivery, gate.until)
         elif not self._draining and (pause := self._pacing.full(hop, backlog)) is not None:
             self._waiting.pause(delivery, pause)
-        elif self._draining or self._window.room(delivery.organization, len(backlog.ready), hop.size) <= 0:
+        elif self._draining or self._window.room(backlog.organization, len(backlog.ready), hop.size) <= 0:
             self._settler.put_back(delivery, now + again)
         else:
             if not kept:
@@ -321,14 +321,15 @@ class QueueManager:
         self._waiting.forget_if_idle(hop)
 
     def _start_lane(self, hop: HopQueue) -> None:
-        organization = hop.rotation.first(self._budget.full)
+        organization = hop.rotation.first(self._budget.organizations)
         if self._budget.exhausted or organization is None:
             self._line.stand(hop)
             return
         self._lanes += 1
         hop.lanes += 1
         self._budget.take(hop.name)
-        self._budget.begin(organization)  # at once: else all free lanes begin for it, and all but one have no turn
+        # At once: else all free lanes begin for it, and all but one have no turn.
+        self._budget.organizations.begin(organization)
         self._spawn(self._lane(hop, organization), f"lane {hop.name}")
 
     def _freed(self, next_hop: str) -> None:
@@ -347,7 +348,7 @@ class QueueManager:
             self._waiting.forget_if_idle(first)
 
     async def _lane(self, hop: HopQueue, organization: str) -> None:
-        self._budget.end(organization)
+        self._budget.organizations.end(organization)
         turns = 0
         try:
             while not self._draining and not hop.gate.closed(self._clock()) and (turns < _TURNS or not self._line):
@@ -374,12 +375,12 @@ class QueueManager:
     async def _attempt(self, hop: HopQueue, turn: Turn) -> None:
         self._in_flight.update([delivery.id for _, delivery in turn.members])
         organization = turn.members[0][0].organization
-        self._budget.begin(organization)
+        self._budget.organizations.begin(organization)
         self._serve_line()  # the lane's attempt before was perhaps the one that another organization had too many
         try:
             await self._try(hop, turn)
         finally:
-            self._budget.end(organization)
+            self._budget.organizations.end(organization)
             self._pacing.ended(turn)
             for backlog, delivery in turn.members:
                 self._in_flight.discard(delivery.id)

@@ -54,7 +54,7 @@ class Waiting(msgspec.Struct, frozen=True):
         self, hop: HopQueue, backlog: Backlog, delivery: Delivery, batch: Hashable = None, *, first: bool = False
     ) -> None:
         """Add a delivery that is ready. batch: as in LaneKey. first: before the others of its backlog."""
-        self.window.enter(delivery.organization)
+        self.window.enter(backlog.organization)
         self.places[delivery.id] = hop, backlog
         hop.add(backlog, delivery, batch)
         if first:

@@ -8,6 +8,7 @@ as many as there were changes, and calls of REST that are not safe, of which ten
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +46,7 @@ _END: Final = (
     "UPDATE audit_event SET who = ?, address = ?, action = ?, organization = ?, subject = ?, outcome = ?, detail = ?"
     " WHERE id = ? AND outcome = 'begun'"
 )
+_LITERAL: Final = re.compile("[!%_]")  # what LIKE takes for more than itself
 _SECRETS: Final = ("password", "secret", "code", "csrf", "cookie", "authorization", "private")
 
 
@@ -95,7 +97,8 @@ def find(
     if audit_filter.action:
         names = [cleaned(spelling, _ACTION) for spelling in spellings(audit_filter.action)]
         among("action", names)
-    for column in ("who", "organization", "subject", "outcome"):
+    narrow("lower(subject) LIKE lower(?) ESCAPE '!'", _containing(audit_filter.subject))
+    for column in ("who", "organization", "outcome"):
         if (value := getattr(audit_filter, column)) not in {"", None} or (column == "organization" and value == ""):
             narrow(f"{column} = ?", cleaned(str(value), _SUBJECT))
     if audit_filter.since:
@@ -105,6 +108,11 @@ def find(
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     query = f"{_SELECT}{where} ORDER BY id DESC LIMIT ?"
     return [_event(row) for row in connection.rows(query, (*values, max(1, min(limit, _MOST))))]
+
+
+def _containing(text: str) -> str:
+    """The pattern of LIKE for what contains a text."""
+    return f"%{_LITERAL.sub(r'!\g<0>', cleaned(text, _SUBJECT))}%"
 
 
 def prune(connection: DatabaseConnection, now: float) -> int:

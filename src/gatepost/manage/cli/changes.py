@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -60,8 +61,11 @@ def print_changes(changes: Sequence[FieldChange]) -> None:
 
 def print_warnings(outcome: ChangeReport, *, standing: bool) -> None:
     """Print warnings about a change, and with standing also those of before."""
-    for text in outcome.warnings:
+    for text, *alike in _alike(outcome.warnings):
         say("warning: %(text)s", err=True, text=ours(text))
+        if alike:
+            names = ", ".join(printable(_name(other)) for other in alike[:_ALIKE])
+            say("  the same of %(count)s more: %(names)s", err=True, count=len(alike), names=names)
     old = outcome.standing if standing else ()
     for text in old[:_OLD_WARNINGS]:
         say("warning, as before: %(text)s", err=True, text=ours(text))
@@ -69,6 +73,24 @@ def print_warnings(outcome: ChangeReport, *, standing: bool) -> None:
         say("%(old)s, as before", err=True, old=quantity(len(old) - _OLD_WARNINGS, "more warning"))
 
 
+def _alike(warnings: Sequence[str]) -> list[list[str]]:
+    """Warnings, with those together that differ in the name of the resource alone, where these are many."""
+    groups: dict[str, list[str]] = {}
+    for text in warnings:
+        groups.setdefault(_QUOTED.sub("", text, count=1), []).append(text)
+    return [
+        part for group in groups.values() for part in ([group] if len(group) > _ALIKE else [[text] for text in group])
+    ]
+
+
+def _name(warning: str) -> str:
+    """The name that it is about."""
+    match = _QUOTED.search(warning)
+    return match[0] if match else warning
+
+
+_ALIKE = 3
+_QUOTED: Final = re.compile(r"'(?:[^'\\]|\\.)*'")
 _SHOWN = 20
 _PEERS = 5
 

@@ -150,7 +150,14 @@ _BEGIN = "1970-01-01T00:00:00+00:00"  # of a time that is open
 
 
 @click.command()
-@request_options(OpenExport, since="", until="")
+@request_options(OpenExport, since="", until="", partner="")
+@click.option(
+    "--partner",
+    "partners",
+    multiple=True,
+    help="Only entries about this partner: a connector, or a domain of the remote side (with subdomains). May be "
+    "repeated.",
+)
 @click.option("--since", type=MOMENT, default=0.0, help="Since this time: 7d or a date.")
 @click.option("--until", type=MOMENT, default=0.0, help="Until this time; a date means its beginning (UTC).")
 @click.option(
@@ -159,7 +166,15 @@ _BEGIN = "1970-01-01T00:00:00+00:00"  # of a time that is open
 @click.option("--proof", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="With csv and pdf: also write the JSON to FILE; a PDF names it and its SHA-256.")  # fmt: skip
 @gateway_options
-def export(request: OpenExport, *, since: float, until: float, output: Path | None, proof: Path | None) -> None:
+def export(
+    request: OpenExport,
+    *,
+    partners: tuple[str, ...],
+    since: float,
+    until: float,
+    output: Path | None,
+    proof: Path | None,
+) -> None:
     """Export entries of the evidence log: JSON, which contains its own proof, or CSV or PDF for reading.
 
     The JSON contains the entries that match every option, digests of those between them, and the signatures: `evidence
@@ -172,8 +187,9 @@ def export(request: OpenExport, *, since: float, until: float, output: Path | No
     gateway = client()
     _check_use(request.form, output, proof)
     times = {"since": time_text(since) or _BEGIN, "until": time_text(until)}
+    wanted = msgspec.structs.replace(request, partner=", ".join(partners), **times)
     try:
-        summary = _exported(gateway, msgspec.structs.replace(request, **times), output, proof)
+        summary = _exported(gateway, wanted, output, proof)
     except OSError as error:
         fail(UNKNOWN, f"{error.filename or output or _('standard output')}: {error.strerror}")
     if output is not None and wants_json():

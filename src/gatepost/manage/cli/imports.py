@@ -16,13 +16,15 @@ from gatepost.analysis.migration import exchange as from_exchange
 from gatepost.analysis.migration import postfix as from_postfix
 from gatepost.analysis.migration.exchange_json import read_objects
 from gatepost.analysis.migration.postfix_config import named_files
-from gatepost.analysis.migration.report import KINDS, Imported, ImportRefused, ImportResult
+from gatepost.analysis.migration.report import KINDS, Finding, Imported, ImportRefused, ImportResult
+from gatepost.analysis.migration.report import rehearse as rehearse_connectors
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, json_option
-from gatepost.manage.cli.output import _, ours, printable, printed_json, say
+from gatepost.manage.cli.output import _, ours, printable, printed_json, quantity, say
 from gatepost.texts import N_
 
 _ETC = Path("/etc")
 _MOST_BYTES = 64 << 20  # of one file
+_MANY = 3  # resources; what holds for more is said once
 
 
 @click.group(name="import")
@@ -41,6 +43,12 @@ def _output_options[F: Callable[..., Any]](command: F) -> F:
         type=click.Path(dir_okay=False, path_type=Path),
         help="Write the resources to this file. Default: standard output.",
     )(command)
+    command = click.option(
+        "--rehearse",
+        is_flag=True,
+        help='Write partner connectors that demand something with mode = "rehearse": they judge real mail, and demand '
+        "nothing until you enforce them.",
+    )(command)
     return click.option(
         "--organization", default="", help="Name of the organization. Default: derived from its domains."
     )(command)
@@ -50,11 +58,12 @@ def _output_options[F: Callable[..., Any]](command: F) -> F:
 @click.argument("files", nargs=-1, required=True, type=click.Path(allow_dash=True, path_type=Path), metavar="FILE...")
 @_output_options
 @json_option
-def exchange(files: tuple[Path, ...], organization: str, output: Path | None) -> None:
-    """Convert connectors, accepted domains and rules of Exchange, as PowerShell's ConvertTo-Json prints them.
+def exchange(files: tuple[Path, ...], organization: str, output: Path | None, *, rehearse: bool) -> None:
+    """Convert connectors, accepted domains and rules of Exchange, as ConvertTo-Json or Export-Clixml writes them.
 
-    FILE: output of Get-InboundConnector, Get-OutboundConnector and Get-AcceptedDomain; Get-TransportRule,
-    Get-TransportConfig and Get-OrganizationConfig are read as well. docs/import.md has the lines for PowerShell.
+    FILE: output of Get-InboundConnector, Get-OutboundConnector and Get-AcceptedDomain, of Exchange Server also of
+    Get-SendConnector and Get-ReceiveConnector; Get-TransportRule, Get-TransportConfig and Get-OrganizationConfig are
+    read as well. docs/import.md has the lines for PowerShell.
 
     Exit codes: 0 everything was converted, 1 something was not (the rest is printed), 2 usage error or unreadable
     input, 3 the output could not be written.
@@ -62,7 +71,7 @@ def exchange(files: tuple[Path, ...], organization: str, output: Path | None) ->
     with ending(BAD_INPUT, ImportRefused):
         objects = [exchange_object for file in files for exchange_object in read_objects(_bytes(file), str(file))]
         imported = from_exchange.convert(objects, organization)
-    _print(imported, output)
+    _print(imported, output, rehearses=rehearse)
 
 
 @imports.command()
@@ -75,7 +84,7 @@ def exchange(files: tuple[Path, ...], organization: str, output: Path | None) ->
 )
 @_output_options
 @json_option
-def postfix(directory: Path, organization: str, output: Path | None, secrets: Path | None) -> None:
+def postfix(directory: Path, organization: str, output: Path | None, secrets: Path | None, *, rehearse: bool) -> None:
     """Convert DIR/main.cf, DIR/master.cf if it exists, and the source files of the tables that main.cf names.
 
     A copy of /etc/postfix is enough, also of another machine: its tables are read from DIR, and those at other places,
@@ -98,7 +107,7 @@ def postfix(directory: Path, organization: str, output: Path | None, secrets: Pa
             secrets=str(secrets.absolute()) if secrets else "",
         )
     _write_secrets(imported.secrets)
-    _print(imported, output)
+    _print(imported, output, rehearses=rehearse)
 
 
 def _write_secrets(secrets: Mapping[str, str]) -> None:
@@ -195,8 +204,9 @@ def _bytes(path: Path, refuse: Callable[[str], NoReturn] = _refuse) -> bytes:
     return data
 
 
-def _print(imported: Imported, output: Path | None) -> None:
+def _print(imported: Imported, output: Path | None, *, rehearses: bool) -> None:
     """Print or write the result, and end the command with its exit code."""
+    count = rehearse_connectors(imported) if rehearses else 0
     text = _resource_file(imported)
     if output is not None:
         with ending(UNKNOWN, OSError, text=N_("%(output)s: %(error)s; the resources were not written"), output=output):
@@ -207,13 +217,23 @@ def _print(imported: Imported, output: Path | None) -> None:
         if output is None:
             click.echo(text, nl=False)
         _report(imported)
+        if rehearses:
+            say(
+                "%(connectors)s in rehearsal: see gatepost connector rehearsal NAME, then "
+                "gatepost connector switch enforce --all --status rehearsal",
+                err=True,
+                connectors=quantity(count, "connector"),
+            )
     sys.exit(NO if imported.count(ImportResult.LOST) else 0)
 
 
 def _report(imported: Imported) -> None:
-    """The report, one resource after the other, and the counts."""
+    """The report, one resource after the other, what holds for many, and the counts."""
     last = ""
+    shared = _shared(imported.findings)
     for item in imported.findings:
+        if (item.outcome, item.setting, item.detail) in shared:
+            continue
         resource, outcome, detail = printable(ours(item.resource)), ours(item.outcome), printable(ours(item.detail))
         if item.setting and item.resource != last:
             click.echo(resource, err=True)
@@ -222,6 +242,11 @@ def _report(imported: Imported) -> None:
         else:
             click.echo(f"{resource}: {outcome}{': ' * bool(detail)}{detail}", err=True)
         last = item.resource
+    for (outcome, setting, detail), resources in shared.items():
+        said = f"{ours(outcome)}: {printable(ours(setting))}: {printable(ours(detail))}"
+        names = ", ".join(printable(ours(name)) for name in resources[:_MANY])
+        click.echo(_("for %(count)s resources, such as %(names)s:", count=len(resources), names=names), err=True)
+        click.echo(f"  {said}", err=True)
     carried, differs, lost = (imported.count(outcome) for outcome in ImportResult)
     say(
         "organization %(organization)s: %(carried)s converted, %(differs)s with differences, %(lost)s not converted",
@@ -231,6 +256,15 @@ def _report(imported: Imported) -> None:
         differs=differs,
         lost=lost,
     )
+
+
+def _shared(findings: Iterable[Finding]) -> dict[tuple[ImportResult, str, str], list[str]]:
+    """What is said of more than a few resources in the same words, with these."""
+    resources: dict[tuple[ImportResult, str, str], list[str]] = {}
+    for item in findings:
+        if item.setting:
+            resources.setdefault((item.outcome, item.setting, item.detail), []).append(item.resource)
+    return {said: names for said, names in resources.items() if len(names) > _MANY}
 
 
 def _resource_file(imported: Imported) -> str:

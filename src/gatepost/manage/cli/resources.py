@@ -36,12 +36,20 @@ _MOST_BYTES: Final = 64 << 20  # of a resource file
     type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
     help="Resource file, TOML or .json; - is standard input.",
 )
+@click.option(
+    "--add",
+    "adds",
+    is_flag=True,
+    help="Keep what an organization has and FILE has not: its other fields, connectors, keys, …",
+)
 @click.option("--dry-run", is_flag=True, help="Preview: check the file and print what would change.")
 @click.option("--note", default="", help="Reason, for the history.")
 @since_option
 @gateway_options
-def apply(source: Path, *, dry_run: bool, note: str, since: str) -> None:
+def apply(source: Path, *, adds: bool, dry_run: bool, note: str, since: str) -> None:
     """Apply a resource file: make the organizations in FILE as it describes. Other organizations stay as they are.
+
+    What an organization has and FILE has not is removed, unless --add keeps it.
 
     A running gateway applies the change within two seconds. With --dry-run nothing changes; the command also shows
     which domains the changes touch, and what the changes would have done to recent mail.
@@ -50,7 +58,7 @@ def apply(source: Path, *, dry_run: bool, note: str, since: str) -> None:
     or settings, each named by file and line or field, and nothing changed; 3 the configuration could not be written, or
     with --dry-run not be compared.
     """
-    request = ApplyResources(document=read_document(source), note=note, since=since)
+    request = ApplyResources(document=read_document(source), add=adds, note=note, since=since)
     through = client()
     done = applied(source, through, request, dry_run=dry_run)
     report(done, standing=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import logging
 import os
@@ -30,10 +29,10 @@ from gatepost.manage.cli.options import (
     loaded_settings,
 )
 from gatepost.manage.cli.output import _, ours, wants_json
+from gatepost.manage.cli.ports import Ports, bind_ports
 from gatepost.manage.cli.setup_notice import SETUP_FILE
 from gatepost.manage.use_cases.granting import grant_all
 from gatepost.manage.web.certificate import ADMIN_FOLDER
-from gatepost.net.listener import bind
 from gatepost.net.openssl_tickets import find_place
 from gatepost.node.config_judge import SITE_HOST, answering
 from gatepost.node.config_line import ConfigWriter
@@ -102,7 +101,7 @@ def serve(*, check: bool) -> None:
     set_up(settings.log.level, settings.log.format)
     account = _account(settings)
     _check(settings)
-    ports = _bind(settings, passed)
+    ports = bind_ports(settings, passed)
     _drop_privileges(settings, account)
     tickets = SharedSecrets()
     _prepare_store(settings, tickets)
@@ -157,7 +156,7 @@ def _config_writer(settings: Settings, confinement: Confinement) -> ConfigWriter
 
 
 def _processes(
-    settings: Settings, ports: _Ports, registration: Registration, tickets: SharedSecrets, confinement: Confinement
+    settings: Settings, ports: Ports, registration: Registration, tickets: SharedSecrets, confinement: Confinement
 ) -> tuple[int, Callable[[int, int], int]]:
     """The number of worker processes, and what each runs."""
     workers, settings = settings.server.workers or len(os.sched_getaffinity(0)), settings.of_workers
@@ -188,7 +187,7 @@ def _close(ports: list[socket.socket]) -> None:
             port.shutdown(socket.SHUT_RDWR)
 
 
-def _listening(settings: Settings, ports: _Ports) -> str:
+def _listening(settings: Settings, ports: Ports) -> str:
     """What is served where, for the log."""
     places = [f"{listener.role} at {listener.address}" for listener in settings.listeners]
     places += [f"{name} at {address}" for name, address in settings.public_addresses.items()]
@@ -234,29 +233,7 @@ def _registered(settings: Settings) -> Registration:
         return Registration(settings)
 
 
-class _Ports(msgspec.Struct, frozen=True):
-    """Bound sockets: mail; policies and the table, by address; ACME; nodes of the site; metrics; the admin centre."""
-
-    mail: list[socket.socket]
-    public: dict[str, list[socket.socket]]
-    tokens: list[socket.socket]
-    nodes: list[socket.socket]
-    metrics: list[socket.socket]
-    admin: list[socket.socket]
-
-    def keep(self, own: list[socket.socket]) -> None:
-        """Close those of other processes, of which this one was given copies."""
-        for port in (*self.mail, *self.shared, *self.tokens, *self.nodes, *self.metrics, *self.admin):
-            if port not in own:
-                port.close()
-
-    @property
-    def shared(self) -> list[socket.socket]:
-        """Those for policies and the table."""
-        return [port for sockets in self.public.values() for port in sockets]
-
-
-def _auxiliary_processes(settings: Settings, ports: _Ports, workers: int) -> dict[str, Callable[[int], int]]:
+def _auxiliary_processes(settings: Settings, ports: Ports, workers: int) -> dict[str, Callable[[int], int]]:
     """The processes that are no workers, by name."""
 
     def serve_public(lifeline: int) -> int:
@@ -291,7 +268,7 @@ def _auxiliary_processes(settings: Settings, ports: _Ports, workers: int) -> dic
     return result
 
 
-def _owner_processes(settings: Settings, ports: _Ports, workers: int) -> dict[str, Callable[[int], int]]:
+def _owner_processes(settings: Settings, ports: Ports, workers: int) -> dict[str, Callable[[int], int]]:
     """The processes that have the role of store.url, by name."""
 
     def serve_admin(lifeline: int) -> int:
@@ -313,7 +290,7 @@ def _owner_processes(settings: Settings, ports: _Ports, workers: int) -> dict[st
 
 
 def _confined(
-    settings: Settings, ports: _Ports, workers: int, confinement: Confinement, tickets: SharedSecrets
+    settings: Settings, ports: Ports, workers: int, confinement: Confinement, tickets: SharedSecrets
 ) -> dict[str, Callable[[int], int]]:
     """The same; each confines itself, and closes the keys of session tickets, which are for workers alone."""
     processes = _auxiliary_processes(settings.of_workers, ports, workers) | _owner_processes(settings, ports, workers)
@@ -440,41 +417,6 @@ def _try_token_keys(settings: Settings) -> None:
     ]
     if fatal:
         fail(BAD_INPUT, "\n".join(fatal))
-
-
-def _bind(settings: Settings, passed: PassedSockets | None = None) -> _Ports:
-    try:
-        mail = [port for listener in settings.listeners for port in bind(listener.address, passed)]
-        public = {address: bind(address, passed) for address in settings.public_addresses.values()}
-        tokens = bind(settings.acme.served_at, passed) if settings.acme.served_at else []
-        nodes = bind(settings.site.address, passed) if settings.site.address else []
-        metrics = bind(settings.metrics_address, passed) if settings.metrics_address else []
-        admin = _bind_admin(settings, passed)
-        if passed is not None:
-            passed.check_all_taken()
-    except OSError as error:
-        text = ours(error.strerror or str(error))
-        if error.errno == errno.EADDRINUSE:
-            text += _("; gatepost doctor names the program that has it, which may be this gateway")
-        fail(BAD_INPUT, text)
-    except PassedSocketError as error:
-        fail(BAD_INPUT, str(error))
-    return _Ports(mail, public, tokens, nodes, metrics, admin)
-
-
-def _bind_admin(settings: Settings, passed: PassedSockets | None) -> list[socket.socket]:
-    """Mail does not wait for a port that nobody chose: where its default is taken, there is no admin centre."""
-    if not settings.admin.address:
-        return []
-    try:
-        return bind(settings.admin.address, passed)
-    except OSError as error:
-        if "address" in settings.admin.written:
-            raise
-        _log.warning(
-            "the admin centre is not available: %s; set [admin] address in the settings", error.strerror or error
-        )
-        return []
 
 
 def _account(settings: Settings) -> Account:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -16,14 +16,17 @@ from gatepost.manage.cli.site import checked_host, opened
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.site.client import SiteConnection
 from gatepost.pki.site.membership import Member, node_request, own_certificate
+from gatepost.pki.site.records import JoinRefused, SiteRefusal, SiteUnreachable
 from gatepost.pki.site.site import Site, read_token
 from gatepost.policy.connectors.names import host_port
 from gatepost.policy.connectors.units import parse_duration
 
 if TYPE_CHECKING:
-    from gatepost.pki.site.records import SiteAuthority
+    from gatepost.pki.site.records import NodeGrant, SiteAuthority
     from gatepost.pki.site.store import SiteStore
     from gatepost.settings.model import Settings
+
+_PAUSES: Final = (1.0, 3.0, 6.0, 10.0)  # seconds between two requests to a site that cannot answer now
 
 
 @click.command()
@@ -252,7 +255,7 @@ def _join(records: SiteStore, settings: Settings, site: tuple[str, str], token_p
     connection = SiteConnection(address, now=now, site=name)
     connection.trust_thumbprint(root)
     try:
-        grant = asyncio.run(connection.ask("join", {"token": secret, "request": request.decode("ascii")}))
+        grant = asyncio.run(_granted(connection, {"token": secret, "request": request.decode("ascii")}))
     except OSError as error:
         code = error.errno or 0
         why = os.strerror(code) if code > 0 else error.strerror or str(error)
@@ -272,6 +275,21 @@ def _join(records: SiteStore, settings: Settings, site: tuple[str, str], token_p
         site=made.site,
         not_after=moment(made.not_after),
     )
+
+
+async def _granted(connection: SiteConnection, body: dict[str, str]) -> NodeGrant:
+    """The certificate of this key. A site that cannot answer now may have used the token up: it is asked again."""
+    for pause in _PAUSES:
+        try:
+            return await connection.ask("join", body)
+        except SiteUnreachable:
+            pass
+        except JoinRefused as refused:
+            if refused.reason is not SiteRefusal.BUSY:
+                raise
+        say("the site does not answer now: asking again in %(seconds)s s", err=True, seconds=f"{pause:g}")
+        await asyncio.sleep(pause)
+    return await connection.ask("join", body)
 
 
 @click.command()

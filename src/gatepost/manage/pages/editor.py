@@ -23,7 +23,7 @@ from gatepost.manage.pages.message_head import retry, retry_target
 from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_changed, see_other
 from gatepost.manage.pages.text_filters import in_words
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.use_cases.reports import ReportCounts
 from gatepost.policy.connectors.trust_anchors import anchors_label
 from gatepost.texts import N_
@@ -148,10 +148,7 @@ def edit(request: Request, edited: EditedResource) -> Response:
             return _sent(request, edited, fields, values, (seen, stored))
         except _Overtaken:
             stored = edited.stored()
-    raise Refusal(
-        RefusalKind.CONFLICT,
-        N_("Gave up after repeated conflicts with other changes; your change was not saved. Try again."),
-    )
+    raise BusyRefusal(N_("Gave up after repeated conflicts with other changes; your change was not saved. Try again."))
 
 
 def _sent(

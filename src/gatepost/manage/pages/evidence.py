@@ -23,7 +23,7 @@ from gatepost.manage.pages.report_charts import ReportView, read_view
 from gatepost.manage.pages.reports import frame_of
 from gatepost.manage.use_cases import evidence, evidence_export
 from gatepost.manage.use_cases.evidence_export import Export, OpenExport, open_export
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.texts import N_
 
@@ -90,7 +90,7 @@ def _export(request: Request) -> Response:
     days = {"since": view.days.first, "until": view.days.last}
     wanted = OpenExport(form=form, organization=view.organization, **texts, **days)  # type: ignore[arg-type] # checked
     if not _exporting.acquire(blocking=False):
-        raise Refusal(RefusalKind.CONFLICT, N_("Another export is running. Try again when it has finished."))
+        raise BusyRefusal(N_("Another export is running. Try again when it has finished."))
     try:
         file = _made(perform(request, open_export, wanted))
     finally:

@@ -62,14 +62,9 @@ _STATUSES: Final = {
     RefusalKind.CONFLICT: HTTPStatus.CONFLICT,
     RefusalKind.UNREADABLE: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-_FOR_NOW: Final = frozenset(
-    {
-        HTTPStatus.CONFLICT,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-    }
-)
+_PASSING: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+"""The same form may succeed later."""
+_FOR_NOW: Final = _PASSING | {HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
 _HEADINGS: Final = {
     HTTPStatus.FORBIDDEN: N_("Not allowed"),
     HTTPStatus.NOT_FOUND: N_("Page not found"),
@@ -131,13 +126,14 @@ def _matches(route: Route, path: str) -> Match:
 def _page(request: Request, status: HTTPStatus, text: str, errors: object = ()) -> Response:
     heading = _(_HEADINGS.get(status, status.phrase))
     shown: dict[str, Any] = {"heading": heading, "text": text, "advice": "", "errors": errors, "back": _back(request)}
+    shown["passes"] = status in _PASSING
     return render(
         request, "error.html", status, is_of_form=request.method not in SAFE, unsent=_unsent(request, status), **shown
     )
 
 
 def _unsent(request: Request, status: HTTPStatus) -> UnsentForm | None:
-    """What was typed, where it was refused for now: it may be sent again as it is, or copied."""
+    """What was typed, where it was refused for now: it may be copied, or sent again as it is where that helps."""
     session: UserSession | None = getattr(request.state, "session", None)
     if session is None or request.method in SAFE or status not in _FOR_NOW:
         return None

@@ -68,7 +68,9 @@ class ListAudit(msgspec.Struct, kw_only=True):
     organization: Annotated[
         ShortText | None, Meta(description="Only events of this organization; empty: those of the gateway itself.")
     ] = None
-    subject: Annotated[ShortText, Meta(description="Only events with exactly this subject.")] = ""
+    subject: Annotated[
+        ShortText, Meta(description="Only events with this text in their subject, in upper or lower case.")
+    ] = ""
     outcome: Annotated[
         AuditOutcome | None,
         Meta(description="Only events with this outcome; begun: it still runs, or the gateway was killed."),

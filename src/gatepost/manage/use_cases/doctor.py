@@ -299,6 +299,10 @@ def _own_name(context: Context) -> list[DoctorFinding]:
 
 
 async def _validation(resolver: Resolver) -> DoctorFinding:
+    fault = await resolver.dnssec_fault()
+    if fault is not None and fault.stops_mail:
+        advice = "correct the clock of the resolver's machine, or its trust anchor, and restart the resolver"
+        return DoctorFinding("DNSSEC", Level.FAIL, fault.detail, advice)
     if missing := await resolver.validation_missing():
         what, _, fix = missing.partition("; ")
         return DoctorFinding("DNSSEC", Level.WARN, what, fix)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 _TORN: Final = "torn"
+_OFF: Final = "off"
 _FEW: Final = 5
 _ALL_DAYS: Final = ("", "9999")
 
@@ -226,6 +227,11 @@ def _gap(writer: str, gap: dict[str, Any]) -> str:
     """Something that the log itself says is missing."""
     number, count = gap.get("number"), gap.get("count")
     count = count if isinstance(count, int) else 0  # whoever forges a log chooses it
+    if gap.get("what") == _OFF:
+        time_ = str(gap.get("time", ""))[:19]
+        return (
+            f"writer {writer}, entry {number}: from {time_} on a node ran without this log ([evidence] enabled = false)"
+        )
     if gap.get("what") == _TORN:
         return f"writer {writer}, entry {number}: a crash tore {quantity(count, 'octet')}; kept in a file .torn"
     return f"writer {writer}, entry {number}: dropped {quantity(count, 'event')}, as the disk was behind"

@@ -53,18 +53,16 @@ type Form = Literal["json", "csv", "pdf"]
 
 
 class ExportEvidence(msgspec.Struct, kw_only=True):
-    """Filters of entries. partner: a connector's name, or a domain and those below it. message: queue id or Message-ID.
+    """Filters of entries. partner: a connector's name, or a domain and those below it; several with commas.
 
+    message: queue id or Message-ID.
     since, until: UTC days, both included, as for reports; or, where either has a time, times, open if not given.
     """
 
     since: TimeText = ""
     until: TimeText = ""
     organization: Annotated[Text, Cli(help="Only entries of this organization.")] = ""
-    partner: Annotated[
-        Text,
-        Cli(help="Only entries about this partner: a connector, or a domain of the remote side (with subdomains)."),
-    ] = ""
+    partner: Text = ""
     domain: Annotated[Text, Cli(help="Only entries with this domain of a sender or recipient.")] = ""
     message: Annotated[Text, Cli(help="Only entries about this message: its queue id, or its Message-ID in <>.")] = ""
     address: Annotated[

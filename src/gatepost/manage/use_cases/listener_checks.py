@@ -197,7 +197,10 @@ class ResolverCheck:
 
     async def _trouble(self) -> str:
         async with asyncio.timeout(_PATIENCE), resolver_of(self._settings) as resolver:
-            return await resolver.trouble(self._settings.server.hostname)
+            if trouble := await resolver.trouble(self._settings.server.hostname):
+                return trouble
+            fault = await resolver.dnssec_fault()
+            return fault.detail if fault is not None and fault.stops_mail else ""
 
 
 def resolver_of(settings: Settings) -> Resolver:

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from gatepost.mail.model.queue_id import format_id, parse_id
 from gatepost.manage.access.actions import named
@@ -38,6 +38,7 @@ use_case = use_cases(visibility=Visibility.SEEN, tag="quarantine")
 _SHOWN = 1000
 _MOST = 10_000
 _AUDITED = 300  # characters of filters
+_CHOOSING = ("sender", "recipient", "subject", "held_because", "since", "until")  # filters that say which mail
 
 
 class QuarantineSelection(msgspec.Struct, kw_only=True):
@@ -104,9 +105,9 @@ class QuarantineActions(QuarantineSelection, kw_only=True, forbid_unknown_fields
     """
 
     action: QuarantineAction
-    messages: Annotated[list[str], Meta(max_length=1000), Cli(argument=True, metavar="[ID]...")] = msgspec.field(
-        default_factory=list
-    )
+    messages: Annotated[
+        Annotated[list[str], Meta(max_length=1000)] | UnsetType, Cli(argument=True, metavar="[ID]...")
+    ] = UNSET
     all: Annotated[bool, Cli(help="All messages in quarantine.")] = False
     held_because: Annotated[
         str, Meta(max_length=1000, description="Only mail held for a reason with this text, in upper or lower case.")
@@ -119,18 +120,18 @@ class QuarantineActions(QuarantineSelection, kw_only=True, forbid_unknown_fields
     def is_of_a_choice(self) -> bool:
         """Whether it is said which mail it applies to. A list of messages that came out empty is no choice of all.
 
-        Neither is an organization or a recipient beside it, which narrow the messages that are named.
+        Neither is a filter beside such a list, which narrows the messages that are named, nor an organization alone.
         """
-        filters = (self.sender, self.subject, self.since, self.until, self.held_because)
-        return bool(self.messages or self.all or any(filters))
+        if self.messages is not UNSET and not self.all:
+            return bool(self.messages)
+        return self.all or any(getattr(self, name) for name in _CHOOSING)
 
     @property
     def subject_of_audit(self) -> str:
         """The messages that are named, or the filters."""
         if self.messages:
             return first_ids(self.messages)
-        names = ("sender", "recipient", "subject", "held_because", "since", "until")
-        chosen = [f"{name} {value}" for name in names if (value := getattr(self, name))]
+        chosen = [f"{name} {value}" for name in _CHOOSING if (value := getattr(self, name))]
         return ", ".join(chosen)[:_AUDITED] or "all"
 
 
@@ -276,8 +277,8 @@ def _check(request: QuarantineActions, *, dry_run: bool) -> None:
     if not request.is_of_a_choice:
         text = "nothing was done: name messages by their ids, give filters, or choose all that is in quarantine"
         error = FieldError("messages", "choose at least one message")
-        raise Refusal(RefusalKind.INPUT, text, [error], options=[*QuarantineSelection.__struct_fields__, "all"])
-    for place, message in enumerate(request.messages):
+        raise Refusal(RefusalKind.INPUT, text, [error], options=[*_CHOOSING, "all"])
+    for place, message in enumerate(request.messages or ()):
         try:
             parse_id(message)
         except ValueError as error:

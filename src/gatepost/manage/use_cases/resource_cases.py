@@ -71,10 +71,18 @@ class ExportResources(msgspec.Struct, kw_only=True):
     """All that the caller sees."""
 
 
-class ApplyResources(ChangeRequest, kw_only=True):
+class ReplaceResources(ChangeRequest, kw_only=True):
     """document: organizations by name, below the key "organization"."""
 
     document: dict[str, Any]
+
+
+class ApplyResources(ReplaceResources, kw_only=True):
+    """document: organizations by name, below the key "organization"."""
+
+    add: Annotated[
+        bool, Meta(description="Keep what an organization has and the document has not: its other fields and parts.")
+    ] = False
 
 
 @use_case(
@@ -97,15 +105,17 @@ def export_resources(context: Context, request: ExportResources) -> UseCaseReply
 def apply_resources(context: Context, request: ApplyResources) -> UseCaseReply[ChangeReport]:
     """Apply.
 
-    As `gatepost apply`: the organizations in the document become exactly what it says, others stay as they are.
+    As `gatepost apply`: the organizations in the document become exactly what it says, others stay as they are. With
+    add they keep what the document has not.
     """
     options = options_of(context, request)
     context.audit.name(*organizations_in(request.document)[0])
-    return change_reply(context, apply_document(context.gateway, context.principal, request.document, options))
+    result = apply_document(context.gateway, context.principal, request.document, options, adds=request.add)
+    return change_reply(context, result)
 
 
 @use_case("PUT /resources", visibility=Visibility.GATEWAY, tag="resources", body=_ALL, **_CHANGE)
-def replace_resources(context: Context, request: ApplyResources) -> UseCaseReply[ChangeReport]:
+def replace_resources(context: Context, request: ReplaceResources) -> UseCaseReply[ChangeReport]:
     """Replace all resources.
 
     Organizations that are not in the document are removed.

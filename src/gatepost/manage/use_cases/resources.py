@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gatepost.manage.use_cases.assignments import merge
 from gatepost.manage.use_cases.change import NOTHING, ChangeOptions, ChangeResult, Edit, change
 from gatepost.manage.use_cases.name_lookup import (
+    KINDS,
     OUTBOUND,
     Part,
     PartKind,
@@ -87,19 +88,48 @@ def _chosen(resources: Resources, part_name: PartName) -> Part:
 
 
 def apply_document(
-    gateway: Gateway, principal: Principal, given: Mapping[str, Any], options: ChangeOptions
+    gateway: Gateway, principal: Principal, given: Mapping[str, Any], options: ChangeOptions, *, adds: bool = False
 ) -> ChangeResult:
-    """Make the organizations that the document has exactly what it says; others stay as they are."""
+    """Make the organizations that the document has exactly what it says; others stay as they are.
+
+    adds: what an organization has and the document has not stays, too: its other fields and parts. A part that both
+    have becomes what the document says.
+    """
     named, strange = organizations_in(given)
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
         for name in named:
             if not principal.is_of_gateway:
                 choose_organization(resources, name)
-            draft[name] = named[name]
+            draft[name] = _added(draft.get(name), named[name]) if adds else named[name]
         return Edit(tuple(named), errors=strange)
 
-    return change(gateway, principal, step, options, whole=True)
+    return change(gateway, principal, step, options, whole=not adds)
+
+
+def _added(stored: dict[str, Any] | None, given: Any) -> Any:
+    """The table of an organization with what is given in it, a part in place of that of the same name."""
+    if stored is None or not isinstance(given, dict):
+        return given
+    joined = {**stored, **given}
+    for key, kind in KINDS.items():
+        both = stored.get(key), given.get(key)
+        if all(isinstance(tables, list) for tables in both):
+            joined[key] = _parts_added(kind, *both)  # type: ignore[arg-type] # they are lists
+    return joined
+
+
+def _parts_added(kind: PartKind, stored: list[Any], given: list[Any]) -> list[Any]:
+    """Stored parts in their order, then new ones. What has no name yet is refused where all is checked."""
+
+    def identity(part: Any) -> str | None:
+        name = part.get(kind.identity) if isinstance(part, dict) else None
+        return kind.one_form(name) if isinstance(name, str) else None
+
+    named = {name: part for part in given if (name := identity(part)) is not None}
+    known = {identity(part) for part in stored}
+    kept = [named.get(identity(part) or "", part) for part in stored]
+    return [*kept, *(part for part in given if identity(part) not in known)]
 
 
 def organizations_in(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[FieldError]]:

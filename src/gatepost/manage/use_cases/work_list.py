@@ -307,7 +307,7 @@ def _alarms(alarms: ActiveAlarms, organization: str, destinations: Sequence[Wait
 
 
 def _kind(alarm: ActiveAlarm) -> WorkKind:
-    if alarm.kind is AlarmKind.NAMESERVERS_DOWN:
+    if alarm.kind in {AlarmKind.NAMESERVERS_DOWN, AlarmKind.DNSSEC_FAILS}:
         return WorkKind.RESOLVER
     return WorkKind.ALARM if alarm.kind.of_mail else WorkKind.CERTIFICATE
 

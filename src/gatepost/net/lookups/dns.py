@@ -84,6 +84,17 @@ class DnsAnswer(msgspec.Struct, frozen=True):
         return self.names[-1]
 
 
+class DnssecFault(msgspec.Struct, frozen=True):
+    """DNSSEC validation does not work for any domain, as the answer about the root shows, which is signed.
+
+    detail: what was answered, for us. stops_mail: all answers are refused; False: none is validated, so that DANE
+    protects no mail.
+    """
+
+    detail: str
+    stops_mail: bool
+
+
 class Resolver:
     """Answers to questions, by asking `asker` what is not remembered. counts: questions and how long answers took."""
 
@@ -96,6 +107,11 @@ class Resolver:
         self._by_strangers = 0  # of those that run
         self._clock = clock
         self.failing = False  # nothing was answered since a question failed for another reason than DNSSEC
+        self.in_doubt = (
+            False  # an answer was refused for DNSSEC's sake, or was not proven, since the root was asked for
+        )
+        self._faulty = False  # as far as is known
+        self.on_forget: list[Callable[[], object]] = []
         self.counts = Counts()
 
     async def __aenter__(self) -> Self:
@@ -122,6 +138,46 @@ class Resolver:
         if self.dane_off or (await self.query(name, "SOA")).authentic:
             return self.dane_off
         return self._asker.unproven(name)
+
+    async def dnssec_fault(self, domain: str = "") -> DnssecFault | None:
+        """The fault of DNSSEC validation itself, as the root is answered now; None without one, or if none is known.
+
+        domain: whose MX records are not proven, and were before: if they are by now, that was not its own doing either.
+        Where the settings believe nobody about DNSSEC (`dane_off`) that is no fault; and a resolver that does not know
+        the root says nothing of it. Once a fault is over, all that is remembered from before is forgotten.
+        """
+        fault = await self._root_fault()
+        if fault is None and self._faulty:
+            self.forget()
+        self._faulty = self.in_doubt = fault is not None
+        if fault is None and domain:
+            return await self._stale(domain)
+        return fault
+
+    async def _root_fault(self) -> DnssecFault | None:
+        try:
+            root = await self.query(".", "SOA", fresh=True)
+        except LookupFailed as failed:
+            return DnssecFault(failed.detail, stops_mail=True) if failed.bogus else None
+        if self.dane_off or root.authentic or root.status is not DnsStatus.OK:
+            return None
+        return DnssecFault(self._asker.unproven("."), stops_mail=False)
+
+    async def _stale(self, domain: str) -> DnssecFault | None:
+        try:
+            answer = await self.query(domain, "MX", fresh=True)
+        except LookupFailed as failed:
+            return DnssecFault(failed.detail, stops_mail=False)
+        if not answer.authentic:
+            return None
+        self.forget()
+        return DnssecFault(f"what was remembered of {domain} was not validated", stops_mail=False)
+
+    def forget(self) -> None:
+        """Forget all answers, here and where they are kept ready for use (`on_forget`): others are to be had now."""
+        self._cache.clear()
+        for work in self.on_forget:
+            work()
 
     async def trouble(self, name: str) -> str:
         """The reason why no nameserver answers now, with each one and its failure; "" if one does. Ignores the cache.
@@ -212,15 +268,32 @@ class Resolver:
             async with self._places.place(organization):
                 reply = await self._asker.ask(question)
             answer = _read(reply, question)
-        except LookupFailed as failure:
+        except LookupFailed as refused:
+            failure = await self._whose(refused, question)
             self._count(rdtype, "bogus" if failure.bogus else "failed")
             self.failing = self.failing or (failure.temporary and not failure.bogus)
+            self.in_doubt = self.in_doubt or refused.bogus
             return failure
         self.failing = False
+        self.in_doubt = self.in_doubt or not answer.authentic
         self._count(rdtype, str(answer.status))
         self.counts.observe((DNS_SECONDS.name,), DNS_SECONDS.buckets, self._clock() - begun)
         self._cache.put(question, answer, answer.ttl, len(reply.message.wire or b""))
         return answer
+
+    async def _whose(self, failure: LookupFailed, question: Question) -> LookupFailed:
+        """The failure; a zone's signatures are not to blame if those of the root do not please the resolver either.
+
+        Asked without a place: who waits here has one, and others wait for theirs.
+        """
+        if not failure.bogus or question == _ROOT:
+            return failure
+        try:
+            await self._asker.ask(_ROOT)
+        except LookupFailed as root:
+            if root.bogus:
+                return LookupFailed(f"{failure.detail}; so is that about the root, so the resolver is at fault")
+        return failure
 
 
 def _question(name: str, rdtype: str) -> Question:
@@ -231,6 +304,9 @@ def _question(name: str, rdtype: str) -> Question:
         raise LookupFailed(f"{name!a} is not written in A-labels", temporary=False) from None
     except dns.exception.DNSException as error:
         raise LookupFailed(f"{name!a} {rdtype!a} cannot be looked up: {error}", temporary=False) from None
+
+
+_ROOT = _question(".", "SOA")
 
 
 def _read(reply: DnsResponse, question: Question) -> DnsAnswer:

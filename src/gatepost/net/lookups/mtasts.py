@@ -119,7 +119,8 @@ class PolicyHosts(msgspec.Struct, frozen=True):
 class StsPolicies:
     """client: its context checks the policy hosts' certificates. clock: seconds, never going back.
 
-    folder: where policies are kept over a restart; None for nowhere, and then none is refreshed.
+    folder: where policies are kept over a restart; None for nowhere, and then none is refreshed. fresh: for checks,
+    which fetch each policy anew and keep none: what another process keeps is read where none can be had.
     """
 
     def __init__(
@@ -129,11 +130,13 @@ class StsPolicies:
         folder: Path | None,
         *,
         hosts: PolicyHosts = PolicyHosts(),  # noqa: B008 - it cannot change
+        fresh: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._resolver = resolver
         self._client = client
-        self._folder = PolicyFolder(folder)
+        self._folder = PolicyFolder(folder, writes=not fresh)
+        self._fresh = fresh
         self._hosts = hosts
         self._clock = clock
         self._seen: Cache[str, StsState] = Cache(_SEEN_BYTES, clock, share=20)
@@ -203,7 +206,7 @@ class StsPolicies:
             return StsState(name, failure=StsFailure(ResultType.STS_POLICY_FETCH_ERROR, detail, ours=True))
         failure = record if isinstance(record, StsFailure) else None
         origin: Literal["fetched", "cache"] = "cache"
-        if isinstance(record, StsRecord) and (held is None or held.id != record.id):
+        if isinstance(record, StsRecord) and (held is None or held.id != record.id or self._fresh):
             fetched = await self._fetched(name, record, held, now)
             if isinstance(fetched, CachedPolicy):
                 held, origin = fetched, "fetched"

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -21,7 +22,6 @@ from gatepost.protocols.mtasts.policy import MAX_BYTES, PolicyError, StsPolicy, 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 _FILES: Final = 10_000
@@ -69,11 +69,17 @@ class _File(msgspec.Struct, frozen=True):
     policy: str
 
 
-class PolicyFolder:
-    """path: the folder, made when it is first needed; None keeps nothing."""
+def policy_folder(data_dir: str) -> Path:
+    """Where a gateway keeps policies. data_dir: of its settings."""
+    return Path(data_dir) / "cache" / "mta-sts"
 
-    def __init__(self, path: Path | None) -> None:
+
+class PolicyFolder:
+    """path: the folder, made when it is first needed; None keeps nothing. writes: whether anything is changed in it."""
+
+    def __init__(self, path: Path | None, *, writes: bool = True) -> None:
         self._path = path
+        self._changes = writes
         self._writes = 0
 
     def read(self, domain: str) -> CachedPolicy | None:
@@ -85,7 +91,7 @@ class PolicyFolder:
     def write(self, entry: CachedPolicy) -> None:
         """Keep a policy instead of the one there is for its domain. After a crash one of the two is there, whole."""
         path = self._file(entry.domain)
-        if path is None:
+        if path is None or not self._changes:
             return
         try:
             content = msgspec.json.encode(_File(entry.domain, entry.id, entry.fetched, entry.policy.text))
@@ -99,7 +105,7 @@ class PolicyFolder:
     def touch(self, entry: CachedPolicy) -> None:
         """Note when it was last used."""
         path = self._file(entry.domain)
-        if path is not None:
+        if path is not None and self._changes:
             with suppress(OSError):  # gone, or never kept
                 os.utime(path, (entry.used, entry.used))
 

@@ -164,6 +164,11 @@ class MailRouter:
         self._listings: Cache[str, _Listing] = Cache(_KEPT, clock)
         self._families: Cache[str, _Families] = Cache(_KEPT, clock)
 
+    def forget(self) -> None:
+        """Forget all that was found."""
+        self._listings.clear()
+        self._families.clear()
+
     def known_hosts(self, domain: str) -> tuple[str, ...] | None:
         """The names of a domain's hosts, sorted, as far as no look-up is needed for that; None if one is."""
         if _is_literal(domain):

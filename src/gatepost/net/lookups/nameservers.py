@@ -6,7 +6,7 @@ counts, and a refusal for DNSSEC's sake differs from one for any other reason.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import dns.edns
 import dns.flags
@@ -95,17 +95,24 @@ class Nameservers:
                     short = short or (failure if shortage(failure) else None)
                     continue
                 if message.rcode() in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
-                    return DnsResponse(message, nameserver.trusted and bool(message.flags & dns.flags.AD))
+                    authentic = nameserver.trusted and bool(message.flags & dns.flags.AD)
+                    if authentic or not await self._is_refused(question, refused):
+                        return DnsResponse(message, authentic)
+                    break  # one that does not validate must not say what another one proved wrong
                 said, bogus = _extended(message)
                 reasons[nameserver] = f"nameserver {nameserver} answered {dns.rcode.to_text(message.rcode())}{said}"
                 if message.rcode() == dns.rcode.SERVFAIL:
                     refused[nameserver] = bogus
-        bogus = any(refused.values()) or await self._bogus(question, refused)
+        bogus = await self._is_refused(question, refused)
         fault = "; DNSSEC validation fails: the answer is forged or badly signed" if bogus else ""
         raise LookupFailed(f"{question_text(question)}: {'; '.join(reasons.values())}{fault}", bogus=bogus) from short
 
     async def close(self) -> None:
         """Nothing is held between questions."""
+
+    async def _is_refused(self, question: Question, refused: Mapping[Nameserver, bool]) -> bool:
+        """Whether a nameserver that answered SERVFAIL did so for DNSSEC's sake."""
+        return any(refused.values()) or await self._bogus(question, refused)
 
     async def _bogus(self, question: Question, refused: Collection[Nameserver]) -> bool:
         """Whether a nameserver that refused to answer would, did it not have to validate (RFC 4035 section 3.2.2)."""

@@ -1,4 +1,4 @@
-"""Notice that nameservers answer again after none did, so that what waits for them need not wait any longer.
+"""Notice that nameservers answer again, or can be believed again, so that what waits for them need not wait longer.
 
 Made by `node.lookups`, once for a worker. Only a failed question makes it ask: a resolver that works is left alone.
 A resolver whose own way was cut leaves authorities alone for a while, each for itself: so what waits is tried more than
@@ -108,10 +108,12 @@ class ReturnWatch:
         self._again: list[float] = []
 
     async def look(self, returned: Callable[[], object]) -> None:
-        """Ask, if a question failed and none was answered since.
+        """Ask, if a question failed and none was answered since; for the root, if DNSSEC did not prove an answer.
 
         returned: called if they answer again, and a few times in the quarter of an hour after that.
         """
+        if self._resolver.in_doubt:
+            await self._resolver.dnssec_fault()  # which tells of its end itself (`Resolver.on_forget`)
         if self._since is None and not self._resolver.failing:
             self._tell_again(returned)
             return

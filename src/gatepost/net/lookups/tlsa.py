@@ -36,6 +36,10 @@ class TlsaFinder:
         self._resolver = resolver
         self._cache: Cache[tuple[str, int], TlsaLookup] = Cache(_KEPT_OCTETS, clock)
 
+    def forget(self) -> None:
+        """Forget all that was found."""
+        self._cache.clear()
+
     async def find(
         self, host: HostAddresses, *, port: int = 25, mx_authentic: bool = True, next_hops: Sequence[str] = ()
     ) -> TlsaLookup:

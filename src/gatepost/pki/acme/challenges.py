@@ -109,11 +109,15 @@ _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where
 
 
 class AcmeFailed(Exception):  # noqa: N818 - it names what happened
-    """A certificate was not issued; the text says why and what to do. retry_after: seconds, as the authority said."""
+    """A certificate was not issued; the text says why and what to do.
 
-    def __init__(self, text: str, retry_after: float = 0.0) -> None:
+    retry_after: seconds, as the authority said. code: the type of its problem (RFC 8555 section 6.7), "" for none.
+    """
+
+    def __init__(self, text: str, retry_after: float = 0.0, code: str = "") -> None:
         super().__init__(text)
         self.retry_after = retry_after
+        self.code = code
 
 
 class Proof(msgspec.Struct, frozen=True):

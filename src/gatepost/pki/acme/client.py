@@ -14,6 +14,7 @@ import io
 import math
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
@@ -29,6 +30,7 @@ from requests.adapters import HTTPAdapter
 
 from gatepost.pki.acme.challenges import AcmeFailed, Proof
 from gatepost.settings.acme import Challenge
+from gatepost.texts import own
 from gatepost.times import read_http_date
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ _PIECE: Final = 65536
 _AGENT: Final = "gatepost"
 _LEAST_MAC_KEY: Final = 16  # octets
 _BASE64URL: Final = str.maketrans("+/", "-_")
+_PROBLEM: Final = "urn:ietf:params:acme:error:"
+_OF_REPLACES: Final = {"alreadyReplaced", "malformed", "unauthorized"}  # not renewed by us, say: a new order may help
 _OF_BINDINGS: Final = {"unauthorized", "malformed", "externalAccountRequired"}  # each authority has its own
 _NONCES: Final = 5  # tries, each of which is two of the library's
 _ODD: Final = (
@@ -85,11 +89,15 @@ class _NewOrder(messages.NewOrder):
 
 
 class _Adapter(HTTPAdapter):
-    """Every answer is bounded, and all of them together by `deadline` (monotonic). retry_after: of the last refusal."""
+    """Every answer is bounded, and all of them together by `deadline` (monotonic).
+
+    status, retry_after: of the last answer if it was a refusal, else 0.
+    """
 
     def __init__(self, context: ssl.SSLContext, deadline: float) -> None:
         self._context = context
         self._deadline = deadline
+        self.status = 0
         self.retry_after = 0.0
         super().__init__()
 
@@ -102,6 +110,7 @@ class _Adapter(HTTPAdapter):
 
     def send(self, request: Any, *_: Any, **__: Any) -> requests.Response:
         """Raises requests' exceptions."""
+        self.status, self.retry_after = 0, 0.0
         self._in_time()
         response = super().send(request, stream=True, timeout=(_CONNECT, _READ), verify=True)
         try:
@@ -111,7 +120,7 @@ class _Adapter(HTTPAdapter):
         response.raw = io.BytesIO(data)
         retry_after = response.headers.get("Retry-After", "")
         if not response.ok:
-            self.retry_after = _seconds(retry_after)
+            self.status, self.retry_after = response.status_code, _seconds(retry_after)
         if retry_after and not retry_after.isdigit():  # the library compares a date, which is in UTC, with local time
             del response.headers["Retry-After"]  # without one it waits, where a time that is none or past is at once
             if seconds := math.ceil(_seconds(retry_after)):
@@ -178,6 +187,7 @@ class Authority:
 
     def register(self, contact: Sequence[str], external: ExternalAccount | None = None) -> str:
         """The account of our key, made if there is none; its address. The terms are agreed to. Raises AcmeFailed."""
+        self._net.account = None  # the request names the key, not an account that may be gone
         if external is None and self._client.external_account_required():
             raise AcmeFailed(
                 f"{self._url} gives accounts only to customers that it knows (external account binding): get a key "
@@ -193,7 +203,7 @@ class Authority:
         except _Known as known:
             self._net.account = messages.RegistrationResource(body=messages.Registration(), uri=known.uri)
             return known.uri
-        except AcmeRefused as refused:
+        except AcmeFailed as refused:
             if external is None or refused.code not in _OF_BINDINGS:
                 raise
             text = f"{refused}; see acme.eab_key_id and acme.eab_mac_key: are both copied in full, and not used up?"
@@ -214,7 +224,13 @@ class Authority:
 
     def issue(self, order: Order, kind: Challenge, publish: Callable[[Sequence[Proof]], None]) -> bytes:
         """The chain, PEM, leaf first. publish: has proofs found. Raises AcmeFailed, and what `publish` raises."""
-        made = self._called(lambda: self._ordered(order))
+        try:
+            made = self._called(lambda: self._ordered(order))
+        except AcmeFailed as refused:
+            if refused.code != "unauthorized":
+                raise
+            text = f"{refused}; was the account deactivated? Then `gatepost certificate acme forget`, and `renew --now`"
+            raise AcmeFailed(text, refused.retry_after) from refused
         todo = [
             self._answerable(authorization, kind)
             for authorization in made.authorizations
@@ -245,8 +261,8 @@ class Authority:
         wish = {"identifiers": identifiers, "profile": order.profile}
         try:
             made = self._post(self._client.directory["newOrder"], _NewOrder(**wish, replaces=replaces))
-        except (messages.Error, errors.ConflictError):
-            if not replaces:
+        except (messages.Error, errors.ConflictError) as refused:
+            if not replaces or (isinstance(refused, messages.Error) and _code(refused) not in _OF_REPLACES):
                 raise
             made = self._post(self._client.directory["newOrder"], _NewOrder(**wish))  # it was replaced already, say
         body = messages.Order.from_json(made.json())
@@ -304,11 +320,11 @@ class Authority:
         except errors.ConflictError as conflict:
             raise _Known(str(conflict.location)) from conflict
         except errors.ValidationError as failure:
-            raise AcmeFailed("; ".join(map(_refused, failure.failed_authzrs))) from failure
+            raise AcmeFailed("; ".join(dict.fromkeys(map(_refused, failure.failed_authzrs)))) from failure
         except errors.TimeoutError as failure:
             raise AcmeFailed(f"{self._url} did not decide in time; the gateway tries again") from failure
         except messages.Error as problem:
-            raise AcmeRefused(self._problem(problem), self._adapter.retry_after, str(problem.code)) from problem
+            raise AcmeFailed(self._problem(problem), self._adapter.retry_after, _code(problem)) from problem
         except errors.IssuanceError as failure:
             raise AcmeFailed(self._problem(failure.error)) from failure
         except requests.exceptions.SSLError as failure:
@@ -318,11 +334,19 @@ class Authority:
             text = f"{self._url} cannot be reached: {_cause(failure)}; does a firewall allow connections to its port?"
             raise AcmeFailed(text, self._adapter.retry_after) from failure
         except (errors.Error, *_ODD) as failure:
-            text = f"{self._url} does not answer as an ACME authority does: {type(failure).__name__} {_shown(failure)}"
-            raise AcmeFailed(text, self._adapter.retry_after) from failure
+            raise AcmeFailed(self._odd(failure), self._adapter.retry_after) from failure
+
+    def _odd(self, failure: Exception) -> str:
+        """Explain an answer that is not in the form of ACME, or that has no reason."""
+        status = self._adapter.status
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
+            return f"{self._url} answers {status}, and does not say why; the gateway tries again"
+        if type(failure) is errors.Error:  # the library's word for an order that became invalid
+            return f"{self._url} did not issue the certificate, and does not say why; the gateway tries again"
+        return f"{self._url} does not answer as an ACME authority does: {type(failure).__name__} {_shown(failure)}"
 
     def _problem(self, problem: messages.Error) -> str:
-        code, said = str(problem.code or "error")[:50], _shown(problem.detail or problem.title or "")
+        code, said = _code(problem), _shown(problem.detail or problem.title or "")
         parts = [
             f"{_shown(error.identifier.value)}: {_shown(error.detail or '')}"
             for error in (problem.subproblems or ())[:5]
@@ -336,20 +360,13 @@ _ADVICE: Final = {
     "rateLimited": "; the gateway waits until its limit allows more",
     "userActionRequired": "; its terms have changed: read them at the authority",
     "accountDoesNotExist": "; the account is gone: remove it with `gatepost certificate acme forget`",
+    "serverInternal": "; the fault is the authority's: the gateway tries again",
     "unsupportedContact": "; see acme.contact",
     "invalidContact": "; see acme.contact",
     "rejectedIdentifier": "; see acme.names",
     "caa": "; see the CAA records of the names",
     "invalidProfile": "; see acme.profile",
 }
-
-
-class AcmeRefused(AcmeFailed):
-    """An authority said no. code: the type of its problem (RFC 8555 section 6.7)."""
-
-    def __init__(self, text: str, retry_after: float, code: str) -> None:
-        super().__init__(text, retry_after)
-        self.code = code
 
 
 class _Known(AcmeFailed):
@@ -382,13 +399,31 @@ def _refused(authorization: Any) -> str:
     name = _shown(authorization.body.identifier.value)
     for challenge in authorization.body.challenges:
         if challenge.error is not None:
-            where = {
-                Challenge.HTTP_01: f"does http://{name}/ lead to acme.http_address of this gateway, from everywhere?",
-                Challenge.DNS_01: "does dns_hook publish in the zone that the world sees, and is acme.dns_wait enough?",
-            }.get(challenge.chall.typ, "")
-            error = challenge.error
-            return f"{name} was not accepted ({str(error.code)[:50]}): {_shown(error.detail or '')}; {where}"
+            code, said = _code(challenge.error), _shown(challenge.error.detail or "")
+            where = _to_check(challenge.chall.typ, code, name)
+            return f"{name} was not accepted ({code}): {said}; {own(where)}"
     return f"{name} was not accepted, and the authority does not say why"
+
+
+def _to_check(kind: str, code: str, name: str) -> str:
+    """What to check, by challenge and the type of the authority's problem."""
+    match kind, code:
+        case _, "caa":
+            return f"do the CAA records of {name} and of its parent domains allow this authority?"
+        case Challenge.HTTP_01, "dns":
+            return f"do the nameservers of {name} give everybody an address of this gateway?"
+        case Challenge.HTTP_01, _:
+            return f"does http://{name}/ lead to acme.http_address of this gateway, from everywhere?"
+        case Challenge.DNS_01, _:
+            return "does dns_hook publish in the zone that the world sees, and is acme.dns_wait enough?"
+        case _:
+            return ""
+
+
+def _code(problem: messages.Error) -> str:
+    """The type of a problem, also of one that the library does not know, "error" if it has none."""
+    kind = str(problem.typ)
+    return _shown(kind.removeprefix(_PROBLEM))[:50] if kind.startswith(_PROBLEM) else "error"
 
 
 def _cause(failure: BaseException) -> str:

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatepost.net.lookups.mx import Queries
-    from gatepost.pki.acme.client import Authority, ExternalAccount
+    from gatepost.pki.acme.client import Authority, ExternalAccount, Order
     from gatepost.protocols.tls.facts import CertificateFacts
     from gatepost.settings.model import Settings
 
@@ -327,12 +327,24 @@ class Issuer:
         self._tidy()
         try:
             with self._authority(self._account_key(), len(names)) as authority:
-                self._registered(authority)
-                return authority.issue(order, self._acme.challenge, self.proofs.publish)
+                return self._issued_by(authority, order)
         except StoreFailure as failure:
             raise AcmeFailed(str(failure)) from failure
         finally:
             self._tidy()
+
+    def _issued_by(self, authority: Authority, order: Order) -> bytes:
+        """The chain, PEM. An account that the authority lost is made again, once, with its key."""
+        self._registered(authority)
+        try:
+            return authority.issue(order, self._acme.challenge, self.proofs.publish)
+        except AcmeFailed as failure:
+            if failure.code != "accountDoesNotExist":
+                raise
+        self._keep(msgspec.structs.replace(self.kept(), account=""))
+        self._registered(authority)
+        _log.warning("%s had lost our account; the new one is %s", self.url, self.kept().account)
+        return authority.issue(order, self._acme.challenge, self.proofs.publish)
 
     def _tidy(self) -> None:
         for line in self.proofs.tidy():
@@ -347,7 +359,8 @@ class Issuer:
 
     def _taken(self, fresh: Entry, identity: ServerIdentity, published: Sequence[PublishedTlsa]) -> IssuedCertificate:
         version, entries = self.inventory.entries()
-        now, staged = time.time(), schedule.staged(fresh, entries)
+        now = time.time()
+        staged = schedule.staged(replace(fresh, added=now), entries)
         key_kept = any(entries[text].leaf.spki_sha256 == fresh.leaf.spki_sha256 for text in staged.replaces)
         held = objection(published, identity.chain_pem, key_kept=key_kept, now=now)
         alone = "" if course.bearers(fresh, entries) else held

@@ -211,10 +211,12 @@ def is_under_way(progress: Progress, now: float) -> bool:
 def done(before: Progress, certificate: str, lifetime: float, now: float) -> Progress:
     """It was issued. before: the attempt. lifetime: of the certificate, seconds.
 
-    What is to be renewed again at once (the authority says so without end, a clock is wrong) waits like a failure.
+    What is to be renewed again at once (the authority says so without end, a clock is wrong) waits like a failure: an
+    hour, then two, up to a day, and never more than a quarter of the lifetime.
     """
-    wait = min(AGAIN_SECONDS, lifetime / 4)
-    not_before = now + wait if 0 <= now - before.succeeded < wait else 0.0
+    waited = before.not_before - before.succeeded if before.not_before and not before.error else 0.0
+    wait = min(max(AGAIN_SECONDS, 2 * waited), _LONGEST, lifetime / 4)
+    not_before = now + wait if 0 <= now - before.succeeded < 2 * wait else 0.0
     return Progress(tried=now, succeeded=now, certificate=certificate, not_before=not_before)
 
 

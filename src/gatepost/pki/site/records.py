@@ -57,6 +57,7 @@ class Node(msgspec.Struct, frozen=True):
     """A node of a site. thumbprints: of its last certificate and of the one before it. authority: who signed the last.
 
     joined: with a token, or as the first; renewed: when it got the last certificate, which ends at not_after.
+    admission: the SHA-256 of the token and the key with which it joined, "" once it renewed: it may ask again.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Node(msgspec.Struct, frozen=True):
     joined: float
     renewed: float
     not_after: float
+    admission: str = ""
 
 
 class Token(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.certificate import MALFORMED
@@ -39,6 +39,9 @@ from gatepost.pki.site.store import AUTHORITY, ISSUED, NODE, TOKEN, Record, Site
 from gatepost.policy.connectors.names import covers, domain_name
 from gatepost.store.changes import ConfigConflict
 from gatepost.values import replace
+
+REPEAT_SECONDS: Final = 600.0
+"""So long after it joined a node may ask again for the same key."""
 
 TOKEN_FORM: Final = "gpj1"  # noqa: S105 - how a token begins
 _SECRET_BYTES: Final = 32
@@ -196,15 +199,23 @@ class Site:
     # nodes
 
     def join(self, secret: bytes, request_pem: bytes, *, lifetime: float, now: float) -> NodeGrant:
-        """Use up a token for a node. Raises JoinRefused, SiteError, StoreFailure."""
+        """Use up a token for a node. The same node may ask again with the same key: the answer may have been lost.
+
+        Raises JoinRefused, SiteError, StoreFailure.
+        """
         name, key = _read_request(request_pem)
         digest = hashlib.sha256(secret).hexdigest()
+        admission = _admission(digest, key)
 
         def attempt() -> NodeGrant:
             state = self.state()
+            known = state.nodes.get(name)
+            if known is not None and known.admission == admission and now - known.joined < REPEAT_SECONDS:
+                return self._certify(state, known, key, (lifetime, now, f"{name} asked again for its certificate"))
             token = _token(state, digest, name, now)
             note = f"{name} joined with token {token.id} of {token.by}"
-            return self._certify(state, Node(name, (), "", now, now, 0.0), key, (lifetime, now, note), token)
+            node = Node(name, (), "", now, now, 0.0, admission)
+            return self._certify(state, node, key, (lifetime, now, note), token)
 
         return _again(attempt)
 
@@ -222,7 +233,7 @@ class Site:
                 raise JoinRefused(SiteRefusal.REQUEST, f"{node.name} asked for a certificate for {name}")
             if now - node.renewed < least_pause(lifetime):
                 raise JoinRefused(SiteRefusal.EARLY, f"{name} asked again after {now - node.renewed:.0f} s")
-            return self._certify(state, node, key, (lifetime, now, f"{name} renewed"))
+            return self._certify(state, replace(node, admission=""), key, (lifetime, now, f"{name} renewed"))
 
         return _again(attempt)
 
@@ -268,8 +279,9 @@ class Site:
         records: dict[tuple[str, str], Record | None] = {(NODE, node.name): record}
         if token is not None:
             records[TOKEN, token.id] = None
+        grant = NodeGrant(issuer.site, pem, self.roots_pem(state), node.name)  # before the token is used up
         self._records.apply(records, author=author, note=note, expected=state.version)
-        return NodeGrant(issuer.site, pem, self.roots_pem(state), node.name)
+        return grant
 
     def _proven(self, state: SiteState, chain: Sequence[bytes], now: float) -> Node:
         roots = [
@@ -361,6 +373,12 @@ def _bytes(text: str) -> bytes:
 def least_pause(lifetime: float) -> float:
     """Seconds for which a node waits at least between two certificates. lifetime: of them, seconds."""
     return min(_EARLY_SECONDS, lifetime / _EARLY_PART)
+
+
+def _admission(digest: str, key: profile.PublicKey) -> str:
+    """Who joins, by the token's digest and the key: the token alone, which may be read on its way, is not enough."""
+    octets = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(bytes.fromhex(digest) + octets).hexdigest()
 
 
 def _thumbprint(pem: bytes) -> str:

@@ -262,7 +262,7 @@ def by_dane(
     if lookup is None or status in {TlsaStatus.NONE, TlsaStatus.INSECURE}:
         return _required(host, lookup) if mode is SmtpDaneMode.MANDATORY else None
     if status is TlsaStatus.FAILED:
-        return dnssec_failed(lookup.detail) if lookup.bogus else _not_known(lookup.detail)
+        return dnssec_failed(lookup.detail) if lookup.bogus else tlsa_unknown(lookup.detail)
     source = (Source("dane", lookup.base),)
     if status is TlsaStatus.USABLE:
         proof = DaneProof(lookup.records, lookup.names)
@@ -281,8 +281,11 @@ def dnssec_failed(detail: str) -> Shortfall:
     return Shortfall(ResultType.DNSSEC_INVALID, "4.7.324", "DnssecInvalid", f"{detail}.")
 
 
-def _not_known(detail: str) -> Shortfall:
-    """Whoever stops the answer must not switch DANE off by it (RFC 7672 section 2.1.3)."""
+def tlsa_unknown(detail: str) -> Shortfall:
+    """Whether there are TLSA records is not known.
+
+    Whoever stops the answer must not switch DANE off by it (RFC 7672 section 2.1.3).
+    """
     why = f"Its TLSA records cannot be looked up: {detail}."
     return Shortfall(ResultType.VALIDATION_FAILURE, "4.4.312", "TlsaLookupFailed", why, "DNS query failed")
 

@@ -45,7 +45,8 @@ _GATEWAY, _REMOTE = MustAct.GATEWAY, MustAct.REMOTE
 _CERTIFICATE: Final = "replace the certificate of their mail server"
 _ALLOW: Final = "allow a TLS version, key exchange and cipher suite that are required, or the connector must ask less"
 _DNS: Final = (
-    "check that the nameservers in [dns] answer; if they do for other names, those of the recipient's domain are down"
+    "check that the nameservers in [dns] answer and validate DNSSEC; if they do for other names, those of the "
+    "recipient's domain are down"
 )
 
 # By the word of the reply: who must act, and what they must do, after "The administrators of HOST must" or ours.

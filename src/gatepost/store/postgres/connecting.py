@@ -20,6 +20,7 @@ import asyncpg
 
 from gatepost.settings.store_url import role_of
 from gatepost.store.interface import StoreBusy, StoreFailure
+from gatepost.store.postgres.timelines import OlderPrimaryError
 from gatepost.texts import own
 
 SQL: Final = "deploy/postgresql/roles.sql has the SQL"
@@ -66,6 +67,11 @@ def _connect_failure(error: BaseException, where: Address) -> StoreFailure:
             return StoreFailure(f"store.url: {text(where, error)}; nothing was changed")
     if isinstance(error, asyncpg.exceptions.TargetServerAttributeNotMatched):
         return StoreBusy(f"store.url: {where} is a standby or read-only; nothing was changed")
+    if isinstance(error, OlderPrimaryError):
+        return StoreBusy(
+            f"store.url: {where} is not used: another server took over from it (timeline {error.newest}, it has "
+            f"{error.timeline}). Stop it, and let it come back only as a standby (pg_rewind); nothing was changed"
+        )
     if isinstance(error, ValueError | asyncpg.InterfaceError):
         return StoreFailure(f"store.url: {where}: {_first_line(error)}; nothing was changed")
     if isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.InternalClientError):
@@ -97,11 +103,13 @@ _SUMMARIES: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], .
     (asyncpg.TooManyConnectionsError, "PostgreSQL has no connection left"),
     (asyncpg.DiskFullError, "the disk of PostgreSQL is full"),
     (
-        (asyncpg.ReadOnlySQLTransactionError, asyncpg.exceptions.TargetServerAttributeNotMatched),
+        (asyncpg.ReadOnlySQLTransactionError, asyncpg.exceptions.TargetServerAttributeNotMatched, OlderPrimaryError),
         _STANDBY_SUMMARY,
     ),
     ((asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, TimeoutError), "PostgreSQL does not answer in time"),
     (asyncpg.OperatorInterventionError, "PostgreSQL starts or stops"),
+    (asyncpg.InvalidAuthorizationSpecificationError, "PostgreSQL does not let the gateway in"),
+    (ssl.SSLError, "the certificate of PostgreSQL is not the right one"),
     (
         (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError),
         _AWAY_SUMMARY,
@@ -200,8 +208,8 @@ def _no_privilege(where: Address, error: BaseException) -> str:
 def _certificate(where: Address, error: BaseException) -> str:
     reason = getattr(error, "verify_message", "") or _first_line(error)
     return (
-        f"the certificate of {where} is not the right one: {reason} Give the authority of the server with "
-        f"sslrootcert (now: {where.root or 'none'}), and a host that its certificate names"
+        f"the certificate of {where} is not the right one: {reason.removesuffix('.')}. Give the authority of "
+        f"the server with sslrootcert (now: {where.root or 'none'}), and a host that its certificate names"
     )
 
 

@@ -104,9 +104,9 @@ class PostgresChain:
         """See `ChainWriter.unsigned`."""
         return self._end.place.number > self._signed
 
-    def append(self, events: Sequence[TraceEvent], now: float, *, dropped: int = 0) -> None:
+    def append(self, events: Sequence[TraceEvent], now: float, *, dropped: int = 0, is_off: bool = False) -> None:
         """See `ChainWriter.append`."""
-        self._work(lambda connection: self._append(connection, events, now, dropped))
+        self._work(lambda connection: self._append(connection, events, now, dropped, is_off=is_off))
         self._stored = 0, 0
 
     def checkpoint(self, now: float) -> None:
@@ -152,13 +152,17 @@ class PostgresChain:
             self._stored = events + attempt.events, dropped + attempt.dropped
         self._attempt = None
 
-    async def _append(self, connection: Any, events: Sequence[TraceEvent], now: float, dropped: int) -> None:
+    async def _append(
+        self, connection: Any, events: Sequence[TraceEvent], now: float, dropped: int, *, is_off: bool
+    ) -> None:
         row = await self._locked(connection)
         stored = self._stored
         events, dropped = events[stored[0] :], dropped - stored[1]
-        if not events and not dropped:
+        if not events and not dropped and not is_off:
             return
         writing = await self._begun(connection, row, now)
+        if is_off:
+            self._end.gap(now, "off", 0)
         if dropped:
             self._end.gap(now, "dropped", dropped)
         for first in range(0, len(events), _BATCH):
@@ -192,8 +196,22 @@ class PostgresChain:
         if self._shared or not self._known:
             self._end.place, self._signed, self._known = row.end, row.signed, True
         elif row.end != self._end.place:
-            _log.error("evidence: the chain of %s was changed after entry %d", self._writer, self._end.place.number)
+            self._complain(row.end.number)
         return row
+
+    def _complain(self, stored: int) -> None:
+        """stored: the last entry that the table has."""
+        number = self._end.place.number
+        if stored < number:
+            _log.error(
+                "evidence: the database lost entries %d to %d of %s, which it had stored: a standby that lacked them "
+                "was promoted, or an earlier state was restored. Mail that was accepted then may be missing, too",
+                stored + 1,
+                number,
+                self._writer,
+            )
+        else:
+            _log.error("evidence: the chain of %s was changed after entry %d", self._writer, number)
 
     async def _begun(self, connection: Any, row: _Row, now: float) -> _Writing:
         """The day that takes entries now, begun if it has none: never one whose head is made."""

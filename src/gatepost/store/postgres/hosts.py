@@ -20,6 +20,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from gatepost.protocols.tls.names import is_ip_address
+from gatepost.store.postgres.timelines import timeline_of
 
 _running: dict[str, Future[None]] = {}
 _lock = threading.Lock()
@@ -127,31 +128,50 @@ async def _one(host: str, connect: Callable[[str], Coroutine[Any, Any, Any]]) ->
 async def _race(
     url: str, hosts: Sequence[str], connect: Callable[[str], Coroutine[Any, Any, Any]]
 ) -> tuple[Any, list[Exception]]:
+    """A process that has used none yet hears all: an older primary that came back may be the first to answer."""
     loop = asyncio.get_running_loop()
     running: dict[asyncio.Task[Any], str] = {}
+    connected: dict[Any, str] = {}
     errors: list[Exception] = []
     waiting = list(hosts)
     try:
-        while waiting or running:
+        while (waiting or running) and not (connected and url in _lately):
             if waiting:
                 host = waiting.pop(0)
                 running[loop.create_task(connect(host))] = host
-            pause = HEAD_START if waiting else None
+            pause = HEAD_START if waiting or connected else None
             done, _ = await asyncio.wait(running, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            if connected and not done:
+                break
             for task in done:
                 host = running.pop(task)
                 try:
-                    connection = task.result()
+                    connected[task.result()] = host
                 except Exception as error:  # noqa: BLE001 - the caller says what it means
                     errors.append(error)
-                else:
-                    _lately[url] = host
-                    return connection, errors
-        return None, errors
+        return _chosen(url, connected), errors
     finally:
         for task in running:
             task.add_done_callback(_give_up)
             task.cancel()
+
+
+def _chosen(url: str, connected: dict[Any, str]) -> Any:
+    """The connection to the server that took over last, None if there is none; the others are ended."""
+    if not connected:
+        return None
+    chosen = max(connected, key=timeline_of)
+    for other in connected:
+        if other is not chosen:
+            other.terminate()
+    _lately[url] = connected[chosen]
+    return chosen
+
+
+def others(url: str) -> list[str]:
+    """Of several hosts those that were not the right one lately, each as a URL."""
+    hosts = each_host(url)
+    return [host for host in hosts if host != _lately.get(url)] if len(hosts) > 1 else []
 
 
 def _give_up(task: asyncio.Task[Any]) -> None:

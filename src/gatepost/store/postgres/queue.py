@@ -134,7 +134,7 @@ class PostgresStore(StoreEngine):
         try:
             await prepare_tables(first, QUEUE_SCHEMA)
             with reported("look at its settings"):
-                await warn_of_lax_commits(first)
+                await warn_of_lax_commits(first, url, replicated=self._settings.replicated)
         finally:
             first.terminate()
         await self._commits.open()

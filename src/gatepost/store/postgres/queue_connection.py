@@ -15,6 +15,7 @@ import asyncpg
 
 from gatepost.store.interface import MessageUnstorable, OutcomeUnknown, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.postgres.connecting import summary_of
+from gatepost.store.postgres.hosts import each_host
 from gatepost.store.postgres.server import connect, failure_of
 
 _log = logging.getLogger(__name__)
@@ -204,8 +205,16 @@ async def require_standby(connection: Any) -> None:
         )
 
 
-async def warn_of_lax_commits(connection: Any) -> None:
-    """Log that acknowledged mail may be lost if the server crashes, where its administrator chose so."""
+async def warn_of_lax_commits(connection: Any, url: str, *, replicated: bool) -> None:
+    """Log that acknowledged mail may be lost if the server crashes, where its administrator chose so.
+
+    url: as in `store.url`. replicated: mail is acknowledged only when a synchronous standby has it.
+    """
+    if not replicated and len(each_host(url)) > 1:
+        _log.warning(
+            'store.durability is "local", and store.url names several servers: a standby that is promoted may lack '
+            'mail that was acknowledged just before. Set store.durability = "replicated", with a synchronous standby'
+        )
     if await connection.fetchval("SHOW synchronous_commit") == "off":
         _log.warning(
             "the PostgreSQL server has synchronous_commit = off: mail that was acknowledged may be lost if it crashes"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -21,7 +22,8 @@ import asyncpg
 from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.move_mark import check_open, decoded_mark
 from gatepost.store.postgres import connecting
-from gatepost.store.postgres.hosts import first_to_answer, wait_for_name
+from gatepost.store.postgres.hosts import each_host, first_to_answer, others, wait_for_name
+from gatepost.store.postgres.timelines import OlderPrimaryError, admit, note_used
 
 OLDEST: Final = 15
 """The oldest major version of PostgreSQL that is used."""
@@ -32,6 +34,8 @@ STATEMENT_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 10.0
 _LOCK_SECONDS: Final = 10.0
 _IDLE_SECONDS: Final = 60.0  # within a transaction
+_WATCH_SECONDS: Final = 15.0  # between two looks at the other hosts
+_SHORT_SECONDS: Final = 5.0  # for such a look
 _MOST: Final = 4  # connections of a process beside its queue
 _GRACE: Final = 5.0  # seconds beyond a statement's own limit, after which the server does not answer at all
 _SHORT_GRACE: Final = 1.0  # the same for statements that must be quick
@@ -55,6 +59,8 @@ _PASSING: Final = (
 # Errors of the library or of the way to the server. An InternalClientError is no fault of the library alone: it says
 # so, too, that none of several hosts is the primary.
 _CLIENT_ERRORS: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
+_log = logging.getLogger(__name__)
 
 _servers: dict[tuple[str, float], DatabaseServer] = {}
 _servers_lock = threading.Lock()
@@ -82,19 +88,11 @@ async def connect(url: str, *, role: str, statement: float = STATEMENT_SECONDS) 
     Raises StoreBusy or StoreFailure with what to do, also for a server that is too old or not verified, and for a
     database that is moved to another engine.
     """
-
-    async def connect_host(host: str) -> Any:
-        try:
-            dsn, options = connecting.given_to_library(host)
-            await wait_for_name(dsn, min(_CONNECT_SECONDS, statement))
-            return await asyncpg.connect(dsn, **options, **connection_options(role, statement))
-        except (asyncpg.PostgresError, *_CLIENT_ERRORS, ValueError) as error:
-            raise connecting.connect_failure(error, host) from error
-
     connecting.check_passfile(url)
-    connection, errors = await first_to_answer(url, connect_host)
+    connection, errors = await first_to_answer(url, lambda host: _connect_host(host, url, role, statement))
     if connection is None:
         raise connecting.nobody_answers(errors)
+    note_used(connection, url)
     try:
         check_version(*connection.get_server_version()[:2])
         connecting.check_verified(connection, url)
@@ -105,6 +103,40 @@ async def connect(url: str, *, role: str, statement: float = STATEMENT_SECONDS) 
         await connection.close()
         raise
     return connection
+
+
+async def _connect_host(host: str, url: str, role: str, statement: float) -> Any:
+    connection = None
+    try:
+        dsn, options = connecting.given_to_library(host)
+        await wait_for_name(dsn, min(_CONNECT_SECONDS, statement))
+        connection = await asyncpg.connect(dsn, **options, **connection_options(role, statement))
+        await admit(connection, url)
+    except BaseException as error:
+        if connection is not None:
+            connection.terminate()
+        if isinstance(error, (asyncpg.PostgresError, *_CLIENT_ERRORS, ValueError)):
+            raise connecting.connect_failure(error, host) from error
+        raise
+    return connection
+
+
+async def _watch_others(url: str) -> None:
+    """Look now and then whether another host of the URL took over while ours went on, or came back as it was."""
+    told: set[str] = set()
+    while True:
+        await asyncio.sleep(_WATCH_SECONDS)
+        for host in others(url):
+            try:
+                connection = await _connect_host(host, url, "watch", _SHORT_SECONDS)
+            except Exception as error:  # noqa: BLE001 - a standby, or nobody: as it should be
+                if not isinstance(error.__cause__, OlderPrimaryError):
+                    told.discard(host)
+                elif host not in told:
+                    told.add(host)
+                    _log.error("%s", error)
+            else:
+                await connection.close(timeout=_SHORT_SECONDS)
 
 
 async def _check_direct(connection: Any, url: str) -> None:
@@ -165,6 +197,12 @@ class DatabaseServer:
         self._thread.start()
         self._free: list[Any] = []
         self._lent = threading.BoundedSemaphore(_MOST)
+        self._watching: asyncio.Task[None] | None = None
+        if len(each_host(url)) > 1 and statement == STATEMENT_SECONDS:  # one of the process is enough
+            self._loop.call_soon_threadsafe(self._watch)
+
+    def _watch(self) -> None:
+        self._watching = self._loop.create_task(_watch_others(self.url))
 
     def run[T](self, work: Callable[[], Coroutine[Any, Any, T]], doing: str) -> T:
         """Run `work` on the loop, and wait for its result."""
@@ -209,6 +247,11 @@ class DatabaseServer:
         else:
             self._free.append(connection)
 
+    async def _end_watch(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+
     def close(self) -> None:
         """Close all connections and end the thread. For who ends before its process does, such as a test."""
         with _servers_lock:
@@ -216,6 +259,7 @@ class DatabaseServer:
         for connection in self._free:
             with contextlib.suppress(StoreFailure):
                 self.run(connection.close, "close")
+        asyncio.run_coroutine_threadsafe(self._end_watch(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

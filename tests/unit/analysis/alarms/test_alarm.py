@@ -8,6 +8,8 @@ def test_what_is_about_mail():
         "clock-jumped",
         "connector-failing",
         "disk-low",
+        "dnssec-fails",
+        "dnssec-off",
         "domain-conflict",
         "journal-waits",
         "login-refused",

@@ -126,6 +126,20 @@ def test_nameservers_that_do_not_answer():
     assert alarm.kind.of_mail
 
 
+@pytest.mark.parametrize(
+    ("facts", "kind", "severity"),
+    [
+        (MailFacts(dnssec_fails=". SOA: SERVFAIL"), Kind.DNSSEC_FAILS, Severity.CRITICAL),
+        (MailFacts(dnssec_off=". SOA: SERVFAIL"), Kind.DNSSEC_OFF, Severity.ERROR),
+    ],
+)
+def test_dnssec_validation_that_does_not_work(facts, kind, severity):
+    (alarm,) = judge_mail(facts, MailLimits(), now=NOW)
+    assert (alarm.kind, alarm.severity, alarm.kind.of_traffic) == (kind, severity, True)
+    assert ". SOA: SERVFAIL" in alarm.detail
+    assert "partner" not in alarm.detail + alarm.fix
+
+
 UNTOLD = UnsentNotice("contoso", "0cb1", "bob@b.example", "550 5.1.1 Unknown", NOW - 60)
 
 
@@ -240,6 +254,19 @@ def test_a_clock_that_was_put_ahead_is_told():
     assert (alarm.kind, alarm.severity, alarm.about) == (Kind.CLOCK_JUMPED, Severity.ERROR, "")
     assert "the time to be about 2027-01-15 07:00" in alarm.detail
     assert alarm.lines == ("timedatectl",)
+    (alarm,) = judge_mail(MailFacts(ahead=HOUR, machines=(MachineFacts(node="mx1"),)), MailLimits(), now=NOW)
+    assert (alarm.about, alarm.title) == ("mx1", "on mx1, the clock jumped ahead, so nothing expires for a day")
+
+
+@pytest.mark.parametrize(
+    ("ahead", "told"),
+    [(299.0, ""), (-299.0, ""), (3600.0, "It is 3,600 seconds ahead of the"), (-301.0, "It is 301 seconds behind the")],
+)
+def test_a_node_whose_clock_is_not_the_databases_is_told(ahead, told):
+    alarms = judge_mail(MailFacts(machines=(MachineFacts(node="mx1", ahead=ahead),)), MailLimits(), now=NOW)
+    assert [(alarm.kind, alarm.about, alarm.title, alarm.detail[: len(told)]) for alarm in alarms] == (
+        [(Kind.CLOCK_JUMPED, "mx1", "the clock of mx1 is wrong", told)] if told else []
+    )
 
 
 @pytest.mark.parametrize(("questions", "told"), [(2, 0), (3, 1)])

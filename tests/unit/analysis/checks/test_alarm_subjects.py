@@ -80,8 +80,8 @@ def test_client_identities_that_connectors_present(tmp_path):
     assert entry.leaf.dns_names == ("client.contoso.example",)
 
 
-AWAY = Progress(failures=1, error="not reachable", not_before=NOW)
-TOLD = {"a": FailedRenewal("not reachable", NOW)}
+AWAY = Progress(failures=1, error="not reachable", not_before=NOW - 1)
+TOLD = {"a": FailedRenewal("not reachable", NOW - 1)}
 RUNS = begun(Progress(), NOW, NOW - 4 * DAY)
 
 # what was remembered of the authority, days left of the certificate and of its life -> what is told
@@ -93,20 +93,48 @@ PROGRESS = [
     (AWAY, 1.1, 6, {}),
     (AWAY, 0.9, 6, TOLD),
     (replace(AWAY, failures=2), 30, 90, TOLD),
+    (replace(AWAY, not_before=NOW), 30, 90, {"a": FailedRenewal("not reachable", NOW)}),  # the next try is too late
     (RUNS, 4, 90, {"a": None}),
     (begun(replace(AWAY, failures=2), NOW, NOW - 4 * DAY), 4, 90, {"a": None}),
     (RUNS, 2.9, 90, {"a": FailedRenewal("the gateway ended while it requested the certificate", RUNS.not_before)}),
 ]
 
 
+@pytest.mark.parametrize(
+    ("progress", "borne", "told"),
+    [
+        (Progress(), "", {}),
+        (AWAY, "", {(HOST,): TOLD["a"]}),
+        (AWAY, HOST, {}),
+        (replace(AWAY, failures=2), HOST, {(HOST,): TOLD["a"]}),
+        (RUNS, "", {(HOST,): None}),
+    ],
+)
+def test_certificates_that_never_came(tmp_path, progress, borne, told):
+    """At once where nothing has the names. borne: by another certificate, "" if there is none."""
+    settings, store = with_acme(tmp_path), ConfigStore(tmp_path / "config.db")
+    content = {Issuer(settings, store)._place("state"): msgspec.json.encode(AuthorityState(progress={HOST: progress}))}
+    leaf = CertificateFacts("CN=x", "CN=CA", "1", HOST, (borne,), (), "aa" * 32, "b", "c", NOW, NOW + DAY, "EC-P-256")
+    others = {"a": document_of(Entry("a", leaf, state=State.CURRENT, origin=Origin.SETTINGS))} if borne else {}
+    store.apply({"certificate": others}, author="test", content=content)
+    scope = scope_of(organizations(domain()), settings)
+    assert failing_renewals(settings, store, scope, NOW - 4 * DAY) == told
+    store.close()
+
+
+def with_acme(folder, *, is_on=True):
+    """Settings with a master key."""
+    key = folder / "key"
+    key.write_bytes(b"k" * 32)
+    key.chmod(0o600)
+    acme = {"directory_url": "https://ca.example/dir", "agree_tos": True} if is_on else {}
+    return Settings(server={"hostname": HOST}, acme=acme, store={"master_key": f"file:{key}"})
+
+
 @pytest.mark.parametrize(("progress", "left", "life", "told"), PROGRESS)
 @pytest.mark.parametrize("is_on", [True, False])
 def test_renewals_that_fail(tmp_path, progress, left, life, told, is_on):
-    acme = {"directory_url": "https://ca.example/dir", "agree_tos": True} if is_on else {}
-    (tmp_path / "key").write_bytes(b"k" * 32)
-    (tmp_path / "key").chmod(0o600)
-    sections = {"server": {"hostname": HOST}, "acme": acme, "store": {"master_key": f"file:{tmp_path}/key"}}
-    settings = Settings(**sections)
+    settings = with_acme(tmp_path, is_on=is_on)
     store = ConfigStore(tmp_path / "config.db")
     begin = NOW - life * DAY
     leaf = CertificateFacts("CN=x", "CN=CA", "1", HOST, (HOST,), (), "aa" * 32, "b", "c", begin, NOW, "EC-P-256")

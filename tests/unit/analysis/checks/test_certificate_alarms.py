@@ -186,7 +186,7 @@ CHAINS = [
 @pytest.mark.parametrize("state", [State.CURRENT, State.NEXT])
 def test_what_was_seen_of_a_chain(observed, expected, state):
     found = judged(entry(state=state), observed=observed)
-    assert shown(found) == [one for one in expected if state is State.CURRENT or one[0] != "renewal-failing"]
+    assert shown(found) == expected
     assert all(one.certificate == "a" for one in found)
 
 
@@ -196,6 +196,46 @@ def test_a_renewal_that_fails_near_the_end_is_graver(days, severity):
     (alarm,) = judged(one, observed=Observed(renewals={"a": FAILED}))
     assert (alarm.kind, alarm.severity) == ("renewal-failing", severity)
     assert "certificate a for " in alarm.title
+
+
+NONE_YET = Observed(renewals={(NAME, "mail.contoso.example"): FAILED})
+ENFORCED = Scope((WantedName(NAME, "Senders that obey the policy do not deliver here.", Severity.CRITICAL),))
+OTHERS = entry(names=("other.example",))
+NOT_ISSUED = [
+    ([], Scope(), "error", "Without it the gateway offers no TLS."),
+    ([OTHERS], Scope(), "error", "No other certificate has its names."),
+    ([OTHERS], ENFORCED, "critical", "No other certificate has its names."),
+    ([entry(), entry("b", names=("mail.contoso.example",))], ENFORCED, "warning", "Another certificate has its names"),
+]
+
+
+@pytest.mark.parametrize(("entries", "scope", "severity", "text"), NOT_ISSUED)
+def test_a_certificate_that_never_came(entries, scope, severity, text):
+    """One alarm, with the reason: not another one that nothing has the name."""
+    (alarm,) = judged(*entries, observed=NONE_YET, scope=scope)
+    assert (alarm.kind, alarm.severity, alarm.certificate, alarm.about) == ("renewal-failing", severity, "", NAME)
+    assert alarm.title == f"no certificate has been issued for {NAME}, mail.contoso.example"
+    assert text in alarm.detail
+    assert f"The next try is at {minute_text(NOW + 900)}. The last one failed: no\ufffdway." in alarm.detail
+
+
+def test_a_certificate_that_is_requested_just_now_is_not_missing():
+    assert judged(OTHERS, observed=Observed(renewals={(NAME,): None}), scope=ENFORCED) == []
+
+
+def test_a_next_try_that_comes_too_late_asks_for_another_authority():
+    late = Observed(renewals={"a": FailedRenewal("wait", NOW + 6 * DAY)})
+    (alarm,) = judged(entry(days=6, origin=Origin.ACME, life=10), observed=late)
+    assert alarm.fix.startswith("The next try comes too late. Have another one issued by another authority")
+    assert f"gatepost certificate request --name {NAME} -o request.pem" in alarm.lines
+
+
+def test_the_end_of_one_whose_successor_waits_asks_for_the_switch():
+    waiting = entry("b", days=60, state=State.NEXT, origin=Origin.ACME)
+    (alarm,) = judged(entry(days=6, origin=Origin.ACME), waiting)
+    assert alarm.kind == "expiry"
+    assert alarm.fix == "B is there to replace it: look at what it waits for, and switch to it:"
+    assert alarm.lines[-1] == "gatepost certificate changeover switch b"
 
 
 def test_a_renewal_that_fails_names_cause_end_and_next_try():
@@ -271,6 +311,8 @@ CHANGES = [
     (RENEWED, {"b": "CN=Root X2"}, []),
     (RENEWED, {"a": "CN=Root X1"}, []),
     (replace(RENEWED, leaf=leaf(60, issuer="CN=Other CA")), {}, [("chain-changed", "warning")]),
+    (replace(RENEWED, origin=Origin.ACME), ROOTS, [("chain-changed", "error")]),
+    (replace(RENEWED, origin=Origin.ACME, leaf=leaf(60, issuer="CN=Other CA")), {}, []),  # several take turns there
     (replace(RENEWED, replaces=("lost",)), ROOTS, []),
     (replace(RENEWED, current_from=NOW - DAY + 1), ROOTS, []),  # it was staged, and then switched to
     (replace(RENEWED, current_from=0.0, added=0.0), ROOTS, []),
@@ -281,6 +323,12 @@ CHANGES = [
 @pytest.mark.parametrize(("new", "roots", "expected"), CHANGES)
 def test_another_authority_without_a_changeover(new, roots, expected):
     assert shown(judged(new, OLD, roots=roots)) == expected
+
+
+def test_another_root_by_acme_can_be_rolled_back():
+    (alarm,) = judged(replace(RENEWED, origin=Origin.ACME), OLD, roots=ROOTS)
+    assert "when ACME renewed it" in alarm.detail
+    assert alarm.lines == ("gatepost certificate changeover roll-back b",)
 
 
 URL = "http://crl.example/1"
@@ -318,6 +366,9 @@ OPEN = [
     (standing(Kind.RENEWAL_FAILING), FULL, False),
     (standing(Kind.RENEWAL_FAILING), Observed(renewals={"a": None}), True),
     (standing(Kind.RENEWAL_FAILING), Observed(renewals={"b": None}), False),
+    (standing(Kind.RENEWAL_FAILING, "", NAME), Observed(), True),
+    (standing(Kind.RENEWAL_FAILING, "", NAME), Observed(renewals={(NAME, "b.example"): None}), True),
+    (standing(Kind.RENEWAL_FAILING, "", NAME), Observed(renewals={("b.example",): None, "a": None}), False),
     (standing(Kind.EXPIRY), Observed(), False),
     (standing(Kind.NAME_NOT_COVERED, "", NAME), Observed(), False),
 ]

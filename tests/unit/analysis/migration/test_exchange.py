@@ -403,7 +403,7 @@ LEFT_OUT = [
     (PARTNER_IN, {"SenderDomains": ["smtp:a.example;1;2"]}, "smtp:*.b.example;1"),
     (PARTNER_IN, {"SenderDomains": []}, "sender_domains"),
     (PARTNER_IN, {"SenderIPAddresses": ["192.0.0.0/16"]}, "wider than /24"),
-    (PARTNER_IN, {"TlsSenderCertificateName": "<I>CN=x<S>CN=y"}, "<I>issuer<S>subject"),
+    (PARTNER_IN, {"TlsSenderCertificateName": "<I>CN=x<S>O=y"}, "no CN that names a server"),
     (PARTNER_IN, {"RequireTls": "perhaps"}, "true or false"),
     (PARTNER_IN, {"AssociatedAcceptedDomains": ["gone.example"]}, "associated_accepted_domains"),
     (PARTNER_OUT, {"SmtpDaneMode": 1}, "-EnumsAsStrings"),
@@ -501,15 +501,33 @@ def test_what_was_printed_twice_counts_once():
 
 
 def test_objects_of_other_kinds_are_told():
-    send = {"Name": "Internet", "AddressSpaces": ["smtp:*;1"]}
-    result = imported(PARTNER_OUT, send, {"Weather": "fine"}, 7)
+    remote = {"Name": "Default", "DomainName": "*", "AllowedOOFType": "External"}
+    result = imported(PARTNER_OUT, remote, {"Weather": "fine"}, 7)
     details = [one.detail for one in result.findings if one.outcome is ImportResult.LOST]
-    assert "Send connector" in details[0]
+    assert "remote domains" in details[0]
     assert "Get-InboundConnector" in details[1]
     assert len(details) == 3
 
 
-@pytest.mark.parametrize("objects", [[], [{"Weather": "fine"}], [{"AddressSpaces": []}]])
+WIZARD = "<I>CN=DigiCert TLS RSA SHA256 2020 CA1, O=DigiCert Inc, C=US<S>CN=*.contoso.com, O=Contoso AG, C=DE"
+
+
+def test_the_name_in_the_certificate_that_the_hybrid_wizard_wrote_is_taken_and_nobody_relays_by_it_yet():
+    result = imported(HYBRID[0] | {"TlsSenderCertificateName": WIZARD}, HYBRID[2])
+    (connector,) = result.document["organization"][result.organization]["inbound_connector"]
+    assert (connector["tls_sender_certificate_name"], connector["enabled"]) == ("*.contoso.com", False)
+    (lost,) = [one for one in result.findings if one.outcome is ImportResult.LOST]
+    assert "trust_anchors" in lost.detail
+
+
+def test_a_partner_by_issuer_and_subject_still_has_to_show_the_name():
+    name = {"TlsSenderCertificateName": "<I>CN=x<S>CN=mail.bank.example", "RestrictDomainsToCertificate": True}
+    (connector,) = imported(PARTNER_IN | name).document["organization"]["imported"]["inbound_connector"]
+    assert connector["tls_sender_certificate_name"] == "mail.bank.example"
+    assert (connector["restrict_domains_to_certificate"], connector.get("enabled", True)) == (True, True)
+
+
+@pytest.mark.parametrize("objects", [[], [{"Weather": "fine"}], [{"DomainName": "*", "AllowedOOFType": "None"}]])
 def test_a_file_with_nothing_to_read_is_refused(objects):
     with pytest.raises(ImportRefused, match="Get-InboundConnector"):
         imported(*objects)

@@ -92,6 +92,8 @@ NOON = 1_795_003_200.0
         ({}, "b0 s0 c0 b1 s1 c1 b2 s2 c2"),
         ({"partner": "b.example"}, "b0 s0 c0 b1 s1 c1 b2 s2 c2"),  # c writes to somebody at b
         ({"partner": "sub.b.example"}, "s0 s1 s2"),
+        ({"partner": "Sub.b.example., partner b"}, "b0 s0 b1 s1 b2 s2"),
+        ({"partner": "nobody.example,"}, ""),
         ({"partner": "partner b"}, "b0 b1 b2"),
         ({"partner": "C.example."}, "c0 c1 c2"),
         ({"domain": "c.example"}, "c0 c1 c2"),

@@ -9,6 +9,7 @@ import pytest
 from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.model.message import Recipient
 from gatepost.mail.outbound.destination_history import DestinationMemory
+from gatepost.net.lookups.dns import DnssecFault
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.policy.decisions.destination_history import (
     DestinationHistory,
@@ -209,7 +210,7 @@ def test_over_a_kept_connection_a_message_costs_no_look(holding, kit, memory):
         return peer
 
     assert len(run(scene()).connections) == 1
-    assert memory.looks == 2  # of one connection: before it, for its key exchange, and when it was open
+    assert memory.looks == 3  # of one connection: before it, for its key exchange, and twice when it was open
 
 
 def test_a_connection_shared_by_domains_is_held_against_each_ones_memory(holding, kit, memory):
@@ -352,6 +353,38 @@ def test_without_dnssec_of_our_own_nobody_fell_from_it(holding, kit, memory, clo
             return await holding.build(peer.port).deliver(kit.delivery())
 
     assert run(scene()).results[0].disposition is Disposition.DELIVERED
+
+
+@pytest.mark.parametrize(
+    ("was", "fault", "disposition"),
+    [
+        (MxLevel.DNSSEC, "the root is not authentic", Disposition.DEFERRED),
+        (MxLevel.DNSSEC, "", Disposition.HELD),
+        (MxLevel.NONE, "the root is not authentic", Disposition.DELIVERED),
+    ],
+)
+def test_mail_waits_where_our_resolver_lost_what_dnssec_proved(holding, kit, memory, was, fault, disposition):
+    asked = []
+
+    async def dnssec_fault(domain):
+        asked.append(domain)
+        return DnssecFault(fault, stops_mail=False) if fault else None
+
+    async def scene():
+        async with secure(holding, kit) as peer:
+            memory.was(DOMAIN, f"mx.b.example:{peer.port}", replace(AUTH, mx=was))
+            before = dict(memory.known)
+            deliverer = holding.build(peer.port)
+            deliverer._transactions._dnssec_fault = dnssec_fault
+            return peer, before, await deliverer.deliver(kit.delivery())
+
+    peer, before, outcome = run(scene())
+    (result,) = outcome.results
+    assert (result.disposition, bool(peer.said("MAIL"))) == (disposition, disposition is Disposition.DELIVERED)
+    assert asked == (["b.example"] if was is MxLevel.DNSSEC else [])
+    if disposition is Disposition.DEFERRED:
+        assert (result.reply.enhanced, "Message=TlsaLookupFailed" in result.reply.text) == ("4.4.312", True)
+        assert memory.known == before  # the partner is not to blame
 
 
 def test_cleartext_after_a_broken_handshake_is_a_drop_as_well(holding, kit, memory):

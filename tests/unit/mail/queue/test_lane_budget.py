@@ -110,28 +110,28 @@ TWO = "[organization.contoso]\n[organization.fabrikam]\n"
 def test_where_there_are_others_one_organization_has_three_quarters(directory, total, most):
     lanes, _ = budget(total)
     for _ in range(total):
-        lanes.begin("contoso")
+        lanes.organizations.begin("contoso")
     lanes.use(directory(TWO))
     for _ in range(total - most):
-        assert "contoso" in lanes.full
-        lanes.end("contoso")
-    assert "contoso" in lanes.full
-    assert ("fabrikam" in lanes.full) == (total == 1)
-    lanes.end("contoso")
-    assert "contoso" not in lanes.full
-    lanes.begin("contoso")
+        assert "contoso" in lanes.organizations
+        lanes.organizations.end("contoso")
+    assert "contoso" in lanes.organizations
+    assert ("fabrikam" in lanes.organizations) == (total == 1)
+    lanes.organizations.end("contoso")
+    assert "contoso" not in lanes.organizations
+    lanes.organizations.begin("contoso")
     lanes.use(directory("[organization.contoso]\n"))
-    assert ("contoso" in lanes.full) == (total == 1)
+    assert ("contoso" in lanes.organizations) == (total == 1)
 
 
 def test_two_organizations_leave_lanes_to_a_third(directory):
     lanes, _ = budget(1000)
     lanes.use(directory(TWO + "[organization.adatum]\n"))
     for name in ("contoso", "fabrikam"):
-        while name not in lanes.full:
-            lanes.begin(name)
-    assert "adatum" not in lanes.full
-    assert lanes.full.free == 63
+        while name not in lanes.organizations:
+            lanes.organizations.begin(name)
+    assert "adatum" not in lanes.organizations
+    assert lanes.organizations.free == 63
 
 
 def hop(*destinations):

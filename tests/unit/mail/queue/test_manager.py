@@ -1425,7 +1425,7 @@ def test_hosts_that_take_their_time_hold_up_no_other_organizations_mail(rig, dir
             for _ in range(16):
                 await tried.get()
             await rig.calm()
-            assert (rig.budget.full.free, rig.budget.running, len(manager._line)) == (4, 0, 0)
+            assert (rig.budget.organizations.free, rig.budget.running, len(manager._line)) == (4, 0, 0)
 
     run(main)
 
@@ -1556,7 +1556,7 @@ def test_what_waited_at_a_next_hop_that_others_use_is_tried_when_its_organizatio
             await asyncio.sleep(0.05)
             assert (len(attempts.held), rig.budget.lanes("relay")) == (6, 2)
             for _ in range(2):
-                rig.budget.begin("adatum")
+                rig.budget.organizations.begin("adatum")
             attempts.end("fabrikam/a.relayed.example")
             await asyncio.sleep(0.05)
             assert "contoso/c.relayed.example" not in attempts.held, "contoso has its part"
@@ -1582,7 +1582,7 @@ def test_what_waits_in_line_is_tried_when_lanes_go_on_with_mail_of_others(rig, d
                 await rig.accept(f"joe@{name}.relayed.example", organization="fabrikam")
             await rig.accept("ann@d.example")
             await asyncio.sleep(0.05)
-            assert ("contoso" in rig.budget.full, len(attempts.held), len(manager._line)) == (True, 6, 1)
+            assert ("contoso" in rig.budget.organizations, len(attempts.held), len(manager._line)) == (True, 6, 1)
             for name in "abcdef":
                 attempts.end(f"contoso/{name}.relayed.example")
             await asyncio.sleep(0.1)

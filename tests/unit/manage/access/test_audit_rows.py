@@ -49,7 +49,9 @@ def test_a_event(rows):
         ({"action": "log-in"}, "cd"),
         ({"organization": ""}, "cd"),
         ({"organization": "contoso"}, "ae"),
-        ({"subject": "x"}, "e"),
+        ({"subject": "mx1.CONTOSO"}, "e"),
+        ({"subject": "%"}, "e"),
+        ({"subject": "m_1"}, ""),
         ({"outcome": AuditOutcome.REFUSED}, "d"),
         ({"since": NOW + 2, "until": NOW + 4}, "cd"),
         ({"who": "ann", "action": "log-in", "outcome": AuditOutcome.DONE}, "c"),
@@ -62,7 +64,7 @@ def test_filters(rows, wanted, found):
     write(rows, NOW + 1, who="bob", organization="fabrikam")
     write(rows, NOW + 2, action="log-in")
     write(rows, NOW + 3, action="log-in", outcome=AuditOutcome.REFUSED)
-    write(rows, NOW + 4, organization="contoso", subject="x")
+    write(rows, NOW + 4, organization="contoso", subject="100% of mx1.contoso.example")
     assert ["abcde"[int(one.at - NOW)] for one in find(rows, **wanted)] == list(reversed(found))
 
 

@@ -51,3 +51,13 @@ def test_warnings_as_before_are_some_of_them(number, lines, last, capsys):
     print_warnings(ChangeReport(7, False, [], ["w"], standing, []), standing=True)
     said = capsys.readouterr().err.splitlines()
     assert (said[0], len(said), said[-1]) == ("warning: w", lines, last)
+
+
+def test_warnings_that_differ_in_the_name_alone_are_one(capsys):
+    many = [f"inbound connector 'bank {number}' of contoso: it's wrong" for number in range(9)]
+    print_warnings(ChangeReport(7, False, [], [many[0], "other", *many[1:]], [], []), standing=False)
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: inbound connector 'bank 0' of contoso: it's wrong",
+        "  the same of 8 more: 'bank 1', 'bank 2', 'bank 3'",
+        "warning: other",
+    ]

@@ -176,6 +176,12 @@ def test_heads_that_must_have_been_made_keep_a_yes_from_being_said(home, evidenc
 # export
 
 
+def test_an_export_of_several_partners_has_all_of_them(home, evidence):
+    """Of several the last one counted alone, without a word."""
+    both = ("--partner", "b.example", "--partner", "nobody.example")
+    assert "9 entries of 3 messages" in home.call("evidence", "export", *both, "-o", home.path / "both.json").stderr
+
+
 def test_an_export_is_verified_by_itself(home, evidence, key):
     file = home.path / "export.json"
     result = home.call("evidence", "export", "--partner", "b.example", "-o", file)

@@ -270,3 +270,34 @@ def test_a_secret_is_written_as_the_gateway_reads_it_whatever_the_locale(tmp_pat
     finally:
         locale.setlocale(locale.LC_CTYPE, before)
     assert (tmp_path / "secrets" / "smart-host").read_bytes() == "Förster\n".encode()
+
+
+def test_partners_begin_in_rehearsal_where_it_is_asked_for(dump):
+    """Those that demand something, and are enabled; own servers would relay no more."""
+    own = INBOUND | {
+        "Name": "own",
+        "ConnectorType": "OnPremises",
+        "SenderDomains": ["*"],
+        "SenderIPAddresses": ["192.0.2.9"],
+    }
+    plain = OUTBOUND | {"Name": "plain", "RecipientDomains": ["c.example"], "TlsSettings": None}
+    off = OUTBOUND | {"Name": "off", "RecipientDomains": ["d.example"], "Enabled": False}
+    result = call("exchange", "--rehearse", dump(INBOUND, OUTBOUND, own, plain, off, DOMAIN))
+    organization = tomllib.loads(result.stdout)["organization"]["contoso"]
+    parse({"organization": {"contoso": organization}})
+    tables = organization["inbound_connector"] + organization["outbound_connector"]
+    assert {table["name"]: table.get("mode") for table in tables} == {
+        "bank in": "rehearse", "bank out": "rehearse", "own": None, "plain": None, "off": None,
+    }  # fmt: skip
+    assert "2 connectors in rehearsal" in result.stderr
+
+
+def test_what_holds_for_many_is_said_once(dump):
+    named = {"TlsSenderCertificateName": "*.bank.example"}
+    many = [
+        INBOUND | named | {"Name": f"bank {number}", "SenderDomains": [f"b{number}.example"]} for number in range(5)
+    ]
+    result = call("exchange", dump(*many, DOMAIN))
+    assert result.stderr.count("match_common_name = true keeps") == 1
+    assert "for 5 resources, such as inbound connector 'bank 0'" in result.stderr
+    assert result.stdout.count("match_common_name = true keeps") == 5

@@ -10,6 +10,7 @@ import sys
 import click
 import pytest
 
+from gatepost.manage.cli import ports as ports_of
 from gatepost.manage.cli import serve as command
 from gatepost.manage.cli.demo_partner import wait_for_greeting
 from gatepost.manage.cli.remote_options import RemoteOptions
@@ -19,7 +20,7 @@ from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
 from gatepost.testing.process import free_port
 
-check, bind = command._check, command._bind
+check, bind = command._check, ports_of.bind_ports
 
 
 @pytest.fixture
@@ -194,14 +195,33 @@ def test_mail_does_not_wait_for_a_port_that_nobody_chose(settings, home, capsys,
             raise OSError(98, f"cannot listen on {address}: Address already in use")
         return real(address, passed)
 
-    real = command.bind
-    monkeypatch.setattr(command, "bind", taken)
+    real = ports_of.bind
+    monkeypatch.setattr(ports_of, "bind", taken)
     ports = bind(settings(admin={}))
     assert (len(ports.mail), ports.admin) == (1, [])
     assert "the admin centre is not available: cannot listen on 127.0.0.1:8443" in caplog.text
     ports.keep([])
     said = fails(bind, settings(listener=[], admin={"address": "127.0.0.1:8443"}), capsys)
     assert said == f"cannot listen on 127.0.0.1:8443: {TAKEN}"
+
+
+def test_mail_does_not_wait_for_the_port_of_acme(settings, home, capsys, caplog):
+    """Another web server that came up first after a reboot must not keep all mail away."""
+    (home.path / "master.key").touch(0o600)
+    (home.path / "master.key").write_bytes(bytes(32))
+
+    def at(address, **more):
+        acme, store = {"agree_tos": True, "http_address": address}, {"master_key": f"file:{home.path}/master.key"}
+        return settings(acme=acme, store=store, **more)
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        ports = bind(at(taken))
+        assert (len(ports.mail), ports.tokens) == (1, [])
+        assert f"certificates cannot be renewed: cannot listen on {taken}" in caplog.text
+        ports.keep([])
+    said = fails(bind, at("192.0.2.1:80", listener=[]), capsys)
+    assert "cannot listen on 192.0.2.1:80" in said, "no address of this machine: a wrong setting"
 
 
 def test_the_admin_centre_can_be_elsewhere_or_nowhere(settings):

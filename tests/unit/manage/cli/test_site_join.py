@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+
+from gatepost.manage.cli import site_join
+from gatepost.pki.site.records import JoinRefused, SiteRefusal, SiteUnreachable
 
 
 @pytest.fixture
@@ -70,3 +75,27 @@ def test_a_site_that_is_not_reached(site, tmp_path, home):
     assert "127.0.0.1:1: " in said
     assert "check that [site] address is set there" in said
     home.json("site", "status", code=1)
+
+
+def test_a_site_that_cannot_answer_now_is_asked_again_with_the_same_key(monkeypatch, capsys):
+    asked, answers = [], [JoinRefused(SiteRefusal.BUSY, "busy"), SiteUnreachable("gone"), "grant"]
+
+    class Connection:
+        async def ask(self, what, body):
+            asked.append((what, body))
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    monkeypatch.setattr(site_join, "_PAUSES", (0.01,) * 4)
+    body = {"token": "t", "request": "csr"}
+    assert asyncio.run(site_join._granted(Connection(), body)) == "grant"
+    assert asked == [("join", body)] * 3
+    assert capsys.readouterr().err.count("asking again in 0.01 s") == 2
+    answers[:] = [JoinRefused(SiteRefusal.TOKEN, "used")]
+    with pytest.raises(JoinRefused, match="used"):
+        asyncio.run(site_join._granted(Connection(), body))
+    answers[:] = [SiteUnreachable("gone")] * 5
+    with pytest.raises(SiteUnreachable):
+        asyncio.run(site_join._granted(Connection(), body))

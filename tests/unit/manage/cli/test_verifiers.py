@@ -466,11 +466,113 @@ def test_both_verifiers_say_the_same_whatever_is_done(template, key, tmp_path_fa
 @pytest.mark.parametrize("words", [[], ["KEY"], ["KEY", "LOG", "MORE"]])
 def test_the_script_says_how_it_is_used(words):
     done = subprocess.run(["python3", "-I", SCRIPT, *words], capture_output=True, text=True, check=False)
-    said = "BAD INPUT: write verify_evidence.py KEY.pem DIR, or KEY.pem EXPORT.json\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, said, "")
+    assert (done.returncode, done.stderr) == (2, "")
+    assert done.stdout.startswith("BAD INPUT: write verify_evidence.py KEY.pem DIR")
 
 
 def test_the_script_runs_by_itself(evidence, key):
     done = subprocess.run(["python3", "-I", SCRIPT, key, evidence], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "writer 0: verified up to entry" in done.stdout
+
+
+# ------------------------------------------------------------------------------------------------ mail with partners
+
+ACHIEVED, CLEAR = "none/authenticated", "none/none"
+FIRST, LAST = "2026-11-18", "2026-11-20"
+OTHER = {"recipient": "x@elsewhere.example", "achieved": CLEAR}
+RECEIVED = {"event": "RECEIVE", "sender": "a@sub.b.example", "recipient": "b@own.example"}
+
+
+def mail(logs, evidence, *rows, off=None):
+    """A log of three days, with events on its second day, signed to the end."""
+    logs.keep_key(evidence)
+    chain = logs.chain(evidence)
+    for day in range(3):
+        chain.append(logs.events(achieved=ACHIEVED, at=logs.NOON + day * logs.DAY), logs.NOON + day * logs.DAY)
+        for row in rows if day == 1 else ():
+            chain.append(logs.events(at=logs.NOON + logs.DAY, **row), logs.NOON + logs.DAY)
+        chain.checkpoint(logs.NOON + day * logs.DAY)
+    if off is not None:
+        commands = logs.chain(evidence, "admin")
+        commands.append((), logs.NOON + off * logs.DAY, is_off=True)
+        commands.checkpoint(logs.NOON + off * logs.DAY)
+    logs.heads(evidence).make(logs.NOON + 2 * logs.DAY)
+
+
+def protected(key, evidence, *words, days=(FIRST, LAST)):
+    return script.main([str(key), str(evidence), "--protected", *days, *(words or ("b.example",))])
+
+
+NOT_ENCRYPTED = 4
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ((), VERIFIED, "b.example: sent 3: 3 authenticated"),
+        ((OTHER,), VERIFIED, "b.example: received 0\n"),
+        (({"achieved": "none/encrypted"},), VERIFIED, "3 authenticated, 1 encrypted"),
+        (({"achieved": CLEAR},), NOT_ENCRYPTED, "sent unencrypted, b.example, message 0abc"),
+        ((RECEIVED | {"achieved": "authenticated"},), VERIFIED, "b.example: received 1: 1 authenticated"),
+        ((RECEIVED | {"achieved": "none"},), NOT_ENCRYPTED, "received unencrypted, b.example"),
+        (({"event": "DEFER", "achieved": CLEAR},), NOT_ENCRYPTED, "perhaps sent"),
+        (({"event": "DEFER", "achieved": CLEAR, "requirement": "encrypted"},), VERIFIED, "sent 3"),
+    ],
+)
+def test_all_mail_with_a_partner_was_encrypted_or_each_that_was_not_is_named(logs, tmp_path, key, capsys, case):
+    rows, verdict, said = case
+    mail(logs, tmp_path / "evidence", *rows)
+    assert protected(key, tmp_path / "evidence") == verdict
+    assert said in capsys.readouterr().out
+
+
+def test_other_days_and_other_domains_do_not_count(logs, tmp_path, key, capsys):
+    mail(logs, tmp_path / "evidence", {"achieved": CLEAR}, OTHER)
+    assert protected(key, tmp_path / "evidence", days=(LAST, LAST)) == VERIFIED
+    assert protected(key, tmp_path / "evidence", "example.b", "a.b.example") == VERIFIED
+    assert protected(key, tmp_path / "evidence", "c.example", "elsewhere.example") == NOT_ENCRYPTED
+    assert protected(key, tmp_path / "evidence", days=("2026-11-01", LAST)) == NOT_ENCRYPTED
+    assert "nothing was recorded on 17 of these days (2026-11-01 to 2026-11-17)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (0.2, (FIRST, LAST), CANNOT_TELL),
+        (1.2, (LAST, LAST), CANNOT_TELL),  # off until an entry of that day
+        (0.2, (LAST, LAST), VERIFIED),
+        (2.2, (FIRST, "2026-11-19"), VERIFIED),
+        (2.2, ("2026-11-25", "2026-11-30"), CANNOT_TELL),  # it is off since
+    ],
+)
+def test_while_the_log_was_off_nobody_can_tell(logs, tmp_path, key, capsys, case):
+    off, days, verdict = case
+    mail(logs, tmp_path / "evidence", off=off)
+    assert protected(key, tmp_path / "evidence", days=days) == verdict
+    assert ("NOT RECORDED" in capsys.readouterr().out) == (verdict == CANNOT_TELL)
+    assert both(key, tmp_path / "evidence") == (VERIFIED, VERIFIED)
+
+
+def test_what_no_signature_covers_and_what_was_dropped_proves_nothing(logs, tmp_path, key, capsys):
+    mail(logs, tmp_path / "evidence")
+    at = logs.NOON + 2 * logs.DAY + 60
+    chain = logs.chain(tmp_path / "evidence")
+    chain.append(logs.events(achieved=ACHIEVED, at=at), at)
+    assert protected(key, tmp_path / "evidence") == CANNOT_TELL
+    assert "no signature proves 1 of these entries yet" in capsys.readouterr().out
+    chain.append((), at, dropped=3)
+    chain.checkpoint(at)
+    assert protected(key, tmp_path / "evidence") == CANNOT_TELL
+    assert "missing (dropped)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("days", [("2026-11-20", "2026-11-18"), ("yesterday", LAST), ("2026-02-30", LAST)])
+def test_days_that_are_none_are_bad_input(evidence, key, days):
+    assert protected(key, evidence, days=days) == BAD_INPUT
+    assert script.main([str(key), str(evidence), "--protected", FIRST, LAST]) == BAD_INPUT
+
+
+def test_an_export_does_not_tell_that_nothing_was_left_out(key, tmp_path):
+    (tmp_path / "export.json").write_text("{}")
+    assert protected(key, tmp_path / "export.json") == BAD_INPUT

@@ -178,7 +178,7 @@ def test_who_took_what_along_is_on_record(centre, log):
 def test_one_export_at_a_time(centre, log):
     with evidence._exporting:
         answer = centre.get(EXPORT)
-    assert (answer.status, "Another export is running" in answer.words) == (409, True)
+    assert (answer.status, "Another export is running" in answer.words) == (429, True)
     assert audit_events(centre) == []
     assert centre.get(EXPORT).status == 200
 

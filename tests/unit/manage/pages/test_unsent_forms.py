@@ -13,6 +13,7 @@ from starlette.datastructures import ImmutableMultiDict
 
 from gatepost.manage.access.secret import author_tag
 from gatepost.manage.pages import unsent_forms
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.web.identity import form_token
 
 WORD = "correct horse battery"
@@ -136,11 +137,26 @@ def test_what_was_typed_is_there_after_the_password_was_confirmed(centre, person
     assert (action, kept) == ("/users/-/add", {"name": "tom", "role": "auditor"})
 
 
-def test_what_was_typed_is_there_where_a_form_is_refused_for_now(centre, ann):
+def send_refused(centre, fields, cookie, monkeypatch, refusal):
+    def refuse(*_given, **_more):
+        raise refusal
+
+    monkeypatch.setattr("gatepost.manage.pages.queue._action_request", refuse)
+    return send(centre, "/queue/confirm", fields, cookie)
+
+
+def test_what_was_typed_is_there_where_a_form_is_refused_for_now(centre, ann, monkeypatch):
+    """The button that sends it again as it is stands only where that may succeed: in a 409 it led to the same 409."""
     cookie = f"__Host-gatepost={ann.secret}"
     fields = {"action": "hold", "sender": "@b.example", "again": "hush", "csrf": form_token(ann.session)}
     page = send(centre, "/queue/confirm", fields, cookie)
     assert (page.status, "No message is selected" in page.words) == (422, True)
+    for refusal in (Refusal(RefusalKind.CONFLICT, "in use"), Refusal(RefusalKind.INPUT, "wrong")):
+        page = send_refused(centre, fields, cookie, monkeypatch, refusal)
+        assert ("What you typed" in page.words, "@b.example" in page.words) == (True, True)
+        assert form_with(page, "sender") is None
+    page = send_refused(centre, fields, cookie, monkeypatch, BusyRefusal("others are at it"))
+    assert page.status == 429
     action, kept = form_with(page, "sender")
     kept.pop("csrf")
     assert (action, kept) == ("/queue/confirm", {"action": "hold", "sender": "@b.example"})

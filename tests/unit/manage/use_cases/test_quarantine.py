@@ -69,7 +69,8 @@ def names(gateway, who, **wanted):
 
 
 def act(gateway, who, action, *messages, dry_run=False, reason="seen", **given):
-    request = QuarantineActions(action=action, messages=list(messages), reason=reason, **given)
+    named = {"messages": list(messages)} if messages else {}
+    request = QuarantineActions(action=action, reason=reason, **named, **given)
     return client(gateway, who).call(act_on_quarantine, request, dry_run=dry_run)
 
 
@@ -200,6 +201,7 @@ def test_what_is_wrong_is_said_and_nothing_is_done(gateway, given, path, text):
         (OWNER, {"all": True}, "c"),  # now in the quarantine of fabrikam
         (CONTOSO, {"all": True}, "c f"),
         (OWNER, {"sender": "@other.example"}, "c f b a"),  # released by contoso, and held by fabrikam
+        (OWNER, {"recipient": "b@contoso.example"}, "c f a"),
         (OWNER, {"subject": "off"}, "c f"),
         (OWNER, {"held_because": "EICAR"}, "c"),
         (OWNER, {"organization": "fabrikam", "all": True}, "c b a"),
@@ -214,7 +216,15 @@ def test_all_that_match_are_released(gateway, who, wanted, left):
     assert names(gateway, OWNER) == left
 
 
-@pytest.mark.parametrize("wanted", [{}, {"organization": "contoso"}, {"recipient": "a@contoso.example"}])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {},
+        {"organization": "contoso"},
+        {"messages": [], "recipient": "a@contoso.example"},
+        {"messages": [], "sender": "@other.example"},
+    ],
+)
 def test_nobody_acts_on_all_by_leaving_something_out(gateway, wanted):
     told = refused(RefusalKind.INPUT, act, gateway, OWNER, "delete", **wanted)
     assert "choose at least one message" in told.errors[0].message

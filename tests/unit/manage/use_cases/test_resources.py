@@ -61,9 +61,9 @@ def table(gateway, named):
     return found.record.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
 
 
-def refusal(call, *arguments):
+def refusal(call, *arguments, **options):
     with pytest.raises(Refusal) as refused:
-        call(*arguments)
+        call(*arguments, **options)
     return refused.value
 
 
@@ -297,7 +297,7 @@ def test_the_name_of_a_removed_organization_is_no_other_ones(base, again):
                 return put_organization(base, OWNER, name, table, WISH)
             case "apply":
                 return apply_document(base, OWNER, {"organization": {name: table}}, WISH)
-        request = cases.ApplyResources(document={"organization": whole | {name: table}})
+        request = cases.ReplaceResources(document={"organization": whole | {name: table}})
         return do(base, OWNER, cases.replace_resources, request, WISH)
 
     refused = refusal(use, "acme")
@@ -334,3 +334,26 @@ def test_a_document_that_is_wrong_changes_nothing(base, given, path):
     assert refused.kind is RefusalKind.INPUT
     assert [error.path for error in refused.errors] == ([path] if path else [])
     assert base.directory().version == 1
+
+
+def test_a_document_may_add_to_what_is_there(base):
+    """What quickstart made is there still after an import, and a part that both have is that of the document."""
+    before = document(base, OWNER)[1]["organization"]["contoso"]
+    bank = before["outbound_connector"][0]
+    fresh = {"name": "new", "recipient_domains": ["new.example"]}
+    changed = {**bank, "name": bank["name"].upper(), "comment": "imported"}
+    given = {"organization": {"contoso": {"outbound_connector": [fresh, changed]}}}
+    apply_document(base, OWNER, given, WISH, adds=True)
+    after = document(base, OWNER)[1]["organization"]["contoso"]
+    assert {key: after[key] for key in before if key != "outbound_connector"} == {
+        key: before[key] for key in before if key != "outbound_connector"
+    }
+    assert after["outbound_connector"] == [changed, *before["outbound_connector"][1:], fresh]
+
+
+def test_a_document_that_adds_is_checked_as_any(base):
+    for wrong in (7, {"outbound_connector": 7}, {"outbound_connector": [{"comment": "no name"}, 7]}):
+        refused = refusal(apply_document, base, OWNER, {"organization": {"contoso": wrong}}, WISH, adds=True)
+        assert refused.kind is RefusalKind.INPUT
+    apply_document(base, OWNER, {"organization": {"another": {}}}, WISH, adds=True)
+    assert set(document(base, OWNER)[1]["organization"]) >= {"contoso", "another"}

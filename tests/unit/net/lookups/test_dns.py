@@ -6,11 +6,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import dns.message
+import dns.name
+import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import pytest
 
-from gatepost.net.lookups.dns import DnsAnswer, DnsStatus, Resolver, asking_for
+from gatepost.net.lookups.dns import DnsAnswer, DnssecFault, DnsStatus, Resolver, asking_for
 from gatepost.net.lookups.evaluation import look_up
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.question import DnsResponse, LookupFailed, read_message
@@ -387,3 +389,105 @@ def test_a_forged_answer_is_an_answer_and_a_fault_is_none() -> None:
     assert asyncio.run(Resolver(asker(LookupFailed("forged", bogus=True))).trouble("mx.example")) == ""
     with pytest.raises(ZeroDivisionError):
         asyncio.run(Resolver(asker(ZeroDivisionError())).trouble("mx.example"))
+
+
+class _Root:
+    """Answers about the root and MX records. authentic: whether it calls them so. root: how it answers of the root."""
+
+    validation = dane_off = ""
+
+    def __init__(self, root: str = "authentic") -> None:
+        self.root, self.authentic = root, False
+
+    def unproven(self, name: str) -> str:
+        return f"{name} is not proven"
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    async def ask(self, question: Any) -> DnsResponse:
+        name, kind = question
+        is_root = name == dns.name.root
+        if is_root and self.root in {"bogus", "silent"}:
+            raise LookupFailed(f"{self.root} answer", bogus=self.root == "bogus")
+        response = dns.message.make_response(dns.message.make_query(name, kind))
+        if is_root and self.root == "missing":
+            response.set_rcode(dns.rcode.NXDOMAIN)
+        else:
+            data = ". . 1 2 3 4 5" if is_root else "10 mx.example."
+            response.answer.append(dns.rrset.from_text(name, 60, "IN", kind, data))
+        message = dns.message.from_wire(response.to_wire())
+        return DnsResponse(message, self.root == "authentic" if is_root else self.authentic)
+
+
+@pytest.mark.parametrize(
+    ("root", "fault"),
+    [
+        ("authentic", None),
+        ("missing", None),  # a resolver for local names alone
+        ("silent", None),
+        ("plain", DnssecFault(". is not proven", stops_mail=False)),
+        ("bogus", DnssecFault("bogus answer", stops_mail=True)),
+    ],
+)
+def test_the_root_shows_whether_dnssec_validation_works(root: str, fault: DnssecFault | None) -> None:
+    resolver = Resolver(cast("DnsTransport", _Root(root)))
+    assert asyncio.run(resolver.dnssec_fault()) == fault
+    assert resolver.in_doubt is (fault is not None)
+
+
+def test_where_nobody_is_believed_nothing_is_lost() -> None:
+    asker = _Root("plain")
+    asker.dane_off = "DANE is off"
+    assert asyncio.run(Resolver(cast("DnsTransport", asker)).dnssec_fault()) is None
+
+
+def test_what_was_answered_without_validation_is_forgotten() -> None:
+    asker, forgotten = _Root("plain"), []
+
+    async def use() -> None:
+        resolver = Resolver(cast("DnsTransport", asker))
+        resolver.on_forget.append(lambda: forgotten.append(1))
+        assert not (await resolver.query("b.example", "MX")).authentic
+        assert await resolver.dnssec_fault() is not None
+        asker.root, asker.authentic = "authentic", True
+        assert not (await resolver.query("b.example", "MX")).authentic
+        assert await resolver.dnssec_fault() is None
+        assert (await resolver.query("b.example", "MX")).authentic
+        await resolver.close()
+
+    asyncio.run(use())
+    assert forgotten == [1]
+
+
+def test_a_fault_that_nobody_noticed_is_seen_by_the_records_of_a_domain() -> None:
+    asker = _Root()
+
+    async def use() -> None:
+        resolver = Resolver(cast("DnsTransport", asker))
+        assert not (await resolver.query("b.example", "MX")).authentic
+        assert await resolver.dnssec_fault("b.example") is None, "it is the domain's own doing"
+        asker.authentic = True
+        assert not (await resolver.query("b.example", "MX")).authentic
+        assert await resolver.dnssec_fault("b.example") is not None
+        assert (await resolver.query("b.example", "MX")).authentic
+        await resolver.close()
+
+    asyncio.run(use())
+
+
+@pytest.mark.parametrize(("root", "bogus"), [("authentic", True), ("silent", True), ("bogus", False)])
+def test_a_zone_is_not_to_blame_where_the_root_is_refused_as_well(root: str, bogus: bool) -> None:
+    class Refusing(_Root):
+        async def ask(self, question: Any) -> DnsResponse:
+            if question[0] != dns.name.root:
+                raise LookupFailed("b.example MX: SERVFAIL", bogus=True)
+            return await super().ask(question)
+
+    async def use() -> LookupFailed:
+        with pytest.raises(LookupFailed) as caught:
+            await Resolver(cast("DnsTransport", Refusing(root))).query("b.example", "MX")
+        return caught.value
+
+    failure = asyncio.run(use())
+    assert (failure.bogus, failure.temporary, "resolver is at fault" in failure.detail) == (bogus, True, not bogus)

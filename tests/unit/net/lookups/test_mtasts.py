@@ -89,11 +89,11 @@ class Scene:
         """What is kept in memory is gone."""
         self.policies = self.worker()
 
-    def worker(self) -> StsPolicies:
+    def worker(self, *, fresh: bool = False) -> StsPolicies:
         resolver = Resolver(Nameservers([f"127.0.0.1:{self.double.port}"], timeout=5, attempts=1))
         client = HttpClient(resolver, https_context(TrustAnchors.load(str(self.anchors))))
         hosts = PolicyHosts(**{"timeout": 5.0, "private": True, "port": self.web.port} | self.options)
-        return StsPolicies(resolver, client, self.folder, hosts=hosts, clock=lambda: self.now)
+        return StsPolicies(resolver, client, self.folder, hosts=hosts, clock=lambda: self.now, fresh=fresh)
 
     def publish(self, record_id: str, content: bytes | None = None, *, headers: str = TEXT) -> None:
         self.double.records[RECORD, "TXT"] = [f'"v=STSv1; id={record_id};"']
@@ -826,3 +826,22 @@ def test_domains_without_a_policy_do_not_fill_the_memory(play: Play) -> None:
     held, memory = play(act)
     assert held <= 4 * 1024 * 1024
     assert memory == 0
+
+
+def test_a_check_fetches_anew_and_falls_back_on_what_the_gateway_keeps(play: Play) -> None:
+    async def act(scene: Scene) -> None:
+        policy = (await scene.find()).policy
+        assert policy is not None
+        assert scene.folder is not None
+        (kept,) = scene.folder.iterdir()
+        before = kept.read_bytes(), kept.stat().st_mtime_ns
+        scene.now += DAY
+        scene.policies = scene.worker(fresh=True)
+        assert ((await scene.find()).origin, scene.fetches) == ("fetched", 2)
+        scene.publish("2")
+        scene.policies = scene.worker(fresh=True)
+        state = await scene.find()
+        assert (state.policy, state.id, state.origin, state.failure is None) == (policy, "1", "cache", False)
+        assert (kept.read_bytes(), kept.stat().st_mtime_ns) == before, "it leaves no mark"
+
+    play(act)

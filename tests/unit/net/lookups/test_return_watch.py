@@ -8,10 +8,15 @@ from gatepost.net.lookups.return_watch import ReturnWatch
 
 
 class Resolver:
-    """why: of `trouble`. asked: how often."""
+    """why: of `trouble`. asked: how often. roots: how often about DNSSEC."""
 
     def __init__(self):
         self.why, self.failing, self.asked = "", False, 0
+        self.in_doubt, self.roots = False, 0
+
+    async def dnssec_fault(self):
+        self.in_doubt = False
+        self.roots += 1
 
     async def trouble(self, name):
         assert name == "mx1.contoso.example"
@@ -100,3 +105,11 @@ def test_one_that_comes_and_goes_is_told_of_once_a_minute(it):
     assert it.told == 1
     it.now += 60.0
     assert it.look() == 2
+
+
+def test_a_zone_that_is_not_signed_makes_it_ask_for_the_root_alone(it):
+    it.resolver.in_doubt = True
+    assert it.look() == 0
+    assert (it.resolver.asked, it.resolver.roots) == (0, 1)
+    it.look()
+    assert it.resolver.roots == 1

@@ -85,6 +85,7 @@ def test_the_first_is_current_at_once_and_the_next_one_takes_its_place(issuer, s
     )
     second = take(it, made())
     assert second.entry.replaces == (first.entry.id,)
+    assert second.entry.added == second.entry.current_from, "nobody staged it: alarms tell of another root"
     assert states(it) == ["current", "deprecated"]
     assert it.inventory.identity(second.entry)
     assert {one.author for one in store.history("certificate")} == {"ann"}

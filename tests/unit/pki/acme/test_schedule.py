@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -215,14 +217,20 @@ def test_never_more_than_a_day_never_at_once(outcomes):
 
 
 def test_what_the_authority_wants_renewed_without_end_is_not_renewed_without_end():
-    """Its renewal information may be broken, or our clock: an order every minute would end at its limits."""
+    """Its renewal information may be broken, or our clock: an order every hour would end at its limits.
+
+    Let's Encrypt issues five certificates for the same names in a week.
+    """
     progress, orders = Progress(), []
-    for now in range(0, 86400, 60):
+    for now in range(0, 10 * 86400, 60):
         one = with_renewal_info(progress, "aa", NOW - DAY, NOW + now, NOW + now)
         if step(NAMES, entry(), one, 0.0, NOW + now):
             orders.append(now)
-            progress = done(begun(one, NOW + 90 * DAY, NOW + now), "aa", 90 * DAY, NOW + now)
-    assert 20 < len(orders) <= 50
+            progress = done(one, "aa", 90 * DAY, NOW + now)
+    waits = [round((later - now) / HOUR, 1) for now, later in pairwise(orders)]
+    assert waits == [0, 1, 2, 4, 8, 16, *[24] * (len(waits) - 6)]
+    soon = done(Progress(succeeded=NOW - 60 * DAY, not_before=NOW - 1, error="away"), "bb", 90 * DAY, NOW)
+    assert not soon.not_before, "the one before came long ago"
     short = done(Progress(succeeded=NOW - 60), "bb", 600.0, NOW)
     assert short.not_before == NOW + 150  # of a private authority
 

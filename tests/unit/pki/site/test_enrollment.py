@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.pki.certificates.vault import Vault
 from gatepost.pki.site.enrollment import FAILURES, PERIOD, EnrollmentService
@@ -12,9 +14,10 @@ from gatepost.pki.site.records import JoinRefused, SiteRefusal
 from gatepost.pki.site.site import Site, read_token
 from gatepost.pki.site.store import SiteStore
 from gatepost.store.changes import ConfigStore
+from gatepost.store.interface import OutcomeUnknown
 
 NOW, HOUR, WEEK = 1_800_000_000.0, 3600.0, 604800.0
-CSR = node_request("mx2.a.example")[0].decode()
+CSR, OTHER_CSR = (node_request("mx2.a.example")[0].decode() for _ in range(2))
 
 
 @pytest.fixture
@@ -48,8 +51,43 @@ def test_a_node_joins(enrollment, site, caplog):
     secret = token(site)
     assert ask(enrollment, {"request": CSR, "token": secret}).site == "a-site"
     assert "site: join from 192.0.2.1: mx2.a.example has a new certificate" in caplog.text
-    assert ask(enrollment, {"request": CSR, "token": secret}) is SiteRefusal.TOKEN
+    assert ask(enrollment, {"request": OTHER_CSR, "token": secret}) is SiteRefusal.TOKEN
     assert secret not in caplog.text
+
+
+class Doubtful(SiteStore):
+    """The answer to the first commit of a change is lost: it was made, and nobody heard of it."""
+
+    lost = False
+
+    def apply(self, records, **given):
+        super().apply(records, **given)
+        if not self.lost:
+            self.lost = True
+            raise OutcomeUnknown("the answer to the commit was lost")
+
+
+def test_a_node_whose_answer_was_lost_asks_again_with_the_same_token(site, tmp_path):
+    secret, store = token(site), ConfigStore(tmp_path / "config.db")
+    enrollment = EnrollmentService(Site(Doubtful(store, Vault(bytes(range(32))))), WEEK)
+    body = {"request": CSR, "token": secret}
+    assert ask(enrollment, body) is SiteRefusal.BUSY
+    assert site.state().tokens == {}
+    assert ask(enrollment, {"request": OTHER_CSR, "token": secret}) is SiteRefusal.TOKEN, "it has not the node's key"
+    grant = ask(enrollment, body, now=NOW + 30)
+    assert (grant.site, grant.node) == ("a-site", "mx2.a.example")
+    leaf = x509.load_pem_x509_certificate(grant.certificate_pem).public_bytes(Encoding.DER)
+    renewed = enrollment.answer("renew", msgspec.json.encode({"request": OTHER_CSR}), "192.0.2.1", [leaf], NOW + 200)
+    assert renewed.node == "mx2.a.example"
+    assert ask(enrollment, body, now=NOW + 300) is SiteRefusal.TOKEN, "who renewed has its certificate"
+    store.close()
+
+
+def test_a_token_does_not_last_for_who_asks_again(enrollment, site):
+    body = {"request": CSR, "token": token(site)}
+    assert ask(enrollment, body).site == "a-site"
+    assert ask(enrollment, body, now=NOW + 599).site == "a-site"
+    assert ask(enrollment, body, now=NOW + 601) is SiteRefusal.TOKEN
 
 
 BODIES = [
@@ -89,7 +127,8 @@ def test_who_guesses_is_not_heard_for_a_while(enrollment, site):
     assert ask(enrollment, good, now=NOW + PERIOD - 1) is SiteRefusal.BUSY
     assert ask(enrollment, good, source="192.0.2.2").site == "a-site"
     assert ask(enrollment, {"request": CSR, "token": "A" * 43}, now=NOW + PERIOD) is SiteRefusal.TOKEN
-    assert ask(enrollment, good, now=NOW + PERIOD + 1) is SiteRefusal.TOKEN  # heard again; used meanwhile
+    used = {"request": OTHER_CSR, "token": secret}
+    assert ask(enrollment, used, now=NOW + PERIOD + 1) is SiteRefusal.TOKEN  # heard again; used meanwhile
 
 
 def test_one_site_of_ipv6_is_one_source(enrollment):

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import pwd
+import ssl
 
+import asyncpg
 import pytest
 
 from gatepost.store.interface import StoreFailure
-from gatepost.store.postgres.connecting import given_to_library
+from gatepost.store.postgres.connecting import connect_failure, given_to_library
+from gatepost.store.postgres.timelines import OlderPrimaryError
 
 
 def test_without_a_service_the_library_is_given_the_address():
@@ -31,3 +34,29 @@ def test_an_account_without_a_home_has_to_name_the_file(monkeypatch):
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
     with pytest.raises(StoreFailure, match=r"this account has no home directory: name the servicefile"):
         given_to_library("postgresql:///?service=a")
+
+
+@pytest.mark.parametrize(
+    ("error", "summary"),
+    [
+        (asyncpg.InvalidPasswordError("no"), "PostgreSQL does not let the gateway in"),
+        (
+            asyncpg.InvalidAuthorizationSpecificationError("no pg_hba.conf entry"),
+            "PostgreSQL does not let the gateway in",
+        ),
+        (
+            ssl.SSLError(1, "unable to get local issuer certificate"),
+            "the certificate of PostgreSQL is not the right one",
+        ),
+        (ConnectionRefusedError("refused"), "PostgreSQL cannot be reached"),
+        (OlderPrimaryError(1, 2), "PostgreSQL is read-only"),
+    ],
+)
+def test_what_is_said_where_no_names_are_shown(error, summary):
+    assert connect_failure(error, "postgresql://g@db1/gatepost").summary == summary
+
+
+def test_an_older_primary_is_named_with_what_to_do():
+    failure = connect_failure(OlderPrimaryError(1, 2), "postgresql://g@db1/gatepost")
+    assert not failure.final
+    assert "PostgreSQL at db1 is not used: another server took over from it (timeline 2, it has 1)" in str(failure)

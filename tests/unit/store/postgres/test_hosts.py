@@ -114,3 +114,14 @@ def test_if_none_is_right_all_errors_are_told(monkeypatch):
     assert network.ask() == (None, errors)
     assert network.ask("postgresql://a/gatepost") == (None, errors[:1])
     assert Network(monkeypatch, a=0).ask("postgresql://a/gatepost")[0].host == "a"
+
+
+def test_of_two_that_take_writes_the_one_that_took_over_last_is_used(monkeypatch):
+    monkeypatch.setattr(hosts, "timeline_of", lambda connection: {"a": 1, "b": 2}[connection.host])
+    network = Network(monkeypatch, a=0, b=0.02)
+    assert network.ask()[0].host == "b", "though the old primary is the first, and answers first"
+    assert [one.terminated for one in network.made] == [True, False]
+    network.ask()
+    assert network.asked == ["a", "b", "b"]
+    assert hosts.others("postgresql://a,b/gatepost") == [f"postgresql://a/gatepost?{WRITES}"]
+    assert hosts.others("postgresql://a/gatepost") == []
