@@ -343,8 +343,10 @@ class TokenLogin:
         return self._refused(verdict)
 
     def holds(self, directory: Directory) -> bool:
-        """Whether its user is there, and as whom tokens make them is as it was. directory: the one in force now."""
-        return self._trust is not None and self._trust == _trust_in(directory, self._trust.address)
+        """Whether its user is there, and all who were trusted are as they were. directory: the one in force now."""
+        before = self._trust
+        now = _trust_in(directory, before.address) if before is not None else None
+        return before is not None and now is not None and before[:2] == now[:2] and {*before.issuers} <= {*now.issuers}
 
     def _refused(self, verdict: TokenVerdict) -> LoginOutcome:
         hint = hint_for(self._directory, self._authzid)
