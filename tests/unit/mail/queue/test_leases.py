@@ -261,6 +261,26 @@ def test_a_window_that_is_full_of_what_goes_elsewhere_is_looked_at_again(make):
     play(work, window_messages=4)
 
 
+def test_an_organization_whose_share_fills_while_it_waits_for_its_turn_is_looked_at_again(make):
+    async def work(it):
+        it.waiting.window._shares.divided = True
+        it.store.due = {A: due(make, 1)}
+        it.hop.hungry = {A: ""}
+        turn = it.leases.pace.turn
+
+        async def meanwhile():
+            await turn()
+            it.waiting.window.enter("contoso", 15)
+
+        it.leases.pace.turn = meanwhile
+        await it.leases._lease_by_turns(it.hop)
+        assert it.store.leases == []
+        assert it.leases._agenda.earliest() == it.now + LOOK
+        it.waiting.window.leave("contoso", 15)
+
+    play(work, window_messages=20)
+
+
 def test_a_window_that_fills_during_leases_is_looked_at_again(make):
     async def work(it):
         it.waiting.window.enter("others", 4)
