@@ -9,10 +9,12 @@ import smtplib
 from typing import TYPE_CHECKING
 
 import pytest
+from support import postgres
 from support.nodes import Nodes
 from support.postgres import Postgres
 from support.scenes import ALICE, message
 
+from gatepost.store.postgres.server import DatabaseServer
 from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -112,3 +114,21 @@ def _takes(node: Gateway, identity: str) -> bool:
     except (OSError, smtplib.SMTPException):
         return False
     return True
+
+
+@pytest.mark.timeout(60)
+def test_a_new_cluster_at_the_same_address_is_used_by_who_knew_a_later_timeline(
+    pair: LoosePair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after pg_upgrade, which begins at timeline 1 again, while the nodes go on."""
+    pair.primary.stop()
+    pair.standby.promote()
+    server = DatabaseServer.of(pair.standby.url())
+    try:
+        with server.connection():
+            pair.standby.stop()
+        monkeypatch.setattr(postgres, "_prepared", {})  # a copy would be the same cluster
+        with Postgres(port=pair.ports[1]), server.connection() as connection:
+            assert not connection.is_closed()
+    finally:
+        server.close()

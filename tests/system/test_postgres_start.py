@@ -20,7 +20,7 @@ from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import Schema, StoreBusy, StoreFailure, TraceFilter
 from gatepost.store.nodes import NodeIdentity
 from gatepost.store.postgres.check import check_server, prepare_server
-from gatepost.store.postgres.server import check_version
+from gatepost.store.postgres.server import DatabaseServer, check_version
 from gatepost.store.postgres.trace_tables import DAY, partition
 from gatepost.store.postgres.trace_tables import SCHEMA as TRACE
 from gatepost.store.site_tables import SITE
@@ -418,3 +418,16 @@ def test_the_command_waits_for_a_server_that_comes_later(site: Site) -> None:
     begun = time.monotonic()
     wrong = run_gatepost("--config", str(settings), *words[:-1], site.url(passfile=site.wrong))
     assert (wrong.returncode, time.monotonic() - begun < 50) == (2, True), wrong.stderr  # not the 60 s of --wait
+
+
+def test_a_server_that_keeps_its_timeline_back_is_used(site: Site) -> None:
+    """As of a service that takes these functions from its customers."""
+    functions = "FUNCTION pg_control_system(), pg_walfile_name(pg_lsn), pg_current_wal_insert_lsn()"
+    site.server.sql(f"REVOKE EXECUTE ON {functions} FROM PUBLIC", "gatepost")
+    try:
+        server = DatabaseServer.of(site.url())
+        with server.connection() as connection:
+            assert not connection.is_closed()
+        server.close()
+    finally:
+        site.server.sql(f"GRANT EXECUTE ON {functions} TO PUBLIC", "gatepost")

@@ -63,7 +63,9 @@ _PATIENCE: Final = 5.0  # seconds for which a judgement waits for a check; the n
 _UNKEPT: Final = 10.0  # until a post is tried again whose result could not be stored
 _REST: Final = 10.0  # times what the last look took; changes that follow one another are looked at together
 
-_OF_MACHINES: Final = frozenset({Kind.NODE_SILENT, Kind.MAIL_REFUSED, Kind.DISK_LOW, Kind.PROCESS_ENDED})
+_OF_MACHINES: Final = frozenset(
+    {Kind.NODE_SILENT, Kind.MAIL_REFUSED, Kind.DISK_LOW, Kind.PROCESS_ENDED, Kind.CLOCK_JUMPED}
+)
 _LEVELS: Final = {
     Severity.WARNING: logging.WARNING,
     Severity.ERROR: logging.ERROR,

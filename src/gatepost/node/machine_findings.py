@@ -127,13 +127,23 @@ def port_findings(settings: Settings, own: Collection[int]) -> Iterator[DoctorFi
     addresses = [listener.address for listener in settings.listeners]
     addresses += settings.public_addresses.values()
     addresses += [settings.acme.served_at, settings.site.address, settings.metrics_address, settings.admin.address]
-    for address in dict.fromkeys(filter(None, addresses)):
-        host, port = parse_address(address)
-        if port:
-            yield _port_finding(address, host, port, own)
+    parsed = {address: parse_address(address) for address in filter(None, addresses)}
+    held = {address: _holder_finding(address, *place, own) for address, place in parsed.items() if place[1]}
+    is_up = any(finding is not None and finding.level is Level.PASS for finding in held.values())
+    for address, finding in held.items():
+        yield finding or _free_finding(address, is_up=is_up)
 
 
-def _port_finding(address: str, host: str, port: int, own: Collection[int]) -> DoctorFinding:
+def _free_finding(address: str, *, is_up: bool) -> DoctorFinding:
+    """is_up: the gateway serves another one. Another program may have had this one at its start: `manage.cli.ports`."""
+    if is_up:
+        text = "free, and the gateway, which runs, does not serve it: another program had it at the start"
+        return DoctorFinding(f"port {address}", Level.WARN, text, "restart the gateway")
+    return DoctorFinding(f"port {address}", Level.PASS, "nothing else uses it")
+
+
+def _holder_finding(address: str, host: str, port: int, own: Collection[int]) -> DoctorFinding | None:
+    """None if nobody has it."""
     area = f"port {address}"
     try:
         targets = {str(target[4][0]) for target in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
@@ -153,7 +163,7 @@ def _port_finding(address: str, host: str, port: int, own: Collection[int]) -> D
         who = f"{holder.name}, process {holder.pid}" if holder.pid else "a program that only root may see"
         fix = f"stop it, or give the listener another address: ss -ltnp 'sport = :{port}' shows it"
         return DoctorFinding(area, Level.FAIL, f"taken by {who}", fix)
-    return DoctorFinding(area, Level.PASS, "nothing else uses it")
+    return None
 
 
 def disk_refusal(settings: Settings) -> str:

@@ -536,6 +536,26 @@ def test_a_disk_that_cannot_be_looked_at_keeps_the_alarm_about_its_own_node_alon
     play(scene)
 
 
+def test_wrong_clocks_are_no_news_while_the_database_cannot_be_asked_about_nodes(play):
+    wrong = tuple(MachineFacts(node=name, ahead=400.0) for name in ("mx1", "mx2"))
+    facts = [MailFacts(machines=wrong)]
+
+    async def scene(played):
+        post = with_flow(played, facts)
+        await played.tick()
+        assert post.tried == [[("raised", "clock-jumped")] * 2]
+        facts[0] = MailFacts(machines=(MachineFacts(node="mx1"),), silent=None)
+        await played.tick(60)
+        facts[0] = MailFacts(machines=wrong)
+        await played.tick(60)
+        assert len(post.tried) == 1
+        facts[0] = MailFacts(machines=(MachineFacts(node="mx1"),))
+        await played.tick(60)
+        assert played.memory.alarms == ()
+
+    play(scene)
+
+
 def test_nameservers_that_do_not_answer_are_an_alarm_until_one_does(play):
     said = ["nameserver [127.0.0.1]:53 cannot be reached"]
 

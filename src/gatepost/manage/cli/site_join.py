@@ -278,15 +278,23 @@ def _join(records: SiteStore, settings: Settings, site: tuple[str, str], token_p
 
 
 async def _granted(connection: SiteConnection, body: dict[str, str]) -> NodeGrant:
-    """The certificate of this key. A site that cannot answer now may have used the token up: it is asked again."""
+    """The certificate of this key. A site that cannot answer now may have used the token up: it is asked again.
+
+    So it is if it restarts then, and takes no connection for a moment. Raises what `SiteConnection.ask` does.
+    """
+    may_be_used = False
     for pause in _PAUSES:
         try:
             return await connection.ask("join", body)
         except SiteUnreachable:
             pass
+        except OSError:
+            if not may_be_used:
+                raise
         except JoinRefused as refused:
             if refused.reason is not SiteRefusal.BUSY:
                 raise
+        may_be_used = True
         say("the site does not answer now: asking again in %(seconds)s s", err=True, seconds=f"{pause:g}")
         await asyncio.sleep(pause)
     return await connection.ask("join", body)

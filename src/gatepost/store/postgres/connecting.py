@@ -70,7 +70,8 @@ def _connect_failure(error: BaseException, where: Address) -> StoreFailure:
     if isinstance(error, OlderPrimaryError):
         return StoreBusy(
             f"store.url: {where} is not used: another server took over from it (timeline {error.newest}, it has "
-            f"{error.timeline}). Stop it, and let it come back only as a standby (pg_rewind); nothing was changed"
+            f"{error.timeline}). Stop it, and let it come back only as a standby (pg_rewind); if an earlier state was "
+            "restored there, restart the gateway; nothing was changed"
         )
     if isinstance(error, ValueError | asyncpg.InterfaceError):
         return StoreFailure(f"store.url: {where}: {_first_line(error)}; nothing was changed")

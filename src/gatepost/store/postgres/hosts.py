@@ -20,7 +20,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from gatepost.protocols.tls.names import is_ip_address
-from gatepost.store.postgres.timelines import timeline_of
+from gatepost.store.postgres.timelines import newest_of
 
 _running: dict[str, Future[None]] = {}
 _lock = threading.Lock()
@@ -136,9 +136,9 @@ async def _race(
     waiting = list(hosts)
     try:
         while (waiting or running) and not (connected and url in _lately):
-            if waiting:
-                host = waiting.pop(0)
-                running[loop.create_task(connect(host))] = host
+            next_ones = waiting if connected else waiting[:1]
+            waiting = waiting[len(next_ones) :]
+            running |= {loop.create_task(connect(host)): host for host in next_ones}
             pause = HEAD_START if waiting or connected else None
             done, _ = await asyncio.wait(running, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             if connected and not done:
@@ -150,6 +150,10 @@ async def _race(
                 except Exception as error:  # noqa: BLE001 - the caller says what it means
                     errors.append(error)
         return _chosen(url, connected), errors
+    except BaseException:
+        for connection in connected:
+            connection.terminate()
+        raise
     finally:
         for task in running:
             task.add_done_callback(_give_up)
@@ -160,7 +164,7 @@ def _chosen(url: str, connected: dict[Any, str]) -> Any:
     """The connection to the server that took over last, None if there is none; the others are ended."""
     if not connected:
         return None
-    chosen = max(connected, key=timeline_of)
+    chosen = newest_of(connected)
     for other in connected:
         if other is not chosen:
             other.terminate()

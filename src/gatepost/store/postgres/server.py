@@ -136,7 +136,7 @@ async def _watch_others(url: str) -> None:
                     told.add(host)
                     _log.error("%s", error)
             else:
-                await connection.close(timeout=_SHORT_SECONDS)
+                connection.terminate()
 
 
 async def _check_direct(connection: Any, url: str) -> None:

@@ -1,31 +1,48 @@
 """The timelines of the servers that this process is connected to: an older primary that came back is not used.
 
 PostgreSQL begins a timeline with the next number whenever a standby is promoted. Of two servers that take writes, the
-one with the lower number was primary before, and what it has is not what the site has. Called by
-`store.postgres.server` with each connection; kept in memory alone, for each process
-(docs/decisions/0153-a-primary-that-was-taken-over-from-is-not-used.md).
+one with the lower number was primary before, and what it has is not what the site has. That holds for servers that
+were copied from each other, which have one system identifier: a cluster of its own, such as one that pg_upgrade or
+initdb made, begins at 1 again. Called by `store.postgres.server` with each connection; kept in memory alone, for each
+process (docs/decisions/0153-a-primary-that-was-taken-over-from-is-not-used.md).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
 import weakref
+from collections.abc import Iterable
 from typing import Any, Final
 
+import asyncpg
+
 _CURRENT: Final = """
-SELECT CASE WHEN pg_is_in_recovery() THEN 0
+SELECT (SELECT system_identifier FROM pg_control_system()), CASE WHEN pg_is_in_recovery() THEN 0
     ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END
 """
+# Who offers databases as a service may keep these functions back, or have no timelines; it fences its servers itself.
+_UNTOLD: Final = (
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.FeatureNotSupportedError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    asyncpg.InternalServerError,
+)
+
+type _Cluster = tuple[str, int]  # store.url, and the system identifier
 
 _log = logging.getLogger(__name__)
 
 _lock = threading.Lock()
-_newest: dict[str, int] = {}  # by store.url
-_used: dict[str, int] = {}  # the same, of servers that were chosen
-_connections: weakref.WeakKeyDictionary[Any, tuple[str, int, asyncio.AbstractEventLoop]] = weakref.WeakKeyDictionary()
+_newest: dict[_Cluster, int] = {}
+_used: dict[_Cluster, int] = {}  # the same, of servers that were chosen
+_connections: weakref.WeakKeyDictionary[Any, tuple[_Cluster, int, asyncio.AbstractEventLoop]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 class OlderPrimaryError(ConnectionError):
@@ -44,24 +61,36 @@ async def admit(connection: Any, url: str) -> None:
 
     url: store.url, whichever of its hosts this is. Raises OlderPrimaryError, and what the library raises.
     """
-    timeline: int = await connection.fetchval(_CURRENT)
+    system, timeline = await _read_timeline(connection)
+    cluster = url, system
     with _lock:
-        newest = _newest.get(url, 0)
+        newest = _newest.get(cluster, 0)
         if 0 < timeline < newest:
             raise OlderPrimaryError(timeline, newest)
-        _newest[url] = max(timeline, newest)
-        _connections[connection] = url, timeline, asyncio.get_running_loop()
-        older = [(other, loop) for other, (of, number, loop) in _connections.items() if of == url and number < timeline]
+        _newest[cluster] = max(timeline, newest)
+        _connections[connection] = cluster, timeline, asyncio.get_running_loop()
+        older = [
+            (other, loop) for other, (of, number, loop) in _connections.items() if of == cluster and number < timeline
+        ]
     for other, loop in older:
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # its loop was closed meanwhile
             loop.call_soon_threadsafe(other.terminate)
+
+
+async def _read_timeline(connection: Any) -> tuple[int, int]:
+    """The system identifier and the timeline; (0, 0) where they are not told, and nothing can be compared."""
+    try:
+        system, timeline = await connection.fetchrow(_CURRENT)
+    except _UNTOLD:
+        return 0, 0
+    return system, timeline
 
 
 def note_used(connection: Any, url: str) -> None:
     """Say once, of a connection that was chosen, that another server took over since the one before."""
-    timeline = timeline_of(connection)
+    cluster, timeline = _known(connection, url)
     with _lock:
-        before, _used[url] = _used.get(url, 0), max(timeline, _used.get(url, 0))
+        before, _used[cluster] = _used.get(cluster, 0), max(timeline, _used.get(cluster, 0))
     if before and timeline > before:
         _log.warning(
             "PostgreSQL: another server took over (timeline %d, before: %d). It may lack mail that was accepted just "
@@ -71,10 +100,21 @@ def note_used(connection: Any, url: str) -> None:
         )
 
 
-def timeline_of(connection: Any) -> int:
-    """The timeline of a connection that was admitted; 0 of any other, and of a standby."""
+def newest_of(connections: Iterable[Any]) -> Any:
+    """Of connections that were admitted, at least one: the first, or one to a server that took over from that one."""
+    known = {connection: _known(connection, "") for connection in connections}
+    cluster, _ = next(iter(known.values()))
+    return max(
+        (connection for connection in known if known[connection][0] == cluster),
+        key=lambda connection: known[connection][1],
+    )
+
+
+def _known(connection: Any, url: str) -> tuple[_Cluster, int]:
+    """What was told of a connection that was admitted; nothing of any other."""
     with _lock:
-        return _connections[connection][1] if connection in _connections else 0
+        cluster, timeline, _ = _connections.get(connection, ((url, 0), 0, None))
+    return cluster, timeline
 
 
 def _forget_connections() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -385,3 +386,22 @@ def test_a_gateway_that_runs_holds_its_own_ports(healthy):
             running.terminate()
             with closing(running.stderr):
                 running.stderr.read()
+
+
+def test_a_port_that_is_free_by_now_is_not_served_before_the_gateway_is_started_again():
+    """Another program had port 80 at the start, which mail does not wait for."""
+    free = f"127.0.0.1:{free_port()}"
+    with socket.create_server(("127.0.0.1", 0)) as ours:
+        listener = SimpleNamespace(address=f"127.0.0.1:{ours.getsockname()[1]}")
+        settings = SimpleNamespace(
+            listeners=[listener],
+            public_addresses={},
+            acme=SimpleNamespace(served_at=free),
+            site=SimpleNamespace(address=""),
+            metrics_address="",
+            admin=SimpleNamespace(address=""),
+        )
+        found = {finding.area: finding for finding in machine_findings.port_findings(settings, {os.getppid()})}
+        assert (found[f"port {free}"].level, found[f"port {free}"].fix) == ("warn", "restart the gateway")
+    found = {finding.area: finding for finding in machine_findings.port_findings(settings, {os.getppid()})}
+    assert found[f"port {free}"].level == "pass", "the gateway does not run"

@@ -93,6 +93,11 @@ def test_a_site_that_cannot_answer_now_is_asked_again_with_the_same_key(monkeypa
     assert asyncio.run(site_join._granted(Connection(), body)) == "grant"
     assert asked == [("join", body)] * 3
     assert capsys.readouterr().err.count("asking again in 0.01 s") == 2
+    answers[:] = [SiteUnreachable("it ends"), ConnectionRefusedError(), "grant"]
+    assert asyncio.run(site_join._granted(Connection(), body)) == "grant", "it started anew meanwhile"
+    answers[:] = [ConnectionRefusedError(), "grant"]
+    with pytest.raises(ConnectionRefusedError):  # a wrong address, or a firewall: nothing was used up
+        asyncio.run(site_join._granted(Connection(), body))
     answers[:] = [JoinRefused(SiteRefusal.TOKEN, "used")]
     with pytest.raises(JoinRefused, match="used"):
         asyncio.run(site_join._granted(Connection(), body))

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gatepost.store.postgres import hosts
+from gatepost.store.postgres import hosts, server
 from gatepost.store.postgres.hosts import each_host, first_to_answer
 
 WRITES = "target_session_attrs=read-write"
@@ -116,8 +116,30 @@ def test_if_none_is_right_all_errors_are_told(monkeypatch):
     assert Network(monkeypatch, a=0).ask("postgresql://a/gatepost")[0].host == "a"
 
 
+def by_name(connections):
+    """Doubles have no timeline: the one whose name is last took over last."""
+    return max(connections, key=lambda connection: connection.host)
+
+
+def test_behind_a_silent_host_the_next_is_asked_too_for_the_first_connection(monkeypatch):
+    monkeypatch.setattr(hosts, "newest_of", by_name)
+    network = Network(monkeypatch, a=0, b=1000, c=0)
+    assert network.ask("postgresql://a,b,c/gatepost")[0].host == "c", "a is an old primary"
+
+
+def test_who_waits_no_longer_leaves_no_connection_behind(monkeypatch):
+    network = Network(monkeypatch, a=0, b=1)
+
+    async def scene():
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(first_to_answer("postgresql://a,b/gatepost", network.connect), 0.05)
+
+    asyncio.run(scene())
+    assert [one.terminated for one in network.made] == [True]
+
+
 def test_of_two_that_take_writes_the_one_that_took_over_last_is_used(monkeypatch):
-    monkeypatch.setattr(hosts, "timeline_of", lambda connection: {"a": 1, "b": 2}[connection.host])
+    monkeypatch.setattr(hosts, "newest_of", by_name)
     network = Network(monkeypatch, a=0, b=0.02)
     assert network.ask()[0].host == "b", "though the old primary is the first, and answers first"
     assert [one.terminated for one in network.made] == [True, False]
@@ -125,3 +147,30 @@ def test_of_two_that_take_writes_the_one_that_took_over_last_is_used(monkeypatch
     assert network.asked == ["a", "b", "b"]
     assert hosts.others("postgresql://a,b/gatepost") == [f"postgresql://a/gatepost?{WRITES}"]
     assert hosts.others("postgresql://a/gatepost") == []
+
+
+def test_the_look_at_other_hosts_goes_on_when_one_hangs_at_its_end(monkeypatch):
+    """It answered, and stood still before it was taken leave of."""
+    looks = []
+
+    class Hanging:
+        async def close(self, **_):
+            raise TimeoutError
+
+        def terminate(self):
+            looks.append("ended")
+
+    async def connect(host, *_):
+        looks.append(host)
+        return Hanging()
+
+    monkeypatch.setattr(server, "_WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(server, "_connect_host", connect)
+    monkeypatch.setattr(server, "others", lambda url: [url])
+
+    async def scene():
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(server._watch_others("b"), 0.3)
+
+    asyncio.run(scene())
+    assert looks[:4] == ["b", "ended"] * 2

@@ -2,21 +2,24 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from gatepost.store.postgres import timelines
-from gatepost.store.postgres.timelines import OlderPrimaryError, admit, note_used, timeline_of
+from gatepost.store.postgres.timelines import OlderPrimaryError, admit, newest_of, note_used
 
 URL = "postgresql://a,b/gatepost"
 
 
 class Connection:
-    def __init__(self, timeline):
-        self.timeline = timeline
+    def __init__(self, timeline, system=7):
+        self.told = system, timeline
         self.terminated = False
 
-    async def fetchval(self, _statement):
-        return self.timeline
+    async def fetchrow(self, _statement):
+        if isinstance(self.told[1], Exception):
+            raise self.told[1]
+        return self.told
 
     def terminate(self):
         self.terminated = True
@@ -37,12 +40,43 @@ def test_one_that_took_over_ends_the_connections_to_the_one_before():
         await admit(new, URL)
         await asyncio.sleep(0)
         assert (old.terminated, other.terminated, new.terminated) == (True, False, False)
-        assert (timeline_of(old), timeline_of(new), timeline_of(Connection(3))) == (1, 2, 0)
+        assert newest_of([old, new, other]) is new
+        assert newest_of([other, new]) is other, "not one of the other's servers"
         with pytest.raises(OlderPrimaryError) as found:
             await admit(Connection(1), URL)
         assert (found.value.timeline, found.value.newest) == (1, 2)
         await admit(Connection(2), URL)
         await admit(Connection(0), URL)  # a standby, where the URL takes one
+
+    asyncio.run(scene())
+
+
+def test_a_cluster_of_its_own_begins_at_1_again(caplog):
+    """As pg_upgrade makes one, and a restore of a dump: the processes go on."""
+
+    async def scene():
+        before, upgraded = Connection(3), Connection(1, system=8)
+        await admit(before, URL)
+        note_used(before, URL)
+        await admit(upgraded, URL)
+        note_used(upgraded, URL)
+        await asyncio.sleep(0)
+        assert not before.terminated
+        with pytest.raises(OlderPrimaryError):
+            await admit(Connection(2), URL)
+
+    asyncio.run(scene())
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("kind", [asyncpg.InsufficientPrivilegeError, asyncpg.FeatureNotSupportedError])
+def test_a_server_that_tells_no_timeline_is_used(kind):
+    async def scene():
+        await admit(Connection(2), URL)
+        silent = Connection(kind("not here"))
+        await admit(silent, URL)
+        note_used(silent, URL)
+        assert newest_of([silent]) is silent
 
     asyncio.run(scene())
 
