@@ -153,7 +153,8 @@ class FairPlaces:
 
     def _end(self, user: Hashable) -> None:
         self._shares.end(user)
-        while (following := self._line.next()) is not None:
+        # Where no place is free, nobody in the line may have one; to ask each of thousands takes a millisecond.
+        while self._shares.free > 0 and (following := self._line.next()) is not None:
             next_user, turn = following
             if not turn.done():  # else its task was cancelled
                 self._shares.begin(next_user)

@@ -103,6 +103,27 @@ def test_two_organizations_hold_up_no_third_and_nobodys_work():
     asyncio.run(asyncio.wait_for(main(), 30))
 
 
+def test_a_place_that_is_given_back_costs_as_little_however_many_wait(monkeypatch):
+    """Each message of a gateway of one organization stands in the line of its scanner by itself."""
+    asked, contains = [], FairShares.__contains__
+    monkeypatch.setattr(
+        FairShares, "__contains__", lambda shares, user: bool(asked.append(user)) or contains(shares, user)
+    )
+
+    async def main():
+        places = FairPlaces(2)
+
+        async def work():
+            async with places.place():
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*(work() for _ in range(200)))
+        assert places.free == 2
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+    assert len(asked) <= 600
+
+
 def test_who_gives_up_leaves_the_place_to_others():
     async def main():
         places, begun = FairPlaces(1), []

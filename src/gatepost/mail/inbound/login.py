@@ -18,13 +18,15 @@ import msgspec
 from gatepost.mail.inbound.credentials import Credential, content_name
 from gatepost.net.listener import source_of
 from gatepost.policy.decisions.oauth import TokenVerdict, hint_for
+from gatepost.policy.decisions.submission import refused_login
 from gatepost.policy.logins.passwords import NOBODYS_HASH, verify
 from gatepost.policy.logins.throttle import Throttle
 from gatepost.protocols.smtp.oauth import parse_oauthbearer, parse_xoauth2, token_error
-from gatepost.protocols.smtp.replies import Reply
+from gatepost.protocols.smtp.replies import LOG_IN_AGAIN, Reply
 from gatepost.protocols.smtp.sasl import SaslError, parse_plain
 from gatepost.protocols.smtp.scram import ScramServer, unknown_verifier
 from gatepost.protocols.smtp.server.auth import AUTHENTICATED
+from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from gatepost.net.lookups.issuer_keys import IssuerKeys
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.oauth import OauthIssuer
+    from gatepost.policy.decisions.decision import InboundVerdict
     from gatepost.protocols.smtp.oauth import BearerMessage
     from gatepost.protocols.smtp.sasl import PlainMessage
 
@@ -46,6 +49,8 @@ THROTTLED: Final = Reply(454, "4.7.0", ("Too many failed log-ins, try again late
 BUSY: Final = Reply(454, "4.7.0", ("Temporary authentication failure, try again later",))
 MALFORMED: Final = Reply(501, "5.5.2", ("Authentication message is malformed",))
 _BINDING: Final = Reply(535, "5.7.8", ("Channel binding does not match; a proxy that ends TLS may stand between",))
+
+_ENDED: Final = "the log-in of the session holds no more: the password, the mailbox or whom it trusts was changed"
 
 _THREADS = 2
 _WAITING = 64  # log-ins with PLAIN at a time, some 2 s of work; more are told to come back
@@ -235,8 +240,11 @@ class Login:
         logins = self._logins
         self._name = self._directory.without_detail(name)[:_NAME]
         self._is_usual = logins.is_usual(self._name, self._address)
-        address, credential = logins.credential(self._directory, name)
-        other = authzid and logins.credential(self._directory, authzid)[0] != address
+        try:
+            address, credential = logins.credential(self._directory, name)
+            other = authzid and logins.credential(self._directory, authzid)[0] != address
+        except StoreFailure:
+            return LoginOutcome("", BUSY, f"{self._who}: what is kept of the password cannot be read now")
         self._credential = address, None if other else credential
         wait = max(logins.addresses.wait(self._address), 0.0 if self._is_usual else logins.names.wait(self._name))
         if wait:
@@ -335,8 +343,10 @@ class TokenLogin:
         return self._refused(verdict)
 
     def holds(self, directory: Directory) -> bool:
-        """Whether its user is there, and as whom tokens make them is as it was. directory: the one in force now."""
-        return self._trust is not None and self._trust == _trust_in(directory, self._trust.address)
+        """Whether its user is there, and all who were trusted are as they were. directory: the one in force now."""
+        before = self._trust
+        now = _trust_in(directory, before.address) if before is not None else None
+        return before is not None and now is not None and before[:2] == now[:2] and {*before.issuers} <= {*now.issuers}
 
     def _refused(self, verdict: TokenVerdict) -> LoginOutcome:
         hint = hint_for(self._directory, self._authzid)
@@ -348,3 +358,13 @@ class TokenLogin:
         """For a sentence. A name that is no mailbox is not told, as with passwords."""
         mailbox = self._directory.mailbox(self._authzid) if self._authzid else None
         return f"AUTH {self.mechanism} as {mailbox.address if mailbox else 'somebody'}"
+
+
+def refused_as_ended(login: Login | TokenLogin, directory: Directory) -> InboundVerdict | None:
+    """The refusal of a message in a session whose log-in holds no more, or may not; None while it does."""
+    try:
+        if login.holds(directory):
+            return None
+    except StoreFailure as failure:
+        return refused_login(directory, failure.reply, "what the log-in of the session rests on cannot be read now")
+    return refused_login(directory, LOG_IN_AGAIN, _ENDED)

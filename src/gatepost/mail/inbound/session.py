@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from gatepost.events.counts import count_connection, count_failed_session, count_session
 from gatepost.mail.inbound import decisions
 from gatepost.mail.inbound.deliveries import AcceptedRecipient
-from gatepost.mail.inbound.login import Login, LoginOutcome, TokenLogin
+from gatepost.mail.inbound.login import Login, LoginOutcome, TokenLogin, refused_as_ended
 from gatepost.mail.inbound.record import SessionRecord
 from gatepost.mail.inbound.refusals import SessionRefusals
 from gatepost.mail.inbound.service import DataRate, InboundService, SessionRegistry
@@ -58,7 +58,6 @@ if TYPE_CHECKING:
 
 
 _LOGINS = 3  # that fail in one session, before it ends
-_ENDED = "the log-in of the session holds no more: the password, the mailbox or whom it trusts was changed"
 
 
 class Session:
@@ -309,9 +308,9 @@ class Session:
     def _on_mail(self, event: MailEvent) -> None:
         if self._is_limited(RateLimit.MESSAGES, event.path.text):
             return
-        if self._record.facts.user and self._login is not None and not self._login.holds(self._service.directory):
-            verdict = refused_login(self._service.directory, replies.LOG_IN_AGAIN, _ENDED)
-            self._refuse(verdict.reply, event.path.text, "", verdict)
+        login = self._login if self._record.facts.user else None
+        if login is not None and (ended := refused_as_ended(login, self._service.directory)) is not None:
+            self._refuse(ended.reply, event.path.text, "", ended)
             return
         refusal = self._service.cannot_accept(event.parameters.size or 0, draining=self._registry.draining)
         if refusal is not None and self._said_cannot_accept:

@@ -15,10 +15,10 @@ class Gate:
     """until: no attempt before then (seconds since 1970). failures: in a row. reply: of the last of them.
 
     organization: owner of the mail that got the reply. probes: by organization, how often its mail was the first to be
-    tried after it was closed.
+    tried after it was closed. probed: whether some was since it was closed last.
     """
 
-    __slots__ = ("_probed", "failures", "organization", "probes", "reply", "until")
+    __slots__ = ("failures", "organization", "probed", "probes", "reply", "until")
 
     def __init__(self) -> None:
         self.until = 0.0
@@ -26,7 +26,7 @@ class Gate:
         self.reply: Reply | None = None
         self.organization = ""
         self.probes: dict[str, int] = {}
-        self._probed = False
+        self.probed = False
 
     def closed(self, now: float) -> bool:
         """Whether nothing may be tried yet."""
@@ -38,13 +38,12 @@ class Gate:
         self.reply = reply
         self.until = until
         self.organization = organization
-        self._probed = False
+        self.probed = False
 
     def probe(self, organization: str) -> None:
-        """Note an attempt of an organization's mail; only the first after it was closed counts."""
-        if not self._probed:
-            self._probed = True
-            self.probes[organization] = self.probes.get(organization, 0) + 1
+        """Note the first attempt after it was closed, which is of an organization's mail."""
+        self.probes[organization] = self.probes.get(organization, 0) + 1
+        self.probed = True
 
     def reply_for(self, organization: str) -> Reply | None:
         """The reply for an organization's mail that waits here; another organization learns no host and no text."""
@@ -63,7 +62,7 @@ class Gate:
     def open(self) -> None:
         """Let one attempt try it now, as an administrator wants. The failures count on."""
         self.until = 0.0
-        self._probed = False
+        self.probed = False
 
     def matters(self, now: float) -> bool:
         """Whether its failures still count."""

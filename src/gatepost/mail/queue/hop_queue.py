@@ -176,7 +176,7 @@ class HopQueue:
         admit: whether limits let an attempt for a backlog begin, which then begins. full: organizations that have no
         turn now.
         """
-        if self.gate.failures:
+        if self.gate.failures and not self.gate.probed:
             self.rotation.put_probe_first(self.gate, full, now)
         while (backlog := self.rotation.take(full)) is not None:
             if not backlog.offers(now):

@@ -178,16 +178,24 @@ class Leases:
         if unknown is not None and destination in unknown.hungry:
             return  # it is told again and again while thousands wait for their turn
         key = self._finder.usual(destination) or _UNKNOWN
-        hop = self._waiting.hop(key.next_hop)
-        backlog = hop.backlogs.get((destination, key.terms))
-        until = max(hop.gate.until, backlog.gate.until if backlog is not None else 0.0)
+        hop = self._waiting.hops.get(key.next_hop)
+        backlog = hop.backlogs.get((destination, key.terms)) if hop is not None else None
+        until = max((queue.gate.until for queue in (hop, backlog) if queue is not None), default=0.0)
+        if until <= now and not (backlog is not None and backlog.ready) and self._has_its_share(destination):
+            until = now + LOOK
         if until > now:
             self._agenda.note(destination, until)
-            self._waiting.forget_if_idle(hop)
         else:
+            hop = self._waiting.hop(key.next_hop)
             hop.hungry[destination] = key.terms
             self._feed(hop)
+        if hop is not None:
             self._waiting.forget_if_idle(hop)
+
+    def _has_its_share(self, destination: str) -> bool:
+        """Whether its organization may have nothing more in memory, where others may: these wait for no turns of it."""
+        window = self._waiting.window
+        return window.room(destination.partition("/")[0], 0) <= 0 < window.room_at_next_hop(0)
 
     def _feed(self, hop: HopQueue) -> None:
         """Lease for the destinations that have something due, if there is room; else later."""

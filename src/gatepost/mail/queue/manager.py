@@ -328,8 +328,7 @@ class QueueManager:
         self._lanes += 1
         hop.lanes += 1
         self._budget.take(hop.name)
-        # At once: else all free lanes begin for it, and all but one have no turn.
-        self._budget.organizations.begin(organization)
+        self._budget.organizations.begin(organization)  # at once: else all free lanes begin, and all but one in vain
         self._spawn(self._lane(hop, organization), f"lane {hop.name}")
 
     def _freed(self, next_hop: str) -> None:

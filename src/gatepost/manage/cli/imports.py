@@ -22,6 +22,7 @@ from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, ending, fail, js
 from gatepost.manage.cli.output import _, ours, printable, printed_json, quantity, say
 from gatepost.texts import N_
 
+_ETC = Path("/etc")
 _MOST_BYTES = 64 << 20  # of one file
 _MANY = 3  # resources; what holds for more is said once
 
@@ -148,7 +149,10 @@ def _place(directory: Path, path: Path) -> Path:
 
 
 def _is_of_this_machine(directory: Path) -> bool:
-    return directory.resolve().is_relative_to("/etc")
+    """Whether it is in /etc, also by a symbolic link there: /etc/postfix may lead to where a machine keeps its own."""
+    return any(
+        path.is_relative_to(_ETC) for path in (directory.resolve(), Path(os.path.normpath(directory.absolute())))
+    )
 
 
 def _inside(directory: Path, path: Path, refuse: Callable[[str], NoReturn]) -> Path:

@@ -25,6 +25,7 @@ from gatepost.language import use
 from gatepost.manage.access.secret import author_tag, masked, same, unmasked
 from gatepost.manage.web.problem import is_call, note_refusal, refused
 from gatepost.manage.web.request_limits import UNSAFE, is_event_stream
+from gatepost.store.interface import StoreFailure
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ _BEARER: Final = "bearer "
 _LONGEST: Final = 200  # of a secret
 _PAGE: Final = 2000  # of an address to go back to
 _LOOKS: Final = 1.0  # seconds between two looks whether who asked is still known
+_UNHEARD: Final = 60.0  # seconds for which an answer goes on while the accounts cannot be read
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +90,10 @@ class IdentityMiddleware:
         try:
             await (answer or self._app)(scope, receive, send)
         except _NoLongerKnown:
-            _log.info("an answer to %s ended early, as who asked for it is logged out or may do less", scope["path"])
+            _log.info(
+                "an answer to %s ended early: who asked for it is logged out or may do less, or cannot be looked up",
+                scope["path"],
+            )
 
     def _principal(self, headers: Headers) -> Principal | None:
         """Who has the session now. Blocks for microseconds."""
@@ -133,6 +138,7 @@ class _WhileKnown:
         self._now = now
         self._is_stream = False
         self._looked: float | None = None
+        self._heard = time.monotonic()
 
     async def __call__(self, message: Message) -> None:
         """ASGI. Raises _NoLongerKnown; a stream of events has ended in due form then, a file is cut off."""
@@ -141,12 +147,20 @@ class _WhileKnown:
         elif self._looked is None:
             self._looked = time.monotonic()
         elif time.monotonic() - self._looked >= _LOOKS:
-            if await run_in_threadpool(self._now) != self._principal:
+            if not await run_in_threadpool(self._is_known):
                 if self._is_stream:
                     await self._send({"type": "http.response.body", "body": b"", "more_body": False})
                 raise _NoLongerKnown
             self._looked = time.monotonic()
         await self._send(message)
+
+    def _is_known(self) -> bool:
+        try:
+            now = self._now()
+        except StoreFailure:  # the database is away for a moment
+            return time.monotonic() - self._heard < _UNHEARD
+        self._heard = time.monotonic()
+        return now == self._principal
 
 
 def form_token(session: UserSession) -> str:

@@ -223,11 +223,18 @@ async def test_a_client_that_goes_while_keys_are_fetched(users):
             gate.keys.come.set()
 
 
+MORE = """
+[[organization.contoso.oauth_issuer]]
+name = "another"
+issuer = "https://another.example"
+audiences = ["smtp"]
+"""
 CHANGES = {
     "nothing": (RESOURCES, True),
     "another mailbox": (RESOURCES.replace("joe@", "jim@"), True),
     "no mailbox": (RESOURCES.replace('{ address = "ann@contoso.example" }, ', ""), False),
     "another issuer": (RESOURCES.replace("https://idp.example", "https://other.example"), False),
+    "one more issuer": (RESOURCES + MORE, True),
     "another scope": (RESOURCES.replace('"send"', '"mail"'), False),
     "another organization": (RESOURCES.replace("organization.contoso", "organization.fabrikam"), False),
 }

@@ -13,6 +13,7 @@ from gatepost.net.stream import LossKind
 from gatepost.protocols.smtp.extensions import Extensions
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tls.profile import PROFILES
+from gatepost.store.interface import StoreFailure
 from gatepost.values import replace
 
 ANN = "ann@contoso.example"
@@ -201,3 +202,21 @@ async def test_a_session_ends_with_its_password(users, content, new):
             content[content_name(ANN)] = before
     assert "the log-in of the session" in gate.traced[-1].detail["reasons"][0]
     assert gate.traced[-1].detail.get("user", ANN) == ANN
+
+
+async def test_while_a_password_cannot_be_read_clients_are_to_try_again(users, content):
+    def unreadable(_name):
+        raise StoreFailure("configuration.db: disk I/O error")
+
+    async with users() as gate:
+        client = await secured(gate)
+        gate.service.logins._content = unreadable
+        assert (await client.say(plain()))[:9] == "454 4.7.0"
+        assert "cannot be read now" in gate.traced[-1].detail["reasons"][0]
+        gate.service.logins._content = content.get
+        assert (await client.say(plain()))[:3] == "235"
+        gate.service.logins._content = unreadable
+        assert (await client.say(f"MAIL FROM:<{ANN}>"))[:9] == "451 4.3.0"
+        assert "cannot be read now" in gate.traced[-1].detail["reasons"][0]
+        gate.service.logins._content = content.get
+        assert (await client.say(f"MAIL FROM:<{ANN}>"))[:3] == "250"

@@ -36,3 +36,15 @@ def test_only_the_organization_whose_mail_failed_hears_hosts_and_words(make):
     other = gate.reply_for("fabrikam")
     assert (other.code, other.enhanced) == (make.silence.code, make.silence.enhanced)
     assert other.lines == ("The next hop did not answer a moment ago",)
+
+
+def test_the_first_attempt_after_each_failure_is_a_probe_until_a_success(make):
+    gate = Gate()
+    for organization in ("contoso", "fabrikam", "contoso"):
+        gate.fail(make.silence, 100.0, organization)
+        assert not gate.probed
+        gate.probe(organization)
+        assert gate.probed
+    assert gate.probes == {"contoso": 2, "fabrikam": 1}
+    gate.recover()
+    assert gate.probes == {}

@@ -144,6 +144,17 @@ def test_what_is_taken_out_meanwhile_is_not_found(make):
     run(work)
 
 
+def test_so_many_of_a_destination_may_wait(make):
+    async def work(lookups, finder, found):
+        one = make.delivery(1, destination=PARTNER)
+        most = lookups.room(one)
+        lookups.add(one)
+        assert lookups.room(make.delivery(2, destination=PARTNER)) == most - 1 > 0
+        assert lookups.room(make.delivery(3, destination=OTHER)) == most
+
+    run(work)
+
+
 def test_everything_is_taken_out(make):
     async def work(lookups, finder, found):
         for number, destination in ((1, PARTNER), (2, PARTNER), (3, OTHER)):

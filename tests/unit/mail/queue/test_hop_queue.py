@@ -215,6 +215,26 @@ def test_where_an_organization_has_no_turn_the_probe_is_anothers(make):
     assert ids(hop.take(10.0, full={"fabrikam"})) == [1]
 
 
+def test_after_the_first_probe_organizations_take_turns_as_ever(make):
+    """Who came later was probed less: not all of its mail, each refused for itself, is tried before others'."""
+    hop = HopQueue("relay.example:25")
+    for _ in range(3):
+        hop.gate.fail(make.silence, 10.0, "fabrikam")
+        hop.gate.probe("fabrikam")
+    hop.gate.fail(make.silence, 10.0, "fabrikam")
+    for number in range(6):
+        put(make, hop, f"contoso/d{number}.example", number + 1)
+    put(make, hop, "fabrikam/b.example", 7)
+    tried = []
+    for _ in range(3):
+        turn = hop.take(20.0)
+        (backlog, _), *_ = turn.members
+        tried += ids(turn)
+        backlog.gate.fail(make.silence, 60.0, backlog.organization)
+        hop.ended(backlog, 20.0)
+    assert tried == [1, 7, 2]
+
+
 def test_each_probe_of_a_destination_is_another_message(make):
     hop = HopQueue("relay.example:25")
     backlog = put(make, hop, "contoso/a.example", 1, 2, 3)

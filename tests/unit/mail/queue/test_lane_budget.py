@@ -134,6 +134,18 @@ def test_two_organizations_leave_lanes_to_a_third(directory):
     assert lanes.organizations.free == 63
 
 
+def test_what_is_shared_out_is_divided_when_lanes_are(directory):
+    lanes, _ = budget(1000)
+    before = lanes.share_out(4)
+    before.begin("contoso", 3)
+    assert ("contoso" in before, before.divided) == (False, False)
+    lanes.use(directory(TWO))
+    assert "contoso" in before
+    assert lanes.share_out(4).divided
+    lanes.use(directory("[organization.contoso]\n"))
+    assert "contoso" not in before
+
+
 def hop(*destinations):
     queue = HopQueue(destinations[0])
     for destination in destinations:

@@ -261,6 +261,26 @@ def test_a_window_that_is_full_of_what_goes_elsewhere_is_looked_at_again(make):
     play(work, window_messages=4)
 
 
+def test_an_organization_whose_share_fills_while_it_waits_for_its_turn_is_looked_at_again(make):
+    async def work(it):
+        it.waiting.window._shares.divided = True
+        it.store.due = {A: due(make, 1)}
+        it.hop.hungry = {A: ""}
+        turn = it.leases.pace.turn
+
+        async def meanwhile():
+            await turn()
+            it.waiting.window.enter("contoso", 15)
+
+        it.leases.pace.turn = meanwhile
+        await it.leases._lease_by_turns(it.hop)
+        assert it.store.leases == []
+        assert it.leases._agenda.earliest() == it.now + LOOK
+        it.waiting.window.leave("contoso", 15)
+
+    play(work, window_messages=20)
+
+
 def test_a_window_that_fills_during_leases_is_looked_at_again(make):
     async def work(it):
         it.waiting.window.enter("others", 4)
@@ -286,6 +306,37 @@ def test_what_is_due_is_looked_at_again_when_the_last_for_its_next_hop_leaves_a_
         assert it.leases._agenda.earliest() == it.now + LOOK
 
     play(work, window_messages=4)
+
+
+def test_an_organization_that_has_its_share_takes_no_turns_for_leases(make):
+    """It may have mail for thousands of domains behind a relay, and a turn is a millisecond at least."""
+
+    async def work(it):
+        it.waiting.window._shares.divided = True
+        it.waiting.window.enter("contoso", 15)
+        for number in range(50):
+            it.leases.note(f"contoso/d{number}.example", 998.0)
+        it.leases.note("fabrikam/a.example", 999.0)
+        turns, turn = [], it.leases.pace.turn
+
+        async def counted():
+            turns.append(it.now)
+            await turn()
+
+        it.leases.pace.turn = counted
+        it.leases.look()
+        await it.settle()
+        assert it.store.leases == [("fabrikam/a.example", 3)]
+        assert len(turns) == 1
+        assert len(it.leases._agenda) == 50
+        assert it.leases._agenda.earliest() == it.now + LOOK
+        it.waiting.window.leave("contoso", 15)
+        it.now += LOOK
+        it.leases.look()
+        await it.settle()
+        assert len(it.store.leases) >= 51
+
+    play(work, window_messages=20)
 
 
 def test_a_destination_without_room_of_its_own_is_looked_for_again_much_later(make):

@@ -224,6 +224,17 @@ def test_a_copy_has_no_file_of_this_machine_read(postfix, tmp_path):
     assert "leads out of" in call("postfix", postfix, code=2).stderr
 
 
+def test_a_link_in_etc_is_no_copy(postfix, tmp_path, monkeypatch):
+    etc, relay = tmp_path / "etc", tmp_path / "relay"
+    etc.mkdir()
+    (etc / "postfix").symlink_to(postfix)
+    relay.write_text("other.example OK\n")
+    (postfix / "main.cf").write_text(MAIN.replace("/etc/postfix/relay", str(relay)))
+    monkeypatch.setattr("gatepost.manage.cli.imports._ETC", etc)
+    assert "other.example" in call("postfix", etc / "postfix").stdout
+    assert "No such file" in call("postfix", etc / ".." / postfix.name, code=1).stderr
+
+
 def test_other_tables_of_a_copy_are_below_it(postfix):
     (postfix / "etc" / "mail").mkdir(parents=True)
     (postfix / "etc" / "mail" / "relay").write_text("other.example OK\n")

@@ -12,6 +12,7 @@ from gatepost.manage.web.identity import COOKIE, IdentityMiddleware, form_token,
 from gatepost.manage.web.problem import RefusalAuditMiddleware
 from gatepost.manage.web.request_limits import FormBody
 from gatepost.settings.store_url import SQLITE
+from gatepost.store.interface import StoreBusy
 from gatepost.store.storage import Storage
 
 PASSWORD = "a long enough passphrase"
@@ -193,6 +194,20 @@ def test_an_answer_that_lasts_ends_with_what_its_asker_may(ask, accounts, monkey
     headers = cookie(accounts.log_in("ann", PASSWORD, "127.0.0.1", "test"))
     app = FormBody(IdentityMiddleware(lasting(media_type, lambda: None), accounts=accounts))
     assert ask(app, headers=headers, state={}).body == b"one two three"
+
+
+@pytest.mark.parametrize(("unheard", "body"), [(60.0, b"one two three"), (0.0, b"one two ")])
+def test_an_answer_that_lasts_goes_on_while_the_accounts_cannot_be_read(ask, accounts, monkeypatch, unheard, body):
+    """In a site they are in PostgreSQL, which is away for some seconds while another server takes over."""
+    monkeypatch.setattr(identity, "_LOOKS", 0.0)
+    monkeypatch.setattr(identity, "_UNHEARD", unheard)
+    headers = cookie(accounts.log_in("ann", PASSWORD, "127.0.0.1", "test"))
+
+    def away(*_, **__):
+        raise StoreBusy("PostgreSQL: nothing was heard of the server lately")
+
+    answer = lasting(b"text/csv", lambda: monkeypatch.setattr(accounts, "session", away))
+    assert ask(FormBody(IdentityMiddleware(answer, accounts=accounts)), headers=headers, state={}).body == body
 
 
 def test_an_answer_that_lasts_is_no_use_of_its_session(ask, accounts, monkeypatch):
