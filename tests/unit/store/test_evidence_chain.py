@@ -175,6 +175,19 @@ def test_events_that_were_dropped_are_told(logs, evidence):
     assert (gap["what"], gap["count"]) == ("dropped", 5)
 
 
+def test_that_the_log_is_off_is_an_entry_that_can_be_signed(logs, evidence):
+    one = logs.chain(evidence)
+    one.append(logs.events(2), logs.NOON)
+    one.checkpoint(logs.NOON)
+    one.append((), logs.NOON, is_off=True)
+    assert one.unsigned
+    one.checkpoint(logs.NOON)
+    logs.chain(evidence).append(logs.events(), logs.NOON)
+    found = logs.good(evidence)
+    assert [(writer, gap["what"], gap["count"]) for writer, gap in found.gaps] == [("0", "off", 0)]
+    assert (found.entries, found.checkpoints) == (7, 2)
+
+
 @pytest.mark.parametrize("failing", ["write", "fdatasync"])
 def test_what_cannot_be_made_durable_is_taken_back(logs, evidence, monkeypatch, failing):
     one = logs.chain(evidence)

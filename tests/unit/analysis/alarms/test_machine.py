@@ -72,3 +72,22 @@ def test_of_several_nodes_an_alarm_names_the_one_whose_machine_it_is():
         ("worker 1 of mx2", "worker 1 of mx2 ended unexpectedly"),
     ]
     assert not any("/" in alarm.about for alarm in found), "what has one is about an organization's"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "said"),
+    [
+        (299.9, None),
+        (-299.9, None),
+        (300.0, "It is 300 seconds ahead of the database's. "),
+        (-300.0, "It is 300 seconds behind the database's. "),
+        (7200.4, "It is 7,200 seconds ahead of the database's. "),
+    ],
+)
+def test_a_clock_that_is_minutes_off_the_database_is_told(ahead, said):
+    found = judged(node="mx2", ahead=ahead)
+    assert [(alarm.kind, alarm.severity, alarm.about, alarm.title) for alarm in found] == [
+        (Kind.CLOCK_JUMPED, Severity.ERROR, "mx2", "the clock of mx2 is wrong")
+    ][: int(said is not None)]
+    assert all(alarm.detail.startswith(said) for alarm in found)
+    assert all(alarm.lines == ("timedatectl", "gatepost node list") for alarm in found)

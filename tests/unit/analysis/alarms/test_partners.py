@@ -70,6 +70,13 @@ def test_levels_and_failures_are_said_in_words():
     assert "TLS encryption is required (encrypted with TLSv1.3), but x-other." in one.detail
 
 
+def test_a_host_that_the_policy_does_not_name_is_told_as_such():
+    """Its result type, validation-failure, says the same of a certificate."""
+    reply = "450 4.4.8 MX hosts of bank.example failed MTA-STS validation [Message=HostNotInPolicy]"
+    (found,) = judged(failing=(replace(FAILING, result_type=ResultType.VALIDATION_FAILURE, reply=reply),))
+    assert "but the MTA-STS policy does not name the MX host (validation-failure). The last reply: 450" in found.detail
+
+
 def test_a_connector_is_validated_as_its_mail_goes():
     """Its smart hosts and trust anchors count, which a check of the domain does not know."""
     partner = replace(FAILING, name="bank.example", by_connector=True)

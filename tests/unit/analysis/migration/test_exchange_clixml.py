@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.analysis.migration.exchange import convert
+from gatepost.analysis.migration.exchange_clixml import clixml_objects
 from gatepost.analysis.migration.exchange_json import read_objects
 from gatepost.analysis.migration.report import ImportRefused
 
@@ -73,6 +74,35 @@ def test_a_list_at_the_top_is_its_objects():
     inner = FILE.partition(">\n")[2].rpartition("</Objs>")[0]
     text = FILE.partition("\n")[0] + f"<Obj RefId='9'><LST>{inner}</LST></Obj></Objs>"
     assert [item.kind for item in read_objects(text.encode(), "x")] == ["domain", "send"]
+
+
+def objects(inner):
+    return FILE.partition("\n")[0] + inner + "</Objs>"
+
+
+def test_an_object_has_the_type_of_the_one_to_which_it_refers():
+    """PowerShell writes a type once; these two have no property that tells what they are."""
+    first = "<Obj><TN RefId='5'><T>Deserialized.X.InboundConnector</T></TN><Props><S N='Name'>a</S></Props></Obj>"
+    second = "<Obj><TNRef RefId='{}'/><Props><S N='Name'>b</S></Props></Obj>"
+    text = objects(first + second.format(5) + second.format(6))
+    assert [(item.kind, item.name) for item in read_objects(text.encode(), "x")] == [
+        ("inbound", "a"), ("inbound", "b"), ("", "b"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("element", "value"),
+    [
+        ("<S>Bank</S>", "Bank"),
+        ("<I32>-5</I32>", -5),
+        ("<I32>five</I32>", "five"),
+        ("<B>TRUE</B>", True),
+        ("<Nil/>", None),
+        ("<Obj RefId='0'><ToString>Bank</ToString></Obj>", "Bank"),
+    ],
+)
+def test_what_has_no_properties_is_its_value(element, value):
+    assert clixml_objects(objects(element), "x") == [value]
 
 
 @pytest.mark.parametrize(

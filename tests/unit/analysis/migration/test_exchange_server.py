@@ -62,6 +62,11 @@ def told(found, outcome):
         ({"CloudServicesMailEnabled": True}, {"connector_type": "on-premises", "cloud_services_mail_enabled": True}),
         ({"DNSRoutingEnabled": False, "SmartHosts": ["mx.bank.example"], "SmartHostAuthMechanism": "BasicAuth"},
          {"tls_settings": "domain-validation"}),
+        ({"RequireTLS": True, "TlsAuthLevel": "DomainValidation"},
+         {"tls_settings": "domain-validation", "recipient_domains": ["bank.example"]}),
+        ({"DNSRoutingEnabled": False, "SmartHosts": ["mx.bank.example"], "RequireTLS": True, "TlsDomain":
+          "mail.bank.example", "TlsAuthLevel": "DomainValidation", "SmartHostAuthMechanism": "BasicAuthRequireTLS"},
+         {"tls_settings": "domain-validation", "tls_domain": "mail.bank.example"}),
         ({"AddressSpaces": [{"Address": "*.bank.example", "Cost": 1, "Type": "SMTP"}]},
          {"recipient_domains": ["*.bank.example"]}),
     ],
@@ -87,11 +92,40 @@ def test_a_plain_send_connector_is_carried_over_without_a_word():
         ({"SourceIPAddress": "192.0.2.5"}, "SourceIPAddress"),
         ({"ErrorPolicies": "DowngradeDnsFailures"}, "ErrorPolicies"),
         ({"Port": 2525}, "Port"),
+        ({"SmartHostAuthMechanism": "ExchangeServer"}, "SmartHostAuthMechanism"),
         ({"Weather": "fine"}, "Weather"),
     ],
 )  # fmt: skip
 def test_what_a_send_connector_loses_is_told(changes, setting):
     assert told(imported(SEND | changes), ImportResult.LOST) == {setting}
+
+
+@pytest.mark.parametrize(
+    ("changes", "setting", "said", "left"),
+    [
+        ({"SmartHosts": ["mx.bank.example"]}, "SmartHosts", '["mx.bank.example"]: left out', "smart_hosts"),
+        ({"RequireTLS": True, "TlsAuthLevel": "CertificateValidation", "TlsDomain": "mx.bank.example"}, "TlsDomain",
+         '"mx.bank.example": left out', "tls_domain"),
+        ({"IgnoreSTARTTLS": True}, "IgnoreSTARTTLS", "wherever it is offered", ""),
+        ({"Fqdn": "mail.contoso.example"}, "Fqdn", '"mail.contoso.example": the gateway says its own', "hello_name"),
+        ({"IsScopedConnector": True}, "IsScopedConnector", "all mail for these domains", ""),
+        ({"UseExternalDNSServersEnabled": True}, "UseExternalDNSServersEnabled", "[dns]", ""),
+    ],
+)  # fmt: skip
+def test_what_a_send_connector_does_differently_is_told(changes, setting, said, left):
+    found = imported(SEND | changes)
+    (connector,) = tables(found, "outbound_connector")
+    assert left not in connector
+    (differs,) = [finding for finding in found.findings if finding.outcome is ImportResult.DIFFERS]
+    assert (differs.setting, said in differs.detail) == (setting, True)
+    assert told(found, ImportResult.LOST) == set()
+
+
+def test_a_level_that_was_demanded_already_is_not_told_as_a_change_for_the_password():
+    mechanism = {"DNSRoutingEnabled": False, "SmartHosts": ["mx.bank.example"], "SmartHostAuthMechanism": "BasicAuth"}
+    validated = {"RequireTLS": True, "TlsAuthLevel": "DomainValidation"}
+    assert told(imported(SEND | mechanism), ImportResult.DIFFERS) == {"SmartHostAuthMechanism"}
+    assert told(imported(SEND | mechanism | validated), ImportResult.DIFFERS) == {"TlsAuthLevel"}
 
 
 @pytest.mark.parametrize(
@@ -112,6 +146,20 @@ def test_a_send_connector_that_cannot_be_read_is_left_out(changes, why):
 def test_a_send_connector_without_its_demand_is_left_out():
     found = imported({key: value for key, value in SEND.items() if key != "RequireTLS"})
     assert "RequireTLS is not in the file" in found.left_out[0][1]
+
+
+def test_a_receive_connector_without_its_demand_is_left_out():
+    found = imported({key: value for key, value in RECEIVE.items() if key != "RequireTLS"})
+    assert tables(found, "inbound_connector") == []
+    assert "RequireTLS is not in the file" in found.left_out[0][1]
+
+
+def test_clients_that_cannot_be_read_are_not_taken_for_everybody():
+    found = imported(RECEIVE | {"RemoteIPRanges": ["192.0.2.77", "the bank"]})
+    assert tables(found, "inbound_connector") == []
+    ((kind, why, table),) = found.left_out
+    assert (kind, "sender_ip_addresses" in why) == ("inbound_connector", True)
+    assert table["sender_ip_addresses"] == ["192.0.2.77", "the bank"]
 
 
 @pytest.mark.parametrize(
@@ -171,6 +219,11 @@ def test_who_is_believed_by_certificate_is_told(capability, said):
     (lost,) = [finding for finding in found.findings if finding.outcome is ImportResult.LOST]
     assert (lost.setting, said in lost.detail) == ("TlsDomainCapabilities", True)
     assert tables(found, "inbound_connector") == []
+
+
+@pytest.mark.parametrize("capability", ["mail.protection.outlook.com:None", "mx.own.example:", "mx.own.example"])
+def test_a_certificate_that_gives_no_right_needs_no_word(capability):
+    assert told(imported(RECEIVE | {"TlsDomainCapabilities": [capability]}), ImportResult.LOST) == set()
 
 
 def test_tls_of_everybody_is_lost_with_a_word():

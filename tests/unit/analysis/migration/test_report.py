@@ -11,6 +11,7 @@ from gatepost.analysis.migration.report import (
     ImportResult,
     Part,
     assemble,
+    rehearse,
     slug,
     unique_name,
 )
@@ -176,6 +177,47 @@ def test_what_becomes_no_resource_is_only_reported():
     part.lost("x", "y")
     assert lines([part]) == [("parameters", "not carried over", "x")]
     assert lines([Part("organization", "organization")]) == []
+
+
+PARTNER = {"name": "in", "connector_type": "partner", "sender_domains": ["b.example"]}
+OWN = {"name": "in", "connector_type": "on-premises", "sender_ip_addresses": ["192.0.2.1"]}
+OUTBOUND = {"name": "out", "recipient_domains": ["b.example"]}
+LOGS_IN = {"authentication": {"username": "u", "secret_file": "/s"}, "tls_settings": "domain-validation",
+           "smart_hosts": ["mx.b.example"]}  # fmt: skip
+
+REHEARSALS = [
+    ("inbound_connector", PARTNER, False),
+    ("inbound_connector", PARTNER | {"require_tls": True}, True),
+    ("inbound_connector", PARTNER | {"require_tls": True, "enabled": True}, True),
+    ("inbound_connector", PARTNER | {"require_tls": True, "enabled": False}, False),
+    ("inbound_connector", PARTNER | {"restrict_domains_to_ip_addresses": True, "sender_ip_addresses": ["192.0.2.1"]},
+     True),
+    ("inbound_connector", PARTNER | {"restrict_domains_to_certificate": True,
+                                     "tls_sender_certificate_name": "b.example"}, True),
+    ("inbound_connector", OWN | {"require_tls": True}, False),
+    ("outbound_connector", OUTBOUND, False),
+    ("outbound_connector", OUTBOUND | {"tls_settings": "opportunistic"}, False),
+    ("outbound_connector", OUTBOUND | {"tls_settings": "encryption-only"}, True),
+    ("outbound_connector", OUTBOUND | {"smtp_dane_mode": "opportunistic"}, False),
+    ("outbound_connector", OUTBOUND | {"smtp_dane_mode": "mandatory"}, True),
+    ("outbound_connector", OUTBOUND | LOGS_IN, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "table", "judges"), REHEARSALS)
+def test_what_demands_something_of_partners_judges_only_at_first(kind, table, judges):
+    """What lets own servers relay, or sends a password, is left as it is."""
+    imported = assemble("o", [domain("o.example"), Part(kind, "connector", dict(table))])
+    assert rehearse(imported) == int(judges)
+    (written,) = imported.document["organization"]["o"][kind]
+    assert written == (table | {"mode": "rehearse"} if judges else table)
+    parse(imported.document)
+
+
+def test_all_connectors_of_both_directions_rehearse():
+    required = outbound("x", recipient_domains=["b.example"], tls_settings="encryption-only")
+    demanding = Part("inbound_connector", "in", PARTNER | {"require_tls": True})
+    assert rehearse(assemble("o", [required, outbound("y", recipient_domains=["c.example"]), demanding])) == 2
 
 
 TABLES = st.dictionaries(

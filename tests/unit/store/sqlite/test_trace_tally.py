@@ -13,7 +13,6 @@ from gatepost.store.sqlite.trace import TraceWriter, write_events
 from gatepost.store.sqlite.trace_files import TraceFile
 from gatepost.store.sqlite.trace_tally import tally_file
 from gatepost.store.trace import HopKind, tally_days
-from gatepost.values import replace
 
 NOON = datetime(2025, 11, 24, 12, tzinfo=UTC).timestamp()
 DAY = 86_400.0
@@ -136,66 +135,6 @@ def test_files_that_cannot_be_counted_are_named_or_left_out(trace, caplog):
     assert found["2025-11-27"] == Counter()
     assert "cannot be counted" in caplog.text
     assert whole(trace)["2025-11-24"] == EXPECTED["2025-11-24"]
-
-
-OTHERS = {"recipient_organization": "fabrikam", "would_refuse_connector": "in"}
-TRIALS = {
-    "refused by a connector": (event(event="REFUSE", connector="in", reply="530 5.7.0 Must issue it"), ("5.7.0", "")),
-    "a code alone": (event(event="REFUSE", reply="550 5.1.1"), ("5.1.1", "")),
-    "not refused": (event(event="DEFER", reply="451 4.4.1 later"), ("", "")),
-    "would be refused": (event(event="RECEIVE", detail={"would_refuse_connector": "it's"}), ("", "it's")),
-    "would be refused by the recipient's organization": (
-        event(event="RECEIVE", detail=OTHERS | {"would_refuse_organization": "fabrikam"}),
-        ("", ""),
-    ),
-    "would be refused on the way to another organization": (
-        event(event="RECEIVE", detail=OTHERS | {"would_refuse_organization": "contoso"}),
-        ("", "in"),
-    ),
-    "refused by the recipient's organization": (
-        event(event="REFUSE", connector="in", reply="550 5.7.51 no", detail={"recipient_organization": "fabrikam"}),
-        ("", ""),
-    ),
-    "would be held": (
-        event(connector="out", detail={"rehearsal": {"passed": False, "sources": ["rule:r", "connector:out"]}}),
-        ("", "out"),
-    ),
-    "would be held by a rule": (
-        event(connector="out", detail={"rehearsal": {"passed": False, "sources": ["rule:r"]}}),
-        ("", ""),
-    ),
-    "would be sent": (
-        event(connector="out", detail={"rehearsal": {"passed": True, "sources": ["connector:out"]}}),
-        ("", ""),
-    ),
-}
-
-
-def test_what_a_connector_of_the_recipients_organization_refused_counts_there_alone(tmp_path):
-    """As of a stranger: it says nothing of the organization whose mail it was."""
-    said = {
-        "connector": "hq",
-        "reply": "550 5.7.51 no",
-        "requirement": "authenticated(x)",
-        "sender": "bob@Contoso.example",
-    }
-    detail = {"recipient_organization": "fabrikam", "refused_by_connector": "in"}
-    refused = event(event="REFUSE", detail=detail, **said)
-    write_events(tmp_path, "0", [refused, replace(refused, event="RECEIVE")])
-    kinds = whole(tmp_path)["2025-11-24"]
-    ((theirs, rows),) = [(kind, rows) for kind, rows in kinds.items() if kind.organization == "fabrikam"]
-    assert rows == 1
-    assert (theirs.event, theirs.direction, theirs.connector, theirs.partner, theirs.requirement, theirs.status) == (
-        "REFUSE", "incoming", "in", "contoso.example", "", "5.7.51",
-    )  # fmt: skip
-    assert {(kind.connector, kind.status) for kind in kinds if kind is not theirs} == {("hq", "")}
-
-
-@pytest.mark.parametrize(("row", "found"), TRIALS.values(), ids=TRIALS)
-def test_what_connectors_said_is_counted_too(tmp_path, row, found):
-    write_events(tmp_path, "0", [row])
-    ((kind, rows),) = whole(tmp_path)["2025-11-24"].items()
-    assert (kind.status, kind.trial_failed_by, rows) == (*found, 1)
 
 
 def test_counting_goes_on_where_it_stopped(tmp_path):
