@@ -200,7 +200,7 @@ def test_a_deactivated_account_is_replaced_as_the_gateway_says(night: Callable[.
     first = it.first()
     _deactivate(it)
     said = it.refusal()
-    assert "was the account deactivated? Then `gatepost certificate acme forget`, and `renew --now`" in said
+    assert "was the account deactivated? Then `gatepost certificate acme forget`, and renew at once" in said
     assert it.front.count("/sign-me-up") == 0
     it.mx.cli("certificate", "acme", "forget")
     it.renew()

@@ -107,13 +107,16 @@ class ForkedProcess:
 
     def terminate(self) -> None:
         """SIGTERM, if it runs still."""
-        if self.poll() is None:
-            os.kill(self.pid, signal.SIGTERM)
+        self._send(signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL, if it runs still."""
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
         if self.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # the server took its status just now, which is on its way here
+                os.kill(self.pid, number)
 
     def abort(self) -> None:
         """End it by SIGABRT, at which it says where it is if PYTHONFAULTHANDLER is set; SIGKILL after five seconds."""

@@ -40,7 +40,7 @@ _MOST_BYTES: Final = 64 << 20  # of a resource file
     "--add",
     "adds",
     is_flag=True,
-    help="Keep what an organization has and FILE has not: its other fields, connectors, keys, …",
+    help="Keep what an organization has and FILE has not: its other fields, connectors and keys.",
 )
 @click.option("--dry-run", is_flag=True, help="Preview: check the file and print what would change.")
 @click.option("--note", default="", help="Reason, for the history.")

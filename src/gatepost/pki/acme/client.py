@@ -229,7 +229,7 @@ class Authority:
         except AcmeFailed as refused:
             if refused.code != "unauthorized":
                 raise
-            text = f"{refused}; was the account deactivated? Then `gatepost certificate acme forget`, and `renew --now`"
+            text = f"{refused}; was the account deactivated? Then `gatepost certificate acme forget`, and renew at once"
             raise AcmeFailed(text, refused.retry_after) from refused
         todo = [
             self._answerable(authorization, kind)
