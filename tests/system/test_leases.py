@@ -32,14 +32,16 @@ time.time = lambda: real() + float(ahead)
 from gatepost.store.storage import Storage
 leases = Storage(url, Path(directory)).leases(node, 0)
 lease = leases.lease("acme")
-leases.start()
-held = None
 signal.signal(signal.SIGTERM, lambda *_: (leases.close(), sys.exit()))
+held, started = None, False
 while True:
     now = lease.held
     if now is not held:
         print("held" if now else "free", time.monotonic(), lease.epoch, flush=True)
         held = now
+    if not started:  # by then it has said that it is free
+        leases.start()
+        started = True
     time.sleep(0.02)
 """
 

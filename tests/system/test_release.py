@@ -126,7 +126,8 @@ def test_two_copies_give_the_same_release(tmp_path: Path, key: Path) -> None:
             *(f"gatepost-{NEXT}-py3-none-any.whl", next(name for name in first if name.endswith(".deb"))),
         ]
     )
-    assert [name for name in first if first[name] != second[name]] == []
+    different = [name for name in first if first[name] != second[name]]
+    assert not different, different
     assert git(copies[0].path, "rev-parse", f"v{NEXT}^{{commit}}") == git(copies[1].path, "rev-parse", "HEAD")
 
     copy, dist = copies[0], copies[0].path / "dist"
