@@ -67,7 +67,7 @@ def test_a_stop_right_after_mail_leaves_nothing_unsigned(start: Callable[..., Ga
 
 def test_a_stop_signs_what_was_written_before_a_crash(start: Callable[..., Gateway]) -> None:
     gateway = start()
-    for turn in range(1, 6):  # on a busy machine a worker may have signed everything just before
+    for turn in range(1, 11):  # on a busy machine a worker may have signed everything just before
         play(gateway)
         wait_until(lambda turn=turn: verified(gateway)["entries"] >= 18 * turn - 9, "the evidence to be on disk")
         play(gateway)  # after the first signature of each worker

@@ -70,6 +70,7 @@ def test_an_old_primary_that_comes_back_is_used_by_nobody_and_is_named(pair: Loo
         first, second = nodes.nodes
         assert 'store.durability is "local", and store.url names several servers' in first.log()
         send(first, "1-1")
+        wait_until(lambda: nodes.queued() == [], "it to be delivered")  # else the standby may send it again
         wait_until(pair.caught_up, "the standby to have it")
         pair.primary.kill()
         pair.standby.promote()
