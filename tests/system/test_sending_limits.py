@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import smtplib
 import time
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.relays import Relay, Relays
-from support.scenes import ALICE, OWN_SERVERS, blind_context, connector, contoso, message, send
+from support.scenes import OWN_SERVERS, blind_context, connector, contoso, message, send
 
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Behaviour
@@ -144,26 +143,6 @@ def refusals(server: Gateway, number: int, *, to: str = "u@partner.example") -> 
     return said
 
 
-def room(server: Gateway, number: int) -> int:
-    """How many of that many messages would be taken now: each gets as far as its recipient, and is given up."""
-    with ExitStack() as sessions:
-        clients = [
-            sessions.enter_context(smtplib.SMTP("127.0.0.1", server.port, local_hostname="client.example", timeout=60))
-            for _ in range(number)
-        ]
-        for client in clients:
-            client.ehlo()
-            client.mail(ALICE)
-        return [client.rcpt("u@partner.example")[0] for client in clients].count(250)
-
-
-def counted(server: Gateway, messages: int) -> None:
-    """Return when each worker has added to the table what it took."""
-    wait_until(
-        lambda: [one["messages"] for one in listed(server, "limit", "list")] == [messages], f"{messages} counted"
-    )
-
-
 @pytest.mark.parametrize("workers", [1, 3])
 def test_an_own_server_reaches_its_daily_limit(
     gateway: Callable[..., Gateway], sink: Callable[..., Sink], workers: int
@@ -176,9 +155,9 @@ def test_an_own_server_reaches_its_daily_limit(
         settings={"server": {"workers": workers}, "alarms": {"look": "1s"}},
     )
     assert refusals(server, 6) == [""] * 6
-    counted(server, 6)
+    time.sleep(4.5)  # until every worker knows what the others counted
     assert refusals(server, 4) == [""] * 4
-    wait_until(lambda: not room(server, 20), "every worker to know what the others counted")
+    time.sleep(4.5)
     assert [said[:9] for said in refusals(server, 2)] == ["450 4.7.1"] * 2
     server.stop()
     server.start()
@@ -191,7 +170,7 @@ def test_an_own_server_reaches_its_daily_limit(
     wait_until(lambda: "sending-limit" in server.cli("alarms", expect=None).stdout, "the alarm", timeout=60)
     lifted = server.cli("limit", "lift", "own servers", "--json", expect=0).data
     assert (lifted["lifted"], lifted["messages_allowed"]) == ("all", 0)
-    wait_until(lambda: room(server, 20) == 20, "every worker to know that the limit is lifted")
+    time.sleep(4.5)
     assert refusals(server, 3) == [""] * 3
     wait_until(
         lambda: "sending-limit" not in server.cli("alarms", expect=None).stdout, "the end of the alarm", timeout=60
@@ -213,15 +192,15 @@ def test_two_nodes_with_one_database_count_together(
 
     first, second = node("mx1", resources), node("mx2", "")
     assert refusals(first, 3) == [""] * 3
-    wait_until(lambda: room(second, 3) == 2, "the second node to know what the first one counted")
+    time.sleep(4.5)  # until each node knows what the other counted
     assert [said[:9] for said in refusals(second, 3)] == ["", "", "450 4.7.1"]
-    wait_until(lambda: not room(first, 1), "the first node to know what the second one counted")
+    time.sleep(4.5)
     assert [said[:9] for said in refusals(first, 1)] == ["450 4.7.1"]
     for server in (first, second):
         (sender,) = listed(server, "limit", "list")
         assert (sender["messages"], sender["messages_allowed"]) == (5, 5)
     first.cli("limit", "lift", "own servers")
-    wait_until(lambda: room(second, 1) == 1, "the second node to know that the limit is lifted")
+    time.sleep(4.5)
     assert refusals(second, 1) == [""]
 
 
