@@ -135,7 +135,7 @@ def install_program(stage: Path) -> None:
     forget_the_build(target)
     for extension in target.rglob("*.so"):
         extension.chmod(0o644)
-    # By one process: which files another has compiled before changes what a file's constants share, and so its octets.
+    # By one process: with several, a busy machine made a file in two ways, of which one shares equal constants.
     compiled = [
         "-m",
         "compileall",

@@ -86,18 +86,32 @@ def test_a_relay_that_takes_five_connections_gets_five(gateway: Callable[..., Ga
         assert deferrals(server) == []
 
 
+def silent_hosts(stack: ExitStack, number: int) -> tuple[list[Misbehaving], list[dict[str, Any]]]:
+    """Hosts that never greet, and a connector to each, for d0.example and so on."""
+    hosts = [stack.enter_context(Misbehaving(silent)) for _ in range(number)]
+    return hosts, [connector(f"d{place}.example", f"127.0.0.1:{host.port}") for place, host in enumerate(hosts)]
+
+
+def all_mail_by(relay: Relay) -> list[dict[str, Any]]:
+    return [{"name": "out", "recipient_domains": ["*"], "smart_hosts": [relay.address]}]
+
+
+def tenant(name: str, outbound: list[dict[str, Any]]) -> dict[str, Any]:
+    """Another organization, whose own servers are here."""
+    return {
+        "accepted_domain": [{"name": f"{name}.example"}],
+        "inbound_connector": [OWN_SERVERS],
+        "outbound_connector": outbound,
+    }
+
+
 def test_silent_hosts_of_one_organization_keep_no_others_mail(gateway: Callable[..., Gateway]) -> None:
     """As many as there are connections: each takes one for as long as a greeting may take."""
     relay, sender = Relay(), "joe@fabrikam.example"
     with Relays(relay) as relays, ExitStack() as stack:
-        hosts = [stack.enter_context(Misbehaving(silent)) for _ in range(8)]
-        routes = [connector(f"d{number}.example", f"127.0.0.1:{host.port}") for number, host in enumerate(hosts)]
+        hosts, routes = silent_hosts(stack, 8)
         resources = contoso(outbound=routes)
-        resources["organization"]["fabrikam"] = {
-            "accepted_domain": [{"name": "fabrikam.example"}],
-            "inbound_connector": [OWN_SERVERS],
-            "outbound_connector": [{"name": "out", "recipient_domains": ["*"], "smart_hosts": [relay.address]}],
-        }
+        resources["organization"]["fabrikam"] = tenant("fabrikam", all_mail_by(relay))
         server = gateway(resources, settings={"queue": {"connections": 4}, "outbound": {"greeting_timeout": "120s"}})
         submit(server, domains(8))
         wait_until(lambda: sum(host.connections for host in hosts) == 3, "three of four connections in use")
@@ -110,19 +124,10 @@ def test_silent_hosts_of_two_organizations_keep_no_thirds_mail(gateway: Callable
     """Together they name more hosts than there are connections; whoever has none gets one all the same."""
     relay, third = Relay(), "joe@adatum.example"
     with Relays(relay) as relays, ExitStack() as stack:
-        hosts = [stack.enter_context(Misbehaving(silent)) for _ in range(32)]
-        routes = [connector(f"d{number}.example", f"127.0.0.1:{host.port}") for number, host in enumerate(hosts)]
+        hosts, routes = silent_hosts(stack, 32)
         resources = contoso(outbound=routes[:16])
-        resources["organization"]["fabrikam"] = {
-            "accepted_domain": [{"name": "fabrikam.example"}],
-            "inbound_connector": [OWN_SERVERS],
-            "outbound_connector": routes[16:],
-        }
-        resources["organization"]["adatum"] = {
-            "accepted_domain": [{"name": "adatum.example"}],
-            "inbound_connector": [OWN_SERVERS],
-            "outbound_connector": [{"name": "out", "recipient_domains": ["*"], "smart_hosts": [relay.address]}],
-        }
+        resources["organization"]["fabrikam"] = tenant("fabrikam", routes[16:])
+        resources["organization"]["adatum"] = tenant("adatum", all_mail_by(relay))
         server = gateway(resources, settings={"queue": {"connections": 16}, "outbound": {"greeting_timeout": "120s"}})
         submit(server, domains(16))
         wait_until(lambda: sum(host.connections for host in hosts) == 12, "the first has three quarters")
@@ -138,14 +143,9 @@ def test_silent_hosts_of_two_organizations_keep_no_thirds_mail(gateway: Callable
 def test_mail_for_silent_hosts_leaves_room_in_memory(gateway: Callable[..., Gateway]) -> None:
     relay, sender = Relay(), "joe@fabrikam.example"
     with Relays(relay) as relays, ExitStack() as stack:
-        hosts = [stack.enter_context(Misbehaving(silent)) for _ in range(8)]
-        routes = [connector(f"d{number}.example", f"127.0.0.1:{host.port}") for number, host in enumerate(hosts)]
+        _, routes = silent_hosts(stack, 8)
         resources = contoso(outbound=routes)
-        resources["organization"]["fabrikam"] = {
-            "accepted_domain": [{"name": "fabrikam.example"}],
-            "inbound_connector": [OWN_SERVERS],
-            "outbound_connector": [{"name": "out", "recipient_domains": ["*"], "smart_hosts": [relay.address]}],
-        }
+        resources["organization"]["fabrikam"] = tenant("fabrikam", all_mail_by(relay))
         queue = {"window_messages": 40, "window_per_destination": 10, "connections_per_destination": 1}
         server = gateway(resources, settings={"queue": queue, "outbound": {"greeting_timeout": "120s"}})
         submit(server, domains(8) * 10)

@@ -74,6 +74,11 @@ class Traffic(msgspec.Struct):
     domains: set[str] = msgspec.field(default_factory=set)
     failed: set[tuple[str, str]] = msgspec.field(default_factory=set)
 
+    @property
+    def failed_clients(self) -> int:
+        """How many clients these are."""
+        return len({address for address, _ in self.failed})
+
 
 def watch(trace: Trace, switched: float, now: float) -> tuple[Traffic, Traffic]:
     """Since the switch, and in the same time before it, an hour at least. Times in seconds since 1970. Blocks."""

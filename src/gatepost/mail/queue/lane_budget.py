@@ -179,7 +179,7 @@ class LaneBudget:
 class LaneLine:
     """Next hops that wait for a lane, by the organizations whose mail waits there, which take turns.
 
-    full: as `LaneBudget` has it; those wait for an end of one of their own attempts, or until more lanes are free.
+    full: `LaneBudget.organizations`; they wait for an end of one of their own attempts, or until more lanes are free.
     """
 
     def __init__(self, full: Container[Hashable]) -> None:

@@ -444,5 +444,5 @@ def _traffic(traffic: Traffic) -> TrafficCount:
         traffic.in_clear,
         traffic.wanted_tls,
         sorted(traffic.domains),
-        len({address for address, _ in traffic.failed}),
+        traffic.failed_clients,
     )
