@@ -76,7 +76,7 @@ class Traffic(msgspec.Struct):
 
     @property
     def failed_clients(self) -> int:
-        """How many clients these are."""
+        """The number of clients, by address, that failed a TLS handshake."""
         return len({address for address, _ in self.failed})
 
 
