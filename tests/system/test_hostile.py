@@ -77,7 +77,7 @@ def baseline(fortress: Gateway) -> int:
 def good_client(fortress: Gateway, baseline: int) -> Iterator[None]:
     """Served during every test of this file."""
     witness = Witness(fortress, ANN)
-    with Pace() as pace, witness.watching():
+    with Pace(every=1.0) as pace, witness.watching():
         yield
     assert witness.failures == []
     assert max(witness.delays) < 5 * pace.slowness, pace

@@ -21,7 +21,7 @@ from support.raw import RawClient
 from support.scenes import ALICE, connector, contoso, message
 
 from gatepost.testing.mail import Mail, with_crlf, without_trace
-from gatepost.testing.process import wait_until
+from gatepost.testing.process import resident, wait_until
 from gatepost.testing.sink import EXTENSIONS, Behaviour, Sink
 
 if TYPE_CHECKING:
@@ -254,11 +254,11 @@ def _bdat(port: int, recipients: list[str], content: bytes, size: int, *, body: 
 def _memory(gateway: Gateway) -> Iterator[list[int]]:
     """By how many bytes the memory of the gateway's processes of now had grown, looked at every 20 ms."""
     family = gateway.family()
-    before, grown, over = gateway.resident(family), [0], threading.Event()
+    before, grown, over = resident(family), [0], threading.Event()
 
     def watch() -> None:
         while not over.wait(0.02):
-            grown.append(gateway.resident(family) - before)
+            grown.append(resident(family) - before)
 
     thread = threading.Thread(target=watch)
     thread.start()

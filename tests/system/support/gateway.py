@@ -18,7 +18,7 @@ from gatepost.testing.gateway import CliRun, environment, merged
 from gatepost.testing.process import greets, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 _WRONG_CLOCK = f"""
 import sys
@@ -153,6 +153,6 @@ class Gateway(gateway.Gateway):
         """Its process ids, the supervisor's first."""
         return self._running().family()
 
-    def resident(self, among: Container[int] | None = None) -> int:
-        """Bytes of resident memory of all its processes, or of those among some."""
-        return self._running().resident(among)
+    def resident(self) -> int:
+        """Bytes of resident memory of all its processes."""
+        return self._running().resident()
