@@ -8,6 +8,7 @@ a size instead.
 from __future__ import annotations
 
 import smtplib
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from support.admin import AdminCentre
 from support.disk import mount, unmount
 from support.gateway import Gateway
 from support.postgres import common_server, sqlite_only
+from support.raw import RawClient
 from support.scenes import ALICE, OWN_SERVERS, connector, contoso, message
 
 from gatepost.testing.process import free_port, wait_until
@@ -83,7 +85,7 @@ def alarms(centre: AdminCentre, token: str) -> list[str]:
 
 def others_go_on(server: Gateway, centre: AdminCentre, ours: Sink) -> None:
     """Fabrikam's mail is refused, and it and the operator learn why; contoso's is not."""
-    assert send(server.port, LOUD, SLOW, 1, BIG) == (0, 452)
+    wait_until(lambda: send(server.port, LOUD, SLOW, 1, BIG) == (0, 452), "large mail to be refused, too")
     row = server.wait_trace(sender=LOUD, event="REFUSE")[0]
     assert "of mail of fabrikam in the queue" in str(row), row
     assert "mail is refused: " in server.log()
@@ -109,6 +111,29 @@ def test_whose_mail_fills_the_disk_is_refused_before_the_others(
     others_go_on(server, centre, ours)
     theirs.start()
     wait_until(lambda: send(server.port, LOUD, SLOW, 1) == (1, 0), "its mail to be taken again", timeout=60)
+
+
+@pytest.mark.timeout(300)
+def test_large_bodies_that_do_not_end_leave_room_for_others(
+    started: Callable[..., tuple[Gateway, AdminCentre, Sink, Sink]], running: ExitStack, tmp_path: Path
+) -> None:
+    mount(disk := tmp_path / "disk", 2 * MARK + SIZE)
+    running.callback(unmount, disk)
+    server, _, ours, _ = started(disk / "data")
+    clients = [running.enter_context(RawClient(server.port)) for _ in range(16)]
+    for client in clients:
+        client.reply()
+        for command in ("EHLO x.example", f"MAIL FROM:<{LOUD}>", f"RCPT TO:<{SLOW}>"):
+            assert client.command(command).code == 250
+        assert client.command("DATA").code == 354
+    for _ in range(14):
+        for client in clients:
+            client.send(b"x" * 70 + b"\r\n" + (b"y" * 70 + b"\r\n") * 16_000)
+    time.sleep(3)  # what is too much is seen and removed, and the room looked at again
+    assert send(server.port, QUIET, BOB, 10, BIG) == (10, 0), "another organization's mail goes on"
+    ours.wait_messages(10)
+    assert "mail is refused: " in server.log()
+    assert 452 in [client.command(".").code for client in clients]
 
 
 @pytest.mark.timeout(300)

@@ -3,7 +3,8 @@
 Made by `node.limits`; `mail.inbound.decisions` and `mail.inbound.transaction` ask for each recipient and message. Far
 from the free-space mark nothing is counted. Near it, the mail in the queue is counted from time to time, on a thread,
 and the rule for all that organizations share says who may add more (`net.places.FairShares`): whoever has at most three
-times as much as stays free. So mail that one of them cannot get rid of leaves room for that of others.
+times as much as stays free. So mail that one of them cannot get rid of leaves room for that of others. Bodies that
+arrive count as well: whoever sends large ones and never ends them fills the disk, too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 import math
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -50,6 +51,19 @@ class QueueSpace(msgspec.Struct, frozen=True):
     size: int = 0
 
 
+class Arriving(Protocol):
+    """A message whose body arrives."""
+
+    bytes_seen: int
+
+    @property
+    def organization(self) -> str:
+        """Whose mail it is."""
+
+    def give_up(self, reason: str) -> None:
+        """Free what is on disk of it, and defer the message at its end."""
+
+
 class QueueShares:
     """held: octets in the queue by organization; blocks, and may raise StoreFailure. room: see `Store.room`.
 
@@ -72,6 +86,8 @@ class QueueShares:
         self._due = 0.0
         self._known: Counter[str] = Counter()  # what was counted last
         self._since: Counter[str] = Counter()  # what this worker has taken since that began
+        self._arriving: dict[Arriving, tuple[str, int]] = {}  # with what was counted of whom when it was divided last
+        self._octets: Counter[str] = Counter()  # of each, all counted
         self._total = 0  # octets in the queue, as they were divided last
         self._shares: FairShares | None = None  # None where there is room enough
         self._full: frozenset[str] = frozenset()
@@ -91,6 +107,7 @@ class QueueShares:
             self._divide(room if is_near else math.inf)
         else:
             self._shares, self._full, self._known = None, frozenset(), Counter()
+            self._arriving = dict.fromkeys(self._arriving, ("", 0))
         for name in [name for name, (at, _) in self._refused.items() if now >= at + _SHOWN]:
             del self._refused[name]
             _log.info("mail of %s is no longer refused for what it has in the queue", name)
@@ -99,9 +116,21 @@ class QueueShares:
         """Why no mail of an organization is taken now, "" if it is."""
         return self._reason(organization) if organization in self._full else ""
 
-    def take(self, organization: str, size: int) -> str:
-        """Count a complete message of so many octets; or why it is not taken, "" if it is."""
-        shares = self._shares
+    def begin(self, message: Arriving) -> None:
+        """The body of a message begins to arrive."""
+        self._arriving[message] = "", 0
+
+    def end(self, message: Arriving) -> None:
+        """It does not arrive any more. Idempotent."""
+        name, octets = self._arriving.pop(message, ("", 0))
+        if octets and self._shares is not None:
+            self._shares.end(name, octets)
+            self._octets[name] -= octets
+
+    def take(self, message: Arriving, size: int) -> str:
+        """Count a message that has arrived, of so many octets; or why it is not taken, "" if it is."""
+        self.end(message)
+        shares, organization = self._shares, message.organization
         if shares is None:
             return ""
         if shares.room(organization) < size:
@@ -109,6 +138,7 @@ class QueueShares:
             return self._reason(organization)
         shares.begin(organization, size)
         self._since[organization] += size
+        self._octets[organization] += size
         return ""
 
     def refused(self) -> tuple[QueueShare, ...]:
@@ -127,30 +157,33 @@ class QueueShares:
             self._due = now + max(_AGAIN if is_far else LOOK_SECONDS, _REST * (now - begun))
 
     def _divide(self, room: float) -> None:
-        held = self._known + self._since
-        self._total = total = held.total()
+        self._arriving = {message: (message.organization, message.bytes_seen) for message in self._arriving}
+        self._octets = octets = self._known + self._since
+        for name, size in self._arriving.values():
+            octets[name] += size
+        self._total = total = octets.total()
         free = min(room, self._space.size - total) if self._space.size else room
         self._shares = shares = FairShares(int(free) + total, divided=self._several)
-        for name, octets in held.items():
-            shares.begin(name, octets)
-        self._full = frozenset(name for name in held if shares.room(name) < _LEAST)
+        for name, size in octets.items():
+            shares.begin(name, size)
+        self._full = frozenset(name for name in octets if shares.room(name) < _LEAST)
         for name in self._full:
             self._note(name)
+        for message, (name, size) in tuple(self._arriving.items()):
+            if name in self._full and size > _LEAST:
+                message.give_up(self._reason(name))
 
     def _note(self, organization: str) -> None:
         """Its mail is refused. One with little mail there is not told of: others, or other files, took the room."""
-        octets, total = self._octets(organization), self._total
+        octets, total = self._octets[organization], self._total
         if not organization or octets < max(total // _PART, self._space.mark // _OF_MARK):
             return
         if organization not in self._refused:
             _log.warning("mail is refused: %s", self._reason(organization))
         self._refused[organization] = self._clock(), QueueShare(organization, octets, octets / max(total, octets, 1))
 
-    def _octets(self, organization: str) -> int:
-        return self._known[organization] + self._since[organization]
-
     def _reason(self, organization: str) -> str:
-        size = format_size(-(-self._octets(organization) // _LEAST) * _LEAST)
+        size = format_size(-(-self._octets[organization] // _LEAST) * _LEAST)
         return (
             f"there are {size} of mail of {organization} in the queue, which has too little room left: other "
             "organizations' mail comes first, and the client must try again later"

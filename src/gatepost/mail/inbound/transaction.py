@@ -131,6 +131,11 @@ class Transaction:
         return format_id(self.message_id) if self.message_id else ""
 
     @property
+    def organization(self) -> str:
+        """Whose mail it is. Known with the first recipient."""
+        return self.recipients[0].verdict.organization
+
+    @property
     def receiving(self) -> bool:
         """Whether the body is on its way."""
         return self._body is not None
@@ -164,6 +169,8 @@ class Transaction:
         """
         self.message_id = self._service.store.new_id()
         self._body = self._service.store.body()
+        if self._service.shares is not None:
+            self._service.shares.begin(self)
         session = self._session
         self._directory = directory
         verdicts = [recipient.verdict for recipient in self.recipients]
@@ -300,8 +307,15 @@ class Transaction:
         shares, body = self._service.shares, self._body
         if shares is None or body is None:
             return None
-        reason = shares.take(self.recipients[0].verdict.organization, body.size)
+        reason = shares.take(self, body.size)
         return self._deferred(reason) if reason else None
+
+    def give_up(self, reason: str) -> None:
+        """Its organization has too much in the queue: the body is not kept, and the message deferred at its end."""
+        if self._failure is None and self._body is not None:
+            self._deferred(reason)
+            self._failure = StoreFull(reason)
+            self._body.abort()
 
     def _deferred(self, reason: str) -> Reply:
         """The reply to a message without room; its reason is for the trace of each recipient.
@@ -476,6 +490,8 @@ class Transaction:
             self.examination = None
         if self.charge is not None:
             self.charge.cancel()
+        if self._service.shares is not None:
+            self._service.shares.end(self)
         if self._body is not None:
             self._body.abort()
             self._body = None

@@ -21,6 +21,14 @@ ONE = '[[organization.a.accepted_domain]]\nname = "a.example"\n'
 TWO = ONE + '[[organization.b.accepted_domain]]\nname = "b.example"\n'
 
 
+class Body:
+    def __init__(self, organization: str, bytes_seen: int = 0) -> None:
+        self.organization, self.bytes_seen, self.reason = organization, bytes_seen, ""
+
+    def give_up(self, reason: str) -> None:
+        self.reason = reason
+
+
 class Queue:
     """What is counted, the room that is left above a mark of 100 MB, and the time."""
 
@@ -46,6 +54,9 @@ class Queue:
         await self.shares._counting.ended()
         self.shares.look()
 
+    def take(self, organization: str, size: int) -> str:
+        return self.shares.take(Body(organization), size)
+
     def full(self) -> set[str]:
         return {name for name in "abc" if self.shares.refusal(name)}
 
@@ -59,7 +70,7 @@ async def test_far_from_the_mark_nothing_is_counted(two: Directory) -> None:
     queue = Queue(two, room=300)
     queue.held = {"a": 5000}
     await queue.look()
-    assert (queue.counted, queue.full(), queue.shares.take("a", 900 * MB)) == (0, set(), "")
+    assert (queue.counted, queue.full(), queue.take("a", 900 * MB)) == (0, set(), "")
 
 
 async def test_near_the_mark_whoever_has_three_times_what_is_free_gets_no_more(two: Directory) -> None:
@@ -69,28 +80,28 @@ async def test_near_the_mark_whoever_has_three_times_what_is_free_gets_no_more(t
     assert queue.full() == {"a"}
     said = "there are 5000MB of mail of a in the queue, which has too little room left: other organizations' mail comes"
     assert queue.shares.refusal("a").startswith(said)
-    assert queue.shares.take("a", 1) == queue.shares.refusal("a")
-    assert queue.shares.take("b", 200 * MB) == ""
-    assert queue.shares.take("b", 100 * MB), "it has most of the rest by now"
-    assert queue.shares.take("c", 50 * MB) == ""
+    assert queue.take("a", 1) == queue.shares.refusal("a")
+    assert queue.take("b", 200 * MB) == ""
+    assert queue.take("b", 100 * MB), "it has most of the rest by now"
+    assert queue.take("c", 50 * MB) == ""
 
 
 async def test_an_organization_that_is_alone_may_have_all(directory: Callable[[str], Directory]) -> None:
     queue = Queue(directory(ONE), room=5)
     queue.held = {"a": 5000}
     await queue.look()
-    assert (queue.full(), queue.shares.take("a", 5 * MB), queue.counted) == (set(), "", 0)
+    assert (queue.full(), queue.take("a", 5 * MB), queue.counted) == (set(), "", 0)
 
 
 async def test_what_was_taken_since_the_count_began_counts(two: Directory) -> None:
     queue = Queue(two, room=200)
     await queue.look()
-    assert queue.shares.take("a", 100 * MB) == ""
+    assert queue.take("a", 100 * MB) == ""
     queue.held, queue.room = {"a": 100}, 100
     await queue.look(0.5)
     assert queue.counted == 1, "not yet again"
-    assert queue.shares.take("a", 50 * MB) == ""
-    assert queue.shares.take("a", 2)
+    assert queue.take("a", 50 * MB) == ""
+    assert queue.take("a", 2)
     queue.room = 50
     await queue.look(0.1)
     assert queue.full() == {"a"}
@@ -135,19 +146,19 @@ async def test_a_queue_with_a_size_is_divided_whatever_the_disk_says(two: Direct
     queue.held = {"a": 720, "b": 40}
     await queue.look()
     assert queue.full() == {"a"}
-    assert queue.shares.take("b", 20 * MB) == ""
+    assert queue.take("b", 20 * MB) == ""
     queue.held = {"a": 990, "b": 20}
     await queue.look()
     assert queue.full() == {"a", "b"}
-    assert queue.shares.take("c", 1), "nothing is left"
+    assert queue.take("c", 1), "nothing is left"
 
 
 async def test_the_size_holds_for_one_that_is_alone(directory: Callable[[str], Directory]) -> None:
     queue = Queue(directory(ONE), size=100)
     queue.held = {"a": 90}
     await queue.look()
-    assert queue.shares.take("a", 10 * MB) == ""
-    assert queue.shares.take("a", 1)
+    assert queue.take("a", 10 * MB) == ""
+    assert queue.take("a", 1)
 
 
 async def test_who_is_refused_is_told_of_for_ten_minutes(two: Directory, caplog: pytest.LogCaptureFixture) -> None:
@@ -171,8 +182,30 @@ async def test_who_has_little_is_not_told_of_where_others_took_the_room(two: Dir
     await queue.look()
     assert queue.full() == {"a", "b"}
     assert [share.organization for share in queue.shares.refused()] == ["b"]
-    assert queue.shares.take("a", 1)
+    assert queue.take("a", 1)
     assert [share.organization for share in queue.shares.refused()] == ["b"]
+
+
+async def test_bodies_that_arrive_count_and_are_given_up_where_their_organization_has_too_much(two: Directory) -> None:
+    queue = Queue(two, room=200)
+    quiet, small, *loud = Body("b", 30 * MB), Body("a", MB // 2), Body("a", 40 * MB), Body("a", 50 * MB)
+    for body in (quiet, small, *loud):
+        queue.shares.begin(body)
+    await queue.look()
+    assert (queue.full(), loud[0].reason) == (set(), "")
+    queue.room = 20
+    await queue.look()
+    assert [body.reason != "" for body in (quiet, small, *loud)] == [False, False, True, True]
+    assert "there are 91MB of mail of a in the queue" in loud[0].reason
+    for body in loud:
+        queue.shares.end(body)
+        queue.shares.end(body)
+    assert queue.shares.take(quiet, 31 * MB) == "", "its own octets are not counted twice"
+    assert queue.take("a", 40 * MB) == ""
+    queue.room = 999
+    await queue.look()
+    queue.shares.end(small)
+    assert queue.shares._arriving == {}
 
 
 def test_the_count_is_made_on_a_thread(two: Directory) -> None:
@@ -214,4 +247,27 @@ async def test_a_message_that_is_too_large_for_what_is_left_is_refused_at_its_en
         assert (await client.say(b"Subject: x\r\n\r\nhello\r\n.\r\n")).startswith("250")
     refused, received = gate.trace_rows()
     assert (refused.event, received.event) == ("REFUSE", "RECEIVE")
+    assert "of mail of contoso in the queue" in refused.detail["reasons"][-1]
+
+
+async def test_a_body_that_arrives_is_given_up_and_frees_the_disk_at_once(gate: Any) -> None:
+    async with gate.open():
+        queue = Queue(gate.directory(), room=200)
+        gate.service.shares = queue.shares
+        client = await gate.greeted()
+        await client.envelope(STRANGER, ANN)
+        client.send(b"Subject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * 25_000)
+        while not gate.left_behind():  # noqa: ASYNC110 - files tell nobody
+            await asyncio.sleep(0.01)
+        queue.held = {"contoso": 5000}
+        await queue.look()
+        while gate.left_behind():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+        assert await client.say((b"x" * 70 + b"\r\n") * 25_000 + b".\r\n") == "452 4.3.1 Insufficient system storage"
+        assert gate.left_behind() == []
+        queue.held = {}
+        await queue.look()
+        await client.envelope(STRANGER, ANN)
+        assert (await client.say(b"Subject: x\r\n\r\nhello\r\n.\r\n")).startswith("250")
+    refused, _ = gate.trace_rows()
     assert "of mail of contoso in the queue" in refused.detail["reasons"][-1]
