@@ -85,7 +85,7 @@ class QueueShares:
         self._counting = SingleTask("shares")
         self._due = 0.0
         self._known: Counter[str] = Counter()  # what was counted last
-        self._since: Counter[str] = Counter()  # what this worker has taken since that began
+        self._since: Counter[str] = Counter()  # what this worker has taken since that count began
         self._arriving: dict[Arriving, tuple[str, int]] = {}  # with what was counted of whom when it was divided last
         self._octets: Counter[str] = Counter()  # of each, all counted
         self._total = 0  # octets in the queue, as they were divided last
@@ -146,13 +146,14 @@ class QueueShares:
         return tuple(share for _, share in self._refused.copy().values())
 
     async def _count(self) -> None:
-        begun, self._since = self._clock(), Counter()
+        begun, before = self._clock(), self._since.copy()
         try:
             self._known = Counter(await asyncio.to_thread(self._held))
         except StoreFailure as failure:
             _log.warning("it is not known whose mail is in the queue: %s", failure)
             self._due = self._clock() + _AGAIN
         else:
+            self._since -= before
             now, is_far = self._clock(), self._known.total() < self._space.size // 2
             self._due = now + max(_AGAIN if is_far else LOOK_SECONDS, _REST * (now - begun))
 
@@ -172,6 +173,7 @@ class QueueShares:
         for message, (name, size) in tuple(self._arriving.items()):
             if name in self._full and size > _LEAST:
                 message.give_up(self._reason(name))
+                del self._arriving[message]
 
     def _note(self, organization: str) -> None:
         """Its mail is refused. One with little mail there is not told of: others, or other files, took the room."""

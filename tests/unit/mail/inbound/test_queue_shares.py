@@ -129,10 +129,13 @@ async def test_a_count_that_fails_is_made_again_and_nobody_is_refused_for_it(
     queue.held, queue.away = {"a": 5000}, True
     await queue.look()
     assert queue.full() == set()
+    assert queue.take("b", 150 * MB) == ""
     assert "whose mail is in the queue" in caplog.text
     queue.away = False
+    queue.room = 50
     await queue.look(9.0)
-    assert queue.counted == 1
+    assert (queue.counted, queue.full()) == (1, {"b"}), "what was taken is known without it"
+    queue.held = {"a": 5000, "b": 15}
     await queue.look()
     assert queue.full() == {"a"}
 
@@ -200,6 +203,9 @@ async def test_bodies_that_arrive_count_and_are_given_up_where_their_organizatio
     for body in loud:
         queue.shares.end(body)
         queue.shares.end(body)
+    queue.room = 110
+    await queue.look()
+    assert queue.full() == set(), "what was given up counts no more"
     assert queue.shares.take(quiet, 31 * MB) == "", "its own octets are not counted twice"
     assert queue.take("a", 40 * MB) == ""
     queue.room = 999
