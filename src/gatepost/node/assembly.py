@@ -222,6 +222,7 @@ class Assembly:
         """A queue and a deliverer for each store."""
         settings, queue = self._settings, self._settings.queue
         limits, close = of_settings.sending_limits(self._data, self._stores[0], place)
+        self._shares, part = of_settings.queue_shares(settings, self._stores[0], self._site.storage, self._directory())
         lanes = share(queue.connections, *place), share(queue.connections_per_destination, *place)
         self._budget = LaneBudget(*lanes, time.monotonic, limits=limits, slowdowns=self._observation.slowdowns)
         self._budget.end_idle = self._pool.end_resting
@@ -237,7 +238,7 @@ class Assembly:
             self._lookups.on_return.append(manager.try_again)
         sharing = [Duty(SHARE_SECONDS, self._share_lanes)] if self._stores[0].position is not None else []
         attempts = Lifecycle("attempts", duties=sharing, drain=self._drain_attempts, close=close)
-        self.parts.add(Lifecycle("lanes", refresh=self._budget.use), attempts)
+        self.parts.add(Lifecycle("lanes", refresh=self._budget.use), attempts, part)
 
     def list_node(self, node: NodeIdentity, place: tuple[int, int]) -> None:
         """Beat for the node, and have it drained when an administrator wants that."""
@@ -427,7 +428,7 @@ class Assembly:
     def _duties(self, store: Store, manager: QueueManager) -> SiteDuties:
         mail = SiteMail(store, manager.offer, self._directory, self._expiration, self._observation.along(store))
         own = self._settings, self._site, self._resources, self.certificates, self._lookups, self._maildirs
-        return SiteDuties(*own, mail, self._observation.refusal)
+        return SiteDuties(*own, mail, self._observation.refusal, self._shares.refused)
 
     def _inbound(self, store: Store, manager: QueueManager) -> InboundService:
         settings, smtp_limits = self._settings, self._settings.limits.smtp()
@@ -454,6 +455,7 @@ class Assembly:
             recipients=self._recipients,
             authenticator=Authenticator(self._lookups.resolver),
             quarantine=QuarantineRoom(self._site.storage.quarantine_usage, of_settings.quarantine_limits(settings)),
+            shares=self._shares,
             usage=self._usage,
             source_limits=self._load.limits,
             counts=self._observation.counts,
