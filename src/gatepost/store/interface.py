@@ -199,6 +199,12 @@ class BodyWriter(Protocol):
     def replace_head(self, head: bytes) -> None:
         """Put something else where everything taken by `write_head` stands."""
 
+    def count_beside(self, size: int) -> None:
+        """Count octets that whoever writes it keeps in memory beside it until it ends: so many from now on, in all.
+
+        Raises StoreBusy if there is no memory for more.
+        """
+
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield what was taken so far, from its beginning. Several may read at a time, while nothing is written.
 
