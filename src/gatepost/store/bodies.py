@@ -190,13 +190,13 @@ class Body:
     """
 
     __slots__ = (
-        "_beside",
         "_bodies",
         "_chunks",
         "_claimed",
         "_ended",
         "_finished",
         "_head_claimed",
+        "_reserved",
         "_running",
         "_waiter",
         "_waiting",
@@ -211,7 +211,7 @@ class Body:
         self.file: BigFile | None = None
         self.head = b""
         self._head_claimed = 0
-        self._beside = 0
+        self._reserved = 0
         self._bodies = bodies
         self._chunks: list[bytes] = []  # in memory: all of it; streaming: what waits for the disk
         self._claimed = 0
@@ -265,13 +265,13 @@ class Body:
             self._head_claimed += change
             self._bodies.in_memory += change
 
-    def count_beside(self, size: int) -> None:
-        """See `BodyWriter.count_beside`."""
-        more = 0 if self._ended else size - self._beside
+    def reserve(self, size: int) -> None:
+        """See `BodyWriter.reserve`."""
+        more = 0 if self._ended else size - self._reserved
         if more > 0 and not self._bodies.claim(more):
             raise StoreBusy(_USED_UP)
         self._bodies.in_memory += min(more, 0)
-        self._beside += more
+        self._reserved += more
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """See `BodyWriter.chunks`."""
@@ -308,8 +308,8 @@ class Body:
     def release(self) -> None:
         """Its bytes in memory are no longer counted here."""
         self._release_chunks()
-        self._bodies.in_memory -= self._head_claimed + self._beside
-        self._head_claimed = self._beside = 0
+        self._bodies.in_memory -= self._head_claimed + self._reserved
+        self._head_claimed = self._reserved = 0
 
     def _release_chunks(self) -> None:
         self._bodies.in_memory -= self._claimed

@@ -397,21 +397,21 @@ def test_what_is_kept_beside_a_body_counts_while_it_arrives(shop, ends):
         async with shop.open(memory_budget=100) as store:
             body, other = store.body(), store.body()
             for size in (60, 90, 40, 100, 60):
-                body.count_beside(size)
+                body.reserve(size)
                 assert store._bodies.in_memory == size
             with pytest.raises(StoreBusy):
-                other.count_beside(41)
+                other.reserve(41)
             with pytest.raises(StoreBusy):
-                body.count_beside(101)
+                body.reserve(101)
             assert store._bodies.in_memory == 60
-            other.count_beside(40)
+            other.reserve(40)
             if ends == "release":
                 body.end()
             getattr(body, ends)()
-            body.count_beside(0)
+            body.reserve(0)
             body.abort()
             assert store._bodies.in_memory == 40
-            other.count_beside(100 if ends == "release" else 0)
+            other.reserve(100 if ends == "release" else 0)
             other.abort()
             assert store._bodies.in_memory == 0
 

@@ -205,7 +205,7 @@ class Transaction:
         assert self._body is not None  # noqa: S101 - the protocol gives content only after DATA was accepted
         changed = 0 if self._kept_header is self._arrived else len(self._kept_header)
         try:
-            self._body.count_beside(held + len(self._arrived) + changed)
+            self._body.reserve(held + len(self._arrived) + changed)
         except StoreFailure as failure:
             self.failed(failure)
 
@@ -378,7 +378,7 @@ class Transaction:
         self._failure = failure.with_traceback(None)  # whose frames would keep the chunk for as long as the session
         self._header, self._arrived, self._kept_header = None, b"", b""
         if self._body is not None:
-            self._body.count_beside(0)
+            self._body.reserve(0)
 
     def refusal(self) -> Reply | None:
         """Why the complete message cannot be taken, None if it can."""
