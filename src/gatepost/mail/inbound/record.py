@@ -80,16 +80,18 @@ class SessionRecord:
         self.facts = replace(self.facts, hello="", tls=tls, client_chain=own, chains=NO_CHAINS)
         self._judge_for_connectors(tls)
 
-    def renew(self) -> None:
+    def renew(self) -> dict[str, ChainVerdict]:
         """Go by the configuration that is in force now: a message begins, and what was decided before counts no more.
 
-        What its connectors have to know of the client's certificate, and the last one did not ask for, is found out.
+        The client's certificate is judged by anchors that are new. Returns chains to ask about, as of `revocable`: {}
+        as long as the configuration is the same.
         """
         if self.directory is self._service.directory:
-            return
+            return {}
         self.directory, self.repeated = self._service.directory, RepeatedDecisions()
         if self.facts.tls is not None and self._service.admit is None:
             self._judge_for_connectors(self.facts.tls)
+        return self.revocable()
 
     def _judge_for_connectors(self, tls: TlsFacts) -> None:
         """Judge the client's chain by the anchors that connectors name; what was judged already stands."""

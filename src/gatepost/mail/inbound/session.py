@@ -299,8 +299,7 @@ class Session:
             self._refuse(reply, "", "", verdict)
 
     def _on_mail(self, event: MailEvent) -> None:
-        self._record.renew()
-        if chains := self._record.revocable():
+        if chains := self._record.renew():
             self._hold_for(self._mail_once_checked(event, chains), "inbound revocation")
         else:
             self._begin_message(event)
