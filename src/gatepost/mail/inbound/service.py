@@ -1,7 +1,6 @@
 """Share among all inbound sessions of a worker: services, configuration, who is connected, stamps.
 
-`node.assembly` makes it and swaps `directory` when a new version is in force; a session keeps the directory it began
-with.
+`node.assembly` makes it and swaps `directory` when a new version is in force; each MAIL goes by the one in force then.
 """
 
 from __future__ import annotations

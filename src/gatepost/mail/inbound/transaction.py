@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from gatepost.store.interface import BodyWriter
 
 
+_SMALL_HEADER = 16 * 1024  # octets that are kept of each header section without being counted: most have fewer
 _HEADER_TOO_LARGE = Reply(552, "5.3.4", ("The header section of the message is larger than we accept",))
 _NO_RESULTS = (
     "rspamd added no Authentication-Results field for this host name: switch on authentication-results in its "
@@ -202,7 +203,18 @@ class Transaction:
         self.bytes_seen += len(chunk)
         if self._header is not None:
             chunk = self._header.feed(chunk)
+            if self._header.held > _SMALL_HEADER or len(self._arrived) > _SMALL_HEADER:
+                self._count_header(self._header.held)
         return self._keep(chunk) if chunk else None
+
+    def _count_header(self, held: int) -> None:
+        """Count a large header section in the memory for arriving messages. held: octets of one that is not whole."""
+        assert self._body is not None  # noqa: S101 - the protocol gives content only after DATA was accepted
+        changed = 0 if self._kept_header is self._arrived else len(self._kept_header)
+        try:
+            self._body.reserve(held + len(self._arrived) + changed)
+        except StoreFailure as failure:
+            self.failed(failure)
 
     def _changed(self, section: bytes, trust: HeaderTrust) -> bytes:
         """The header section as it is kept: a user's completed, and without what its sender may not say."""
@@ -269,7 +281,7 @@ class Transaction:
                 return None
             return self._body.write(octets)
         except StoreFailure as failure:
-            self._failure = failure
+            self.failed(failure)
             return None
 
     async def examine(self) -> Reply | None:
@@ -391,8 +403,11 @@ class Transaction:
         return Examined(described, body.size, body.chunks)
 
     def failed(self, failure: StoreFailure) -> None:
-        """The store could not keep what it took; the message will be refused."""
-        self._failure = failure
+        """The store could not keep what it took; the message will be refused, and its header is kept no longer."""
+        self._failure = failure.with_traceback(None)  # whose frames would keep the chunk for as long as the session
+        self._header, self._arrived, self._kept_header = None, b"", b""
+        if self._body is not None:
+            self._body.reserve(0)
 
     def refusal(self) -> Reply | None:
         """Why the complete message cannot be taken, None if it can."""
