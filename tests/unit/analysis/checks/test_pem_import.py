@@ -27,7 +27,9 @@ TOP = x509.load_pem_x509_certificate(ROOT.certificate_pem)
 OTHER, OTHER_KEY = MIDDLE.issue(["other.example"])
 STRANGER = x509.load_pem_x509_certificates(OTHER)[0]
 ANCHORS = TrustAnchors([TOP.public_bytes(Encoding.DER)], "the test's roots")
-STRANGERS = TrustAnchors([x509.load_pem_x509_certificate(Authority("x").certificate_pem).public_bytes(Encoding.DER)], "x")
+STRANGERS = TrustAnchors(
+    [x509.load_pem_x509_certificate(Authority("x").certificate_pem).public_bytes(Encoding.DER)], "x"
+)
 NOW = datetime.now(UTC).timestamp()
 WORD = b"geheim"
 PRIVATE = load_pem_private_key(KEY, None)
