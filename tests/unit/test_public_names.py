@@ -120,6 +120,29 @@ def test_methods_are_those_of_the_class_and_its_gatepost_parents():
     assert not [one for one in shown if one.startswith("_")]
 
 
+HOST = """
+import logging, os, signal, sys, threading, warnings
+
+def state():
+    signals = [signal.getsignal(one) for one in signal.valid_signals()]
+    mask = os.umask(0o22)
+    os.umask(mask)
+    loggers = [logging.root.handlers[:], logging.root.level, "gatepost" in "".join(logging.root.manager.loggerDict)]
+    return signals, loggers, threading.enumerate(), mask, dict(os.environ), sys.excepthook, os.listdir("/proc/self/fd")
+
+before, modules = state(), sys.argv[1:]
+for module in modules:
+    __import__(module)
+assert state() == before, [pair for pair in zip(before, state()) if pair[0] != pair[1]]
+"""
+
+
+def test_the_parts_without_io_leave_the_program_as_it_is():
+    modules = sorted({f"gatepost.{module}" for module, _ in NAMES if not module.startswith("testing.")})
+    done = subprocess.run([sys.executable, "-c", HOST, *modules], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def examples(folder):
     blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/python.md").read_text(), re.MULTILINE | re.DOTALL)
     assert len(blocks) == 5
