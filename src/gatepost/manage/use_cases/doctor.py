@@ -242,6 +242,9 @@ def _stored(context: Context) -> Iterator[DoctorFinding]:
     if not certificates and context.settings.acme.is_on:
         text = "there is none yet: ACME requests one while the gateway runs"
         yield DoctorFinding("certificate", Level.WARN, text, "see gatepost certificate acme status, once it runs")
+    elif not certificates and context.settings.certificates:
+        text = "none of those in the settings can be used: the gateway does not start"
+        yield DoctorFinding("certificate", Level.FAIL, text, "do what is said of files")
     elif not certificates:
         text = "there is no certificate: STARTTLS is not offered, and mail comes in unencrypted"
         yield DoctorFinding(

@@ -166,7 +166,9 @@ class Directory:
     resources: as they are written. organizations: as far as they count for mail, without domains that are pending or
     disputed and what is in them (`policy.connectors.verification`); what is found here is of these. version: its number
     in `store.changes`, 0 if it is not stored; what was decided by it is recorded with it. first: since which version an
-    organization has had a domain, by both names; it decides disputes.
+    organization has had a domain, by both names; it decides disputes. hooks, journals, quarantine_rules, signing_keys:
+    of all organizations, each by what it is looked up by. authenticates: whether any organization has
+    mail authenticated.
     """
 
     __slots__ = (

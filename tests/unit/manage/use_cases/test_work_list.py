@@ -72,6 +72,12 @@ def busy(gateway, queued):
     return gateway
 
 
+def test_a_gateway_that_was_not_started_is_one_thing_to_do(gateway):
+    (item,) = (item for item in work(gateway, OWNER) if item.kind is WorkKind.NODE)
+    assert (item.title, item.severity) == ("The gateway does not run", Severity.ERROR)
+    assert item.detail.startswith("Start it with systemctl start gatepost, or gatepost serve.")
+
+
 def test_the_most_urgent_comes_first_and_the_machine_last(busy):
     items = work(busy, OWNER)
     assert list(dict.fromkeys(kinds(items))) == ["held-mail", "alarm", "failed-validation", "node", "resolver"]
