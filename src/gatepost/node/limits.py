@@ -92,7 +92,7 @@ def sending_limits(
 
 
 def usage_part(usage: SendingUsage, directory: Callable[[], Directory]) -> Lifecycle:
-    """Count what users and own servers send, once one of them has a limit."""
+    """Count what users and own servers send, for their limits and for the alarm about what is unusual."""
 
     async def start() -> None:
         usage.use(directory())

@@ -16,6 +16,7 @@ import msgspec
 
 from gatepost.analysis.checks.own_certificates import OwnCertificates
 from gatepost.analysis.reports.mail_facts import MailFactFinder
+from gatepost.analysis.reports.notable_senders import NotableSenders
 from gatepost.analysis.reports.tlsrpt_intake import ReportImport
 from gatepost.net.tasks import SingleTask
 from gatepost.node.alarm_facts import AlarmFacts
@@ -119,7 +120,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
             lambda: self.site.storage.queue_admin().oldest(),
             self.site.problems_elsewhere,
             self._quarantine_fullness,
-            self.site.storage.sending_usage(),
+            NotableSenders(self.site.storage.sending_usage(), self.settings.alarms.unusual_sending).find,
         )
         alarms = AlarmMonitor(
             self.settings,

@@ -32,6 +32,7 @@ class Kind(StrEnum):
     TLSA_MISMATCH = "tlsa-mismatch"
     DNSSEC_BOGUS = "dnssec-bogus"
     CHAIN_INCOMPLETE = "chain-incomplete"
+    CHAIN_ENDS = "chain-ends"
     CHAIN_CHANGED = "chain-changed"
     STAPLE_MISSING = "staple-missing"
     RENEWAL_FAILING = "renewal-failing"
@@ -60,6 +61,7 @@ class Kind(StrEnum):
     JOURNAL_WAITS = "journal-waits"
     QUARANTINE_FULL = "quarantine-full"
     SENDING_LIMIT = "sending-limit"
+    SENDING_UNUSUAL = "sending-unusual"
     OVERLOAD = "overload"
     CLOCK_JUMPED = "clock-jumped"
     MAIL_REFUSED = "mail-refused"
@@ -107,6 +109,7 @@ _OF_MAIL: Final = frozenset(
         Kind.JOURNAL_WAITS,
         Kind.QUARANTINE_FULL,
         Kind.SENDING_LIMIT,
+        Kind.SENDING_UNUSUAL,
         Kind.OVERLOAD,
         Kind.CLOCK_JUMPED,
         Kind.MAIL_REFUSED,

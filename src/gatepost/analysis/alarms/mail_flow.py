@@ -13,6 +13,7 @@ import msgspec
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, command_line, make_alarm
 from gatepost.analysis.alarms.machine import MachineFacts, SilentNode, judge_machine, judge_silence
 from gatepost.analysis.alarms.partners import PartnerContext, about_partner, judge_partners, result_text
+from gatepost.analysis.alarms.senders import NotableSender, judge_senders
 from gatepost.events.delivery_problems import MESSAGE_TRACE, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
 from gatepost.mail.model.worker_load import NORMAL, WorkerLoad
 from gatepost.quantity import quantity
@@ -62,24 +63,16 @@ class Shares(msgspec.Struct, frozen=True):
     result: str = ""
 
 
-class LimitBreach(msgspec.Struct, frozen=True):
-    """A user or server that was beyond its limit today. said: the reply that it got."""
-
-    organization: str
-    subject: str
-    said: str
-
-
 class MailFacts(msgspec.Struct, frozen=True):
     """The known facts about mail flow. None for what could not be learnt.
 
     oldest: seconds for which the oldest message has waited, held ones excepted; 0.0 if none waits. destination: of that
-    message. breached: limits of today. tls: by policy domain. resolver: why no nameserver answers, "" if one does.
-    dnssec_fails: why all answers are refused for DNSSEC's sake, "" if they are not. dnssec_off: why none is validated.
-    quarantines: how full the quarantine of an organization is, 1.0 for full. loads: of each worker. ahead: seconds that
-    the clock was put ahead, 0.0 if it was not. catch_alls: organization and name of connectors that take mail for any
-    domain to its MX hosts, so that a host which takes none says nothing of them. changes: of connectors lately, the
-    newest first. silent: None if it is not known how other nodes are.
+    message. senders: who reached a limit, or sent much. tls: by policy domain. resolver: why no nameserver answers, ""
+    if one does. dnssec_fails: why all answers are refused for DNSSEC's sake, "" if they are not. dnssec_off: why none
+    is validated. quarantines: how full the quarantine of an organization is, 1.0 for full. loads: of each worker.
+    ahead: seconds that the clock was put ahead, 0.0 if it was not. catch_alls: organization and name of connectors that
+    take mail for any domain to its MX hosts, so that a host which takes none says nothing of them. changes: of
+    connectors lately, the newest first. silent: None if it is not known how other nodes are.
     """
 
     failing: tuple[FailingPartner, ...] = ()
@@ -92,7 +85,7 @@ class MailFacts(msgspec.Struct, frozen=True):
     dnssec_fails: str = ""
     dnssec_off: str = ""
     quarantines: Mapping[str, float] | None = msgspec.field(default_factory=dict)
-    breached: tuple[LimitBreach, ...] | None = ()
+    senders: tuple[NotableSender, ...] | None = ()
     loads: tuple[WorkerLoad, ...] = ()
     ahead: float = 0.0
     machines: tuple[MachineFacts, ...] = ()
@@ -102,12 +95,13 @@ class MailFacts(msgspec.Struct, frozen=True):
 
 
 class MailLimits(msgspec.Struct, frozen=True):
-    """From when on somebody is told. Seconds; 0 of queue_age and tls_failures: never."""
+    """From when on somebody is told. Seconds; recipients a day of unusual_sending. 0 of the last three: never."""
 
     partner_failures: int = 3
     partner_failing: float = 900.0
     queue_age: float = 14400.0
     tls_failures: int = 10
+    unusual_sending: int = 500
 
 
 def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Alarm, ...]:
@@ -133,7 +127,7 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
         *_dropped(facts, now),
         *_unsent_notices(facts, now),
         *_waiting_journals(facts, now),
-        *_breaches(facts),
+        *judge_senders(facts.senders or (), limits.unusual_sending),
     ]
     alarms += [*_age(facts, limits), *_rising(facts, limits)]
     alarms += [*_resolver(facts), *_dnssec(facts), *_quarantines(facts), *_overload(facts, now), *_clock(facts, now)]
@@ -364,23 +358,6 @@ def _waiting_journals(facts: MailFacts, now: float) -> Iterator[Alarm]:
             "Repair the journal mailbox, or name another one in journal_failures_to:",
             command_line("gatepost", "queue", "list", "--domain", mailbox.rpartition("@")[2]),
             command_line("gatepost", "organization", "set", organization, "journal_failures_to=ADDRESS"),
-        )
-
-
-def _breaches(facts: MailFacts) -> Iterator[Alarm]:
-    for breach in facts.breached or ():
-        kind, _space, name = breach.subject.partition(" ")
-        sender = f"user {name}" if kind == "user" else f"connector {name}"
-        yield make_alarm(
-            Kind.SENDING_LIMIT,
-            Severity.CRITICAL,
-            f"{breach.organization}/{breach.subject}",
-            f"{sender} of {breach.organization} has reached its daily sending limit",
-            f"The gateway replied: {breach.said}. It accepts more mail from this sender tomorrow (UTC). An account "
-            "or a server that suddenly sends much may be in the hands of others.",
-            "See what it sends. If the mail is not its own, change its password; else lift the limit for today:",
-            command_line("gatepost", "trace", "search", "--organization", breach.organization),
-            command_line("gatepost", "limit", "lift", "--organization", breach.organization, named=name),
         )
 
 

@@ -27,6 +27,7 @@ def test_what_is_about_mail():
         "records-unwritten",
         "scanner-down",
         "sending-limit",
+        "sending-unusual",
         "tls-failures-rising",
     ]
     assert [one for one in Kind if one.of_mail and not one.of_traffic] == ["domain-conflict"]

@@ -8,7 +8,8 @@ import pytest
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
 from gatepost.analysis.alarms.machine import MachineFacts, SilentNode
-from gatepost.analysis.alarms.mail_flow import LimitBreach, MailFacts, MailLimits, Shares, judge_mail
+from gatepost.analysis.alarms.mail_flow import MailFacts, MailLimits, Shares, judge_mail
+from gatepost.analysis.alarms.senders import NotableSender
 from gatepost.events.delivery_problems import (
     HOOK,
     LOGIN_REFUSED,
@@ -206,15 +207,6 @@ def test_workers_that_have_too_much_to_do(loads, severity, title):
         assert "asked 7 times" in alarm.detail
 
 
-def test_a_sender_that_reached_its_daily_limit():
-    (one,) = judged(breached=(LimitBreach("contoso", "user ann@contoso.example", "450 4.7.1 limit"),))
-    assert (str(one.kind), str(one.severity), one.about) == (
-        "sending-limit", "critical", "contoso/user ann@contoso.example",
-    )  # fmt: skip
-    assert one.lines[-1] == "gatepost limit lift --organization contoso ann@contoso.example"
-    assert judged(breached=None) == ()
-
-
 @pytest.mark.parametrize(
     ("messages", "on_failure", "told"),
     [
@@ -298,7 +290,7 @@ def hostile(kind, **fields):
         MailFacts((hostile(SCANNER_DOWN),)),
         MailFacts((hostile(LOGIN_REFUSED),)),
         MailFacts((hostile("starttls-not-supported", by_connector=True),)),
-        MailFacts(breached=(LimitBreach("contoso", f"connector {HOSTILE}", ""),)),
+        MailFacts(senders=(NotableSender("contoso", f"server {HOSTILE}", "450"),)),
     ],
 )
 def test_a_name_that_a_tenant_chose_runs_nothing_in_the_shell_of_who_follows_an_alarm(facts):
