@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.analysis.alarms.machine import MachineFacts, SilentNode
+from gatepost.analysis.alarms.machine import MachineFacts, OldPrimary, SilentNode
 from gatepost.analysis.alarms.partners import ConnectorChange
 from gatepost.node.machine_report import HOUR, MachineLook
 from gatepost.store.figures import WORKERS_DIRECTORY, read_all
@@ -45,6 +45,7 @@ class AlarmFacts:
     """find: what mail shows at a time. directory: in force. nodes: of the site, None if they cannot be read.
 
     failure: why this worker can store no mail now, None if it can. ahead: seconds that the clock was put ahead.
+    older_primaries: of PostgreSQL, as `Storage` tells them.
     """
 
     def __init__(  # noqa: PLR0913 - where each fact comes from
@@ -57,6 +58,7 @@ class AlarmFacts:
         nodes: Callable[[], Sequence[Node] | None],
         failure: Callable[[], StoreFailure | None],
         ahead: Callable[[], float],
+        older_primaries: Callable[[], Iterable[tuple[str, int, int]]] = tuple,
     ) -> None:
         self._settings = settings
         self._resources = resources
@@ -65,6 +67,7 @@ class AlarmFacts:
         self._nodes = nodes
         self._failure = failure
         self._ahead = ahead
+        self._older_primaries = older_primaries
         self._data = Path(settings.server.data_dir)
         self._silent: frozenset[str] = frozenset()
         self._look = MachineLook(settings)
@@ -87,6 +90,7 @@ class AlarmFacts:
             catch_alls=frozenset(_catch_alls(self._directory())),
             changes=self._changes(owners[:_ORGANIZATIONS], now),
             machines=(machine, *self._machines_elsewhere(nodes or (), now)),
+            old_primaries=tuple(OldPrimary(*told) for told in self._older_primaries()),
             silent=None if nodes is None else self._silent_nodes(nodes, now),
         )
 

@@ -137,6 +137,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
                 nodes=self.site.nodes,
                 failure=self.failure,
                 ahead=lambda: self.site.expiry_clock.ahead,
+                older_primaries=self.site.storage.older_primaries,
             ).find,
             trouble=lambda: self.lookups.resolver.trouble(server.hostname),
             dnssec=self.lookups.resolver.dnssec_fault,

@@ -67,6 +67,7 @@ class Kind(StrEnum):
     MAIL_REFUSED = "mail-refused"
     DISK_LOW = "disk-low"
     NODE_SILENT = "node-silent"
+    OLD_PRIMARY = "old-primary"
     PROCESS_ENDED = "process-ended"
 
     @property
@@ -115,6 +116,7 @@ _OF_MAIL: Final = frozenset(
         Kind.MAIL_REFUSED,
         Kind.DISK_LOW,
         Kind.NODE_SILENT,
+        Kind.OLD_PRIMARY,
         Kind.PROCESS_ENDED,
     }
 )

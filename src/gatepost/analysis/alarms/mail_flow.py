@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, command_line, make_alarm
-from gatepost.analysis.alarms.machine import MachineFacts, SilentNode, judge_machine, judge_silence
+from gatepost.analysis.alarms.machine import (
+    MachineFacts,
+    OldPrimary,
+    SilentNode,
+    judge_machine,
+    judge_old_primaries,
+    judge_silence,
+)
 from gatepost.analysis.alarms.partners import PartnerContext, about_partner, judge_partners, result_text
 from gatepost.analysis.alarms.senders import NotableSender, judge_senders
 from gatepost.events.delivery_problems import MESSAGE_TRACE, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
@@ -90,6 +97,7 @@ class MailFacts(msgspec.Struct, frozen=True):
     ahead: float = 0.0
     machines: tuple[MachineFacts, ...] = ()
     silent: tuple[SilentNode, ...] | None = ()
+    old_primaries: tuple[OldPrimary, ...] = ()
     catch_alls: frozenset[tuple[str, str]] = frozenset()
     changes: tuple[ConnectorChange, ...] = ()
 
@@ -133,6 +141,7 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
     alarms += [*_resolver(facts), *_dnssec(facts), *_quarantines(facts), *_overload(facts, now), *_clock(facts, now)]
     alarms += [alarm for machine in facts.machines for alarm in judge_machine(machine)]
     alarms += judge_silence(facts.silent or ())
+    alarms += judge_old_primaries(facts.old_primaries)
     order = tuple(Severity)
     return tuple(sorted(alarms, key=lambda alarm: (-order.index(alarm.severity), alarm.key)))
 

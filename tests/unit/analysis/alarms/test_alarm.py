@@ -17,6 +17,7 @@ def test_what_is_about_mail():
         "nameservers-down",
         "node-silent",
         "notice-missing",
+        "old-primary",
         "overload",
         "partner-failing",
         "process-ended",
