@@ -90,7 +90,7 @@ class AlarmFacts:
             catch_alls=frozenset(_catch_alls(self._directory())),
             changes=self._changes(owners[:_ORGANIZATIONS], now),
             machines=(machine, *self._machines_elsewhere(nodes or (), now)),
-            old_primaries=tuple(OldPrimary(*told) for told in self._older_primaries()),
+            old_primaries=tuple(OldPrimary(*primary) for primary in self._older_primaries()),
             silent=None if nodes is None else self._silent_nodes(nodes, now),
         )
 
