@@ -52,6 +52,7 @@ def lab(signed_dns: Callable[..., SignedDns], leaf: Leaf) -> SignedDns:
     host = ["@ MX 10 mx", f"mx A {ADDRESS}"]
     tlsa = f"_25._tcp.mx TLSA {leaf_record(leaf)}"
     zones = {name: Zone([*host, tlsa]) for name in ("known", "must", "new")} | {"plain": Zone(host, unsigned=True)}
+    zones["broken"] = Zone([*host, tlsa], wrong_ds=True)
     return signed_dns(zones, root=True)
 
 
@@ -101,6 +102,17 @@ def test_a_resolver_that_does_not_validate_any_more_switches_no_dane_off(
     sent = outcomes(server, {"ann@known.test": "SEND", "ann@must.test": "SEND", "eve@new.test": "SEND"})
     assert {event["achieved"] for event in sent.values()} == {"dnssec/authenticated"}
     wait_until(lambda: "dnssec-off" not in alarms(server), "the alarm ends")
+
+
+def test_mail_for_a_domain_whose_dnssec_is_broken_waits_and_the_alarm_says_why(lab: SignedDns) -> None:
+    """As an ordinary domain, of which no connector knows."""
+    settings = {**SETTINGS, "alarms": {"look": "1s", "queue_age": "3s"}}
+    with Gateway(contoso(), nameservers=[lab.address], settings=settings) as server:
+        send(server.port, "ann@broken.test")
+        alarm = wait_until(lambda: alarms(server).get("queue-age"), "the alarm", timeout=60)
+    assert "It is for contoso/broken.test" in alarm["detail"]
+    assert "DnssecInvalid" in alarm["detail"], alarm
+    assert "administrators of broken.test must correct the DNSSEC signatures of their zone" in alarm["fix"]
 
 
 def test_a_root_that_the_resolver_distrusts_is_no_fault_of_each_domain(

@@ -45,7 +45,7 @@ class AlarmFacts:
     """find: what mail shows at a time. directory: in force. nodes: of the site, None if they cannot be read.
 
     failure: why this worker can store no mail now, None if it can. ahead: seconds that the clock was put ahead.
-    older_primaries: of PostgreSQL, as `Storage` tells them.
+    older_primaries: of PostgreSQL, as `Storage` tells them. reason: why the oldest message for a destination waits.
     """
 
     def __init__(  # noqa: PLR0913 - where each fact comes from
@@ -59,6 +59,7 @@ class AlarmFacts:
         failure: Callable[[], StoreFailure | None],
         ahead: Callable[[], float],
         older_primaries: Callable[[], Iterable[tuple[str, int, int]]] = tuple,
+        reason: Callable[[str], str] = str,
     ) -> None:
         self._settings = settings
         self._resources = resources
@@ -68,6 +69,7 @@ class AlarmFacts:
         self._failure = failure
         self._ahead = ahead
         self._older_primaries = older_primaries
+        self._reason = reason
         self._data = Path(settings.server.data_dir)
         self._silent: frozenset[str] = frozenset()
         self._look = MachineLook(settings)
@@ -79,6 +81,8 @@ class AlarmFacts:
         nodes = self._nodes() if self._resources.is_shared else ()
         if nodes is None:  # `node.outage_post` tells of it; who raises alarms next could not know, nor tell of the end
             machine = replace(machine, refusals=())
+        if 0 < self._settings.alarms.queue_age <= (facts.oldest or 0):
+            facts = replace(facts, reason=self._reason(facts.destination))
         ahead = self._ahead()
         own = next((node for node in nodes or () if node.name == machine.node), None)
         if own is not None and not ahead:

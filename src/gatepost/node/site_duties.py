@@ -8,6 +8,7 @@ be done is `analysis.reports.tlsrpt_intake`'s to know.
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -30,6 +31,7 @@ from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.quarantine import QUARANTINE_SECONDS, QuarantineKeeping
 from gatepost.node.retention import RETENTION_SECONDS, TraceRetention
 from gatepost.store.figures import WORKERS_DIRECTORY
+from gatepost.store.interface import QueueFilter, StoreFailure
 from gatepost.store.leases import SiteDuty
 from gatepost.times import named_zone
 
@@ -44,11 +46,12 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
-    from gatepost.store.interface import StoreFailure
     from gatepost.store.leases import Lease
 
 
 INTAKE_SECONDS: Final = 30.0
+
+_log = logging.getLogger(__name__)
 
 
 class ReportIntake:
@@ -138,6 +141,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
                 failure=self.failure,
                 ahead=lambda: self.site.expiry_clock.ahead,
                 older_primaries=self.site.storage.older_primaries,
+                reason=self._reason,
             ).find,
             trouble=lambda: self.lookups.resolver.trouble(server.hostname),
             dnssec=self.lookups.resolver.dnssec_fault,
@@ -146,6 +150,15 @@ class SiteDuties(msgspec.Struct, frozen=True):
         )
         duty, lease = Duty(ALARM_SECONDS, alarms.tick, at_once=True), self.site.leases.lease(SiteDuty.ALARMS)
         return Lifecycle("alarms", duties=[duty], close=alarms.close, lease=lease, lost=alarms.close)
+
+    def _reason(self, destination: str) -> str:
+        organization, _, domain = destination.rpartition("/")
+        wanted = QueueFilter(domain=domain, organizations=frozenset({organization}), held=False, limit=1)
+        try:
+            return next((one.delivery.last_error for one in self.site.storage.queue_admin().entries(wanted)), "")
+        except StoreFailure as failure:
+            _log.warning("why the oldest message waits is not known: %s", failure)
+            return ""
 
     def _outage(self) -> Lifecycle:
         """Each node does it: without the database the lease for alarms soon is nobody's."""

@@ -23,6 +23,7 @@ from gatepost.analysis.alarms.partners import PartnerContext, about_partner, jud
 from gatepost.analysis.alarms.senders import NotableSender, judge_senders
 from gatepost.events.delivery_problems import MESSAGE_TRACE, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
 from gatepost.mail.model.worker_load import NORMAL, WorkerLoad
+from gatepost.protocols.message.next_step import required_step
 from gatepost.quantity import quantity
 from gatepost.texts import own
 from gatepost.times import second_text
@@ -74,12 +75,12 @@ class MailFacts(msgspec.Struct, frozen=True):
     """The known facts about mail flow. None for what could not be learnt.
 
     oldest: seconds for which the oldest message has waited, held ones excepted; 0.0 if none waits. destination: of that
-    message. senders: who reached a limit, or sent much. tls: by policy domain. resolver: why no nameserver answers, ""
-    if one does. dnssec_fails: why all answers are refused for DNSSEC's sake, "" if they are not. dnssec_off: why none
-    is validated. quarantines: how full the quarantine of an organization is, 1.0 for full. loads: of each worker.
-    ahead: seconds that the clock was put ahead, 0.0 if it was not. catch_alls: organization and name of connectors that
-    take mail for any domain to its MX hosts, so that a host which takes none says nothing of them. changes: of
-    connectors lately, the newest first. silent: None if it is not known how other nodes are.
+    message; reason: why it waits. senders: who reached a limit, or sent much. tls: by policy domain. resolver: why no
+    nameserver answers, "" if one does. dnssec_fails: why all answers are refused for DNSSEC's sake, "" if they are not.
+    dnssec_off: why none is validated. quarantines: how full the quarantine of an organization is, 1.0 for full. loads:
+    of each worker. ahead: seconds that the clock was put ahead, 0.0 if it was not. catch_alls: organization and name of
+    connectors that take mail for any domain to its MX hosts, so that a host which takes none says nothing of them.
+    changes: of connectors lately, the newest first. silent: None if it is not known how other nodes are.
     """
 
     failing: tuple[FailingPartner, ...] = ()
@@ -100,6 +101,7 @@ class MailFacts(msgspec.Struct, frozen=True):
     old_primaries: tuple[OldPrimary, ...] = ()
     catch_alls: frozenset[tuple[str, str]] = frozenset()
     changes: tuple[ConnectorChange, ...] = ()
+    reason: str = ""
 
 
 class MailLimits(msgspec.Struct, frozen=True):
@@ -373,13 +375,16 @@ def _waiting_journals(facts: MailFacts, now: float) -> Iterator[Alarm]:
 def _age(facts: MailFacts, limits: MailLimits) -> Iterator[Alarm]:
     if facts.oldest is None or not limits.queue_age or facts.oldest < limits.queue_age:
         return
+    step = required_step(facts.destination.rpartition("/")[2], facts.reason)
+    must = f"{own(step.text)}. " if step is not None else ""
+    why = f" The last attempt for it: {facts.reason}." if facts.reason else ""
     yield make_alarm(
         Kind.QUEUE_AGE,
         Severity.ERROR,
         "",
         f"the oldest message in the queue has waited for {own(_span(facts.oldest))}",
-        f"It is for {facts.destination}; the threshold is {own(_span(limits.queue_age))} (alarms.queue_age).",
-        "See which messages wait and why:",
+        f"It is for {facts.destination}; the threshold is {own(_span(limits.queue_age))} (alarms.queue_age).{why}",
+        f"{must}See which messages wait and why:",
         "gatepost queue list",
     )
 

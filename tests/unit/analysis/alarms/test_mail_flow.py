@@ -73,6 +73,15 @@ def test_the_queue_s_age(oldest, threshold, told):
     assert all("contoso/b.example" in one.detail for one in found)
 
 
+def test_why_the_oldest_message_waits():
+    reply = "450 4.7.324 DNSSEC validation failed [Message=DnssecInvalid of b.example]"
+    (one,) = judged(oldest=9 * HOUR, destination="contoso/b.example", reason=reply)
+    assert f"The last attempt for it: {reply}." in one.detail
+    assert one.fix.startswith("The administrators of b.example must correct the DNSSEC signatures of their zone. See")
+    (plain,) = judged(oldest=9 * HOUR, destination="contoso/b.example")
+    assert (plain.fix, plain.lines) == ("See which messages wait and why:", one.lines)
+
+
 RISING = [
     (SHARES, 10, "warning"),
     (replace(SHARES, failed=11), 10, "error"),
