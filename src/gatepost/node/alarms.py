@@ -133,14 +133,7 @@ class AlarmMonitor:
         self._post = post if post is not None and post.wanted else None
         self._found_at = -math.inf
         self._post_at = 0.0 if self._post is not None else math.inf
-        alarms = settings.alarms
-        self._limits = MailLimits(
-            alarms.partner_failures,
-            alarms.partner_failing,
-            alarms.queue_age,
-            alarms.tls_failures,
-            alarms.unusual_sending,
-        )
+        self._limits = _limits(settings)
         self._clock = clock
         self._to = settings.alarms.mail_to or tuple(filter(None, (settings.server.postmaster,)))
         self._observed = Observed()
@@ -419,6 +412,17 @@ class AlarmMonitor:
                 ", ".join(lost),
                 settings.server.hostname,
             )
+
+
+def _limits(settings: Settings) -> MailLimits:
+    alarms = settings.alarms
+    return MailLimits(
+        alarms.partner_failures,
+        alarms.partner_failing,
+        alarms.queue_age,
+        alarms.tls_failures,
+        alarms.unusual_sending,
+    )
 
 
 def _tell(news: News) -> None:

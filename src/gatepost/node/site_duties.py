@@ -155,7 +155,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
         organization, _, domain = destination.rpartition("/")
         wanted = QueueFilter(domain=domain, organizations=frozenset({organization}), held=False, limit=1)
         try:
-            return next((one.delivery.last_error for one in self.site.storage.queue_admin().entries(wanted)), "")
+            return next((entry.delivery.last_error for entry in self.site.storage.queue_admin().entries(wanted)), "")
         except StoreFailure as failure:
             _log.warning("why the oldest message waits is not known: %s", failure)
             return ""
