@@ -43,7 +43,7 @@ from gatepost.net.listener import Listener
 from gatepost.net.lookups.access_tokens import AccessTokens
 from gatepost.net.lookups.issuer_keys import IssuerKeys
 from gatepost.net.lookups.mx import MailRouter
-from gatepost.net.own_addresses import OwnAddresses
+from gatepost.net.own_addresses import OwnAddresses, reach_of_tenants
 from gatepost.net.tasks import SingleTask, spawn
 from gatepost.node import limits as of_settings
 from gatepost.node.certificate_manager import CertificateManager, vault_of
@@ -204,7 +204,7 @@ class Assembly:
         self._destinations = self._site.storage.worker_destinations()
         vault = vault_of(settings, self._resources)
         self._dkim = DkimKeys(self._resources, vault)
-        anchors, tenants = settings.tls.trust_anchors, settings.network.policy()
+        anchors, tenants = settings.tls.trust_anchors, reach_of_tenants(settings)
         self._tokens = AccessTokens(self._lookups.resolver, anchors, tenants=tenants)
         self._smart_host_logins = SmartHostLogins(SealedSecrets(self._resources.content, vault), self._tokens)
         self._content = content_steps(settings, self._resources, self._dkim)
@@ -258,7 +258,7 @@ class Assembly:
         self._load = LoadMonitor(settings, self._observation, self._uses.trust)
         store.count_senders(lambda: len(self.registry.coming))
         store.watch_disk(self.registry.hold_back)
-        tenants, roots = settings.network.policy(), settings.tls.trust_anchors
+        tenants, roots = reach_of_tenants(settings), settings.tls.trust_anchors
         self._issuer_keys = IssuerKeys(self._lookups.resolver, settings.oauth, roots, tenants=tenants)
         secret = partial(login_secret, self._resources)
         self._logins = Logins(self._resources.content, secret, time.monotonic, self._issuer_keys)
@@ -373,7 +373,7 @@ class Assembly:
             lookups.contexts,
             of_settings.smtp_timeouts(settings),
             revocation=lookups.revocation,
-            tenants=settings.network.policy(),
+            tenants=reach_of_tenants(settings),
         )
         opener.logins = self._smart_host_logins
         opener.on_unknown = self._lookups.revocation_watch.note
