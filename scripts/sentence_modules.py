@@ -13,6 +13,7 @@ MODULES: Final = (
     "analysis/alarms/mail_flow.py",
     "analysis/alarms/machine.py",
     "analysis/alarms/partners.py",
+    "analysis/alarms/senders.py",
     "analysis/alarms/domain_conflicts.py",
     "analysis/checks/certificate_alarms.py",
     "analysis/checks/certificate_alarm_texts.py",

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.analysis.alarms.machine import MachineFacts, SilentNode
+from gatepost.analysis.alarms.machine import MachineFacts, OldPrimary, SilentNode
 from gatepost.analysis.alarms.partners import ConnectorChange
 from gatepost.node.machine_report import HOUR, MachineLook
 from gatepost.store.figures import WORKERS_DIRECTORY, read_all
@@ -47,6 +47,7 @@ class AlarmFacts:
 
     failure: why this worker can store no mail now, None if it can. ahead: seconds that the clock was put ahead.
     refused: the organizations whose mail is refused for what they have in the queue.
+    older_primaries: of PostgreSQL, as `Storage` tells them. reason: why the oldest message for a destination waits.
     """
 
     def __init__(  # noqa: PLR0913 - where each fact comes from
@@ -60,6 +61,8 @@ class AlarmFacts:
         failure: Callable[[], StoreFailure | None],
         ahead: Callable[[], float],
         refused: Callable[[], tuple[QueueShare, ...]],
+        older_primaries: Callable[[], Iterable[tuple[str, int, int]]] = tuple,
+        reason: Callable[[str], str] = str,
     ) -> None:
         self._settings = settings
         self._resources = resources
@@ -69,6 +72,8 @@ class AlarmFacts:
         self._failure = failure
         self._ahead = ahead
         self._refused = refused
+        self._older_primaries = older_primaries
+        self._reason = reason
         self._data = Path(settings.server.data_dir)
         self._silent: frozenset[str] = frozenset()
         self._look = MachineLook(settings)
@@ -80,6 +85,8 @@ class AlarmFacts:
         nodes = self._nodes() if self._resources.is_shared else ()
         if nodes is None:  # `node.outage_post` tells of it; who raises alarms next could not know, nor tell of the end
             machine = replace(machine, refusals=())
+        if 0 < self._settings.alarms.queue_age <= (facts.oldest or 0):
+            facts = replace(facts, reason=self._reason(facts.destination))
         ahead = self._ahead()
         own = next((node for node in nodes or () if node.name == machine.node), None)
         if own is not None and not ahead:
@@ -91,6 +98,7 @@ class AlarmFacts:
             catch_alls=frozenset(_catch_alls(self._directory())),
             changes=self._changes(owners[:_ORGANIZATIONS], now),
             machines=(machine, *self._machines_elsewhere(nodes or (), now)),
+            old_primaries=tuple(OldPrimary(*primary) for primary in self._older_primaries()),
             silent=None if nodes is None else self._silent_nodes(nodes, now),
             refused=self._refused(),
         )

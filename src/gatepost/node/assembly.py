@@ -266,7 +266,7 @@ class Assembly:
         self._hooks = ContentHooks(self._lookups.resolver, tenants=tenants, told=self._observation.note_scanner)
         callout = Callout(self._deliverers[0].services, self._directory)
         sources = RecipientSources(settings, self._lookups.resolver, self._resources, callout, self._tokens)
-        self._usage = SendingUsage(self._site.storage.sending_usage())
+        self._usage = SendingUsage(self._site.storage.sending_usage(), everybody=settings.alarms.unusual_sending > 0)
         self._recipients = sources.lookups(self._observation)
         self._services = services_by_role(self._inbound(store, manager), self._logins, self._credentials)
         self._offer()

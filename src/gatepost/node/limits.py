@@ -104,7 +104,7 @@ def queue_shares(
 
 
 def usage_part(usage: SendingUsage, directory: Callable[[], Directory]) -> Lifecycle:
-    """Count what users and own servers send, once one of them has a limit."""
+    """Count what users and own servers send, for their limits and for the alarm about what is unusual."""
 
     async def start() -> None:
         usage.use(directory())

@@ -86,7 +86,7 @@ class LookupServices:
         finder = TlsaFinder(self.resolver)
         self.resolver.on_forget += [finder.forget, self._names_answer]
         dane_off, dnssec_fault = self.resolver.dane_off, self.resolver.dnssec_fault
-        self.published = Lookups(finder, self.policies, time.time, dane_off, dnssec_fault)
+        self.published = Lookups(finder, self.policies, time.time, dane_off, dnssec_fault, self._unvalidated)
         self.revocation_watch = RevocationWatch(self.check_revocation)
         self.on_return: list[Callable[[str], object]] = []
         self._watching = SingleTask("return of nameservers")
@@ -144,6 +144,10 @@ class LookupServices:
 
     def _watch(self) -> None:
         self._watching.begin(self._return.look, self._names_answer)
+
+    async def _unvalidated(self) -> str:
+        """As it is known: to ask for each host would double the questions about unsigned domains."""
+        return self.resolver.unvalidated
 
     def _names_answer(self) -> None:
         """Ask again for all that failed meanwhile, then let mail go that waits for it."""

@@ -314,6 +314,11 @@ class Alarms(Section):
         description="Raise an alarm when at least this many TLS sessions with a domain fail in a day and their share "
         "is three times that of the days before; 0: never.",
     )
+    unusual_sending: Annotated[Whole, Range(0, 10_000_000)] = setting(
+        default=500,
+        description="Raise an alarm when a user or an own server sends to at least this many recipients in a day, and "
+        "to more than five times as many as on its busiest day of the five weeks before; 0: never.",
+    )
 
 
 class Evidence(Section):

@@ -295,7 +295,12 @@ def _lookups(settings: Settings, resolver: Resolver) -> Lookups:
     kept = policy_folder(settings.server.data_dir)
     hosts = PolicyHosts(timeout=_POLICY_SECONDS, private=settings.outbound.private_policy_hosts)
     policies = StsPolicies(resolver, HttpClient(resolver, context), kept, hosts=hosts, fresh=True)
-    return Lookups(TlsaFinder(resolver), policies, time.time, resolver.dane_off, resolver.dnssec_fault)
+
+    async def unvalidated() -> str:
+        await resolver.dnssec_fault()
+        return resolver.unvalidated
+
+    return Lookups(TlsaFinder(resolver), policies, time.time, resolver.dane_off, resolver.dnssec_fault, unvalidated)
 
 
 def revocation_checker(
@@ -365,6 +370,8 @@ def _published(published: Published) -> Iterator[str]:
     """Describe in words the data that a domain publishes about a host."""
     if published.dane is not None and published.dane.status not in {TlsaStatus.NONE, TlsaStatus.INSECURE}:
         yield f"DANE {published.dane.status}: {published.dane.detail}"
+    elif published.dane is not None and published.dane.unvalidated:
+        yield f"DANE is not known: {published.dane.detail}"
     if published.sts is not None and published.sts.policy is not None:
         yield f"MTA-STS policy of {published.sts.domain}: {published.sts.policy.mode}"
         if published.testing is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.events.trace import handed_over_record, introduction_record, quarantined_event, received_event
 from gatepost.mail.inbound.authentication import Arrival
-from gatepost.mail.inbound.content import Examined
+from gatepost.mail.inbound.content import shown_message
 from gatepost.mail.inbound.deliveries import deliveries_of
 from gatepost.mail.inbound.journaling import copies_of, journal_deliveries
 from gatepost.mail.inbound.quarantine import QuarantineFindings, count_by_holder
@@ -35,7 +35,6 @@ from gatepost.protocols.message.fields import HeaderScanner
 from gatepost.protocols.message.organization_headers import HeaderChange, changed_headers
 from gatepost.protocols.message.received import received_field, relaying_addresses
 from gatepost.protocols.message.submission import submitted
-from gatepost.protocols.scanners.rspamd import Described
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.store.interface import StoreFailure, StoreFull
 from gatepost.values import replace
@@ -346,10 +345,11 @@ class Transaction:
         assert self._directory is not None  # noqa: S101 - a message ends only after it began
         targets = (target for recipient in self.recipients for target in recipient.targets)
         reached = organizations_reached(self._directory, targets)
-        examination = decide(await scanners.ask(hooks, self._shown(body)), reached, self._forged)
+        names, path = tuple(recipient.event.path.text for recipient in self.recipients), self.mail.path.text
+        shown = shown_message(self._session, path, names, self.queue_id, self._service.hostname, body)
+        examination = decide(await scanners.ask(hooks, shown), reached, self._forged)
         self._note(examined=examination.records)
         if examination.quarantines:
-            path = self.mail.path.text
             self._quarantine = self._quarantine or QuarantineFindings(self._directory, path, self._arrived)
             self._quarantine.scanned(examination.quarantines)
         if examination.reply is None and examination.edits:
@@ -385,22 +385,6 @@ class Transaction:
         self.recipients = [
             replace(recipient, verdict=replace(recipient.verdict, **found)) for recipient in self.recipients
         ]
-
-    def _shown(self, body: BodyWriter) -> Examined:
-        """The message as scanners get it: as it will be stored, but for what they change."""
-        session, tls = self._session, self._session.tls
-        described = Described(
-            ip=session.peer_ip,
-            hello=session.hello,
-            reverse_path=self.mail.path.text,
-            recipients=tuple(recipient.event.path.text for recipient in self.recipients),
-            queue_id=self.queue_id,
-            hostname=self._service.hostname,
-            user=session.user,
-            tls_version=tls.version if tls else "",
-            tls_cipher=tls.suite if tls else "",
-        )
-        return Examined(described, body.size, body.chunks)
 
     def failed(self, failure: StoreFailure) -> None:
         """The store could not keep what it took; the message will be refused, and its header is kept no longer."""

@@ -268,7 +268,7 @@ def _sending_limits(organizations: Sequence[Organization]) -> Iterator[DoctorFin
     ]
     if unlimited:
         many = quantity(len(unlimited), "organization", "organizations")
-        text = f"users of {many} may send without a limit, so that an account which others took over raises no alarm"
+        text = f"users of {many} may send without a limit, so that nothing stops an account which others took over"
         fix = f"gatepost organization set {unlimited[0]} user_recipients_per_day=2000"
         yield DoctorFinding("sending limits", Level.WARN, text, fix)
 

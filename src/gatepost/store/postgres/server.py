@@ -23,7 +23,7 @@ from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.move_mark import check_open, decoded_mark
 from gatepost.store.postgres import connecting
 from gatepost.store.postgres.hosts import each_host, first_to_answer, others, wait_for_name
-from gatepost.store.postgres.timelines import OlderPrimaryError, admit, note_used
+from gatepost.store.postgres.timelines import admit, note_older, note_used
 
 OLDEST: Final = 15
 """The oldest major version of PostgreSQL that is used."""
@@ -123,19 +123,16 @@ async def _connect_host(host: str, url: str, role: str, statement: float) -> Any
 
 async def _watch_others(url: str) -> None:
     """Look now and then whether another host of the URL took over while ours went on, or came back as it was."""
-    told: set[str] = set()
     while True:
         await asyncio.sleep(_WATCH_SECONDS)
         for host in others(url):
             try:
                 connection = await _connect_host(host, url, "watch", _SHORT_SECONDS)
             except Exception as error:  # noqa: BLE001 - a standby, or nobody: as it should be
-                if not isinstance(error.__cause__, OlderPrimaryError):
-                    told.discard(host)
-                elif host not in told:
-                    told.add(host)
+                if note_older(host, str(connecting.Address(host)), error.__cause__):
                     _log.error("%s", error)
             else:
+                note_older(host, "", None)
                 connection.terminate()
 
 

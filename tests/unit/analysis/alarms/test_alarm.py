@@ -17,6 +17,7 @@ def test_what_is_about_mail():
         "nameservers-down",
         "node-silent",
         "notice-missing",
+        "old-primary",
         "overload",
         "partner-failing",
         "process-ended",
@@ -28,6 +29,7 @@ def test_what_is_about_mail():
         "records-unwritten",
         "scanner-down",
         "sending-limit",
+        "sending-unusual",
         "tls-failures-rising",
     ]
     assert [one for one in Kind if one.of_mail and not one.of_traffic] == ["domain-conflict"]

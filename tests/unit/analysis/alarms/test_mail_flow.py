@@ -8,7 +8,8 @@ import pytest
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
 from gatepost.analysis.alarms.machine import MachineFacts, SilentNode
-from gatepost.analysis.alarms.mail_flow import LimitBreach, MailFacts, MailLimits, Shares, judge_mail
+from gatepost.analysis.alarms.mail_flow import MailFacts, MailLimits, Shares, judge_mail
+from gatepost.analysis.alarms.senders import NotableSender
 from gatepost.events.delivery_problems import (
     HOOK,
     LOGIN_REFUSED,
@@ -71,6 +72,15 @@ def test_the_queue_s_age(oldest, threshold, told):
     found = judged(MailLimits(queue_age=threshold), oldest=oldest, destination="contoso/b.example")
     assert [str(one.kind) for one in found] == ["queue-age"] * told
     assert all("contoso/b.example" in one.detail for one in found)
+
+
+def test_why_the_oldest_message_waits():
+    reply = "450 4.7.324 DNSSEC validation failed [Message=DnssecInvalid of b.example]"
+    (one,) = judged(oldest=9 * HOUR, destination="contoso/b.example", reason=reply)
+    assert f"The last attempt for it: {reply}." in one.detail
+    assert one.fix.startswith("The administrators of b.example must correct the DNSSEC signatures of their zone. See")
+    (plain,) = judged(oldest=9 * HOUR, destination="contoso/b.example")
+    assert (plain.fix, plain.lines) == ("See which messages wait and why:", one.lines)
 
 
 RISING = [
@@ -215,15 +225,6 @@ def test_workers_that_have_too_much_to_do(loads, severity, title):
         assert "asked 7 times" in alarm.detail
 
 
-def test_a_sender_that_reached_its_daily_limit():
-    (one,) = judged(breached=(LimitBreach("contoso", "user ann@contoso.example", "450 4.7.1 limit"),))
-    assert (str(one.kind), str(one.severity), one.about) == (
-        "sending-limit", "critical", "contoso/user ann@contoso.example",
-    )  # fmt: skip
-    assert one.lines[-1] == "gatepost limit lift --organization contoso ann@contoso.example"
-    assert judged(breached=None) == ()
-
-
 @pytest.mark.parametrize(
     ("messages", "on_failure", "told"),
     [
@@ -307,7 +308,7 @@ def hostile(kind, **fields):
         MailFacts((hostile(SCANNER_DOWN),)),
         MailFacts((hostile(LOGIN_REFUSED),)),
         MailFacts((hostile("starttls-not-supported", by_connector=True),)),
-        MailFacts(breached=(LimitBreach("contoso", f"connector {HOSTILE}", ""),)),
+        MailFacts(senders=(NotableSender("contoso", f"server {HOSTILE}", "450"),)),
     ],
 )
 def test_a_name_that_a_tenant_chose_runs_nothing_in_the_shell_of_who_follows_an_alarm(facts):
