@@ -32,6 +32,6 @@ def check_not_newer(path: Path, mark: int, known: int) -> None:
     except OSError:
         return
     if len(head) == _VERSION_AND_MARK.size:
-        version, found = _VERSION_AND_MARK.unpack(head)
-        if found == mark and version > known:
+        version, program = _VERSION_AND_MARK.unpack(head)
+        if program == mark and version > known:
             refuse_newer(path, version, known)
