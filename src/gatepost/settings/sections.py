@@ -57,6 +57,12 @@ class Store(Section):
     free_space: Size = setting(
         default=134217728, description="Free disk space below which the gateway accepts no more mail (452 4.3.1)."
     )
+    queue_size: Size = setting(
+        default=0,
+        description="With PostgreSQL, whose disk the gateway does not see: the room for message bodies in the queue. "
+        "Beyond it no mail is accepted (452 4.3.1), and an organization never has more than three times what is left "
+        "of it (docs/reliability.md). 0: no limit.",
+    )
     durability: Durability = setting(
         default=Durability.LOCAL,
         description="With PostgreSQL: mail is acknowledged when the server has committed it where its "

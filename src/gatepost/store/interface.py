@@ -274,10 +274,11 @@ class Store(Protocol):
         """Name who schedules the deliveries; replaces the one before."""
 
     def room_for(self, size: int) -> bool:
-        """Whether a message of `size` bytes fits above the free-space mark, as of a second ago: ask at MAIL.
+        """Whether a message of `size` bytes fits above the free-space mark, as of a second ago: ask at MAIL."""
 
-        Free pages of the store's own files count as free space; see `store.sqlite.space.Room`.
-        """
+    @property
+    def room(self) -> float:
+        """The bytes that mail may take above that mark (`store.sqlite.space.Room`); infinity where it is not known."""
 
     def new_id(self) -> int:
         """A fresh message or delivery id."""

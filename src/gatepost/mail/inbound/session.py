@@ -356,6 +356,7 @@ class Session:
         transaction = self._transaction
         assert transaction is not None  # noqa: S101 - given up only with the session
         verdict = decisions.apart_from_full(self._record, self._service, transaction, verdict, targets)
+        verdict = decisions.within_share(self._service, verdict)
         verdict = decisions.within_limits(self._record, self._service, transaction, verdict)
         if not verdict.accepted:
             reply = self._record.reply_to_recipient(verdict)
