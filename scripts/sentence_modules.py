@@ -183,6 +183,7 @@ MODULES: Final = (
     "store/sqlite/move_queue.py",
     "store/sqlite/move_evidence.py",
     "store/sqlite/restore.py",
+    "store/sqlite/versions.py",
     "manage/access/fields.py",
     "manage/access/passkey_rows.py",
     "manage/access/token_rows.py",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.analysis.alarms.machine import MachineFacts, OldPrimary, SilentNode
 from gatepost.analysis.alarms.partners import ConnectorChange
+from gatepost.events.delivery_problems import RECORDS_DOWN
 from gatepost.node.machine_report import HOUR, MachineLook
 from gatepost.store.figures import WORKERS_DIRECTORY, read_all
 from gatepost.store.interface import StoreFailure
@@ -76,6 +77,7 @@ class AlarmFacts:
         self._reason = reason
         self._data = Path(settings.server.data_dir)
         self._silent: frozenset[str] = frozenset()
+        self._is_known = not resources.is_shared  # whether the database could be read at the last look
         self._look = MachineLook(settings)
         self._known: tuple[int, Sequence[str], tuple[ConnectorChange, ...]] = 0, [], ()  # in which version, of whom
 
@@ -83,8 +85,6 @@ class AlarmFacts:
         """All that is known at `now`, seconds since 1970."""
         facts, machine = self._find(now), self._machine(now)
         nodes = self._nodes() if self._resources.is_shared else ()
-        if nodes is None:  # `node.outage_post` tells of it; who raises alarms next could not know, nor tell of the end
-            machine = replace(machine, refusals=())
         if 0 < self._settings.alarms.queue_age <= (facts.oldest or 0):
             facts = replace(facts, reason=self._reason(facts.destination))
         ahead = self._ahead()
@@ -92,7 +92,7 @@ class AlarmFacts:
         if own is not None and not ahead:
             machine = replace(machine, ahead=_ahead_of_database(own))
         owners = sorted({partner.organization for partner in facts.failing if partner.by_connector})
-        return replace(
+        facts = replace(
             facts,
             ahead=ahead,
             catch_alls=frozenset(_catch_alls(self._directory())),
@@ -102,6 +102,8 @@ class AlarmFacts:
             silent=None if nodes is None else self._silent_nodes(nodes, now),
             refused=self._refused(),
         )
+        was_known, self._is_known = self._is_known, nodes is not None
+        return facts if was_known and self._is_known else _without_outage(facts)
 
     def _changes(self, organizations: Sequence[str], now: float) -> tuple[ConnectorChange, ...]:
         """The last changes of connectors; read once in a version, as each is a whole organization, before and after.
@@ -158,6 +160,19 @@ class AlarmFacts:
         silent = tuple(SilentNode(name, dead[name].host, now - dead[name].age) for name in self._silent & dead.keys())
         self._silent = frozenset(dead)
         return tuple(sorted(silent, key=lambda node: node.name))
+
+
+def _without_outage(facts: MailFacts) -> MailFacts:
+    """What is known while the database is away, and at the first look after it, when much of it is of before.
+
+    `node.outage_post` tells of it; who raises alarms next could not know, nor tell of the end.
+    """
+    return replace(
+        facts,
+        failing=tuple(record for record in facts.failing if record.result_type != RECORDS_DOWN),
+        machines=tuple(replace(machine, refusals=()) for machine in facts.machines),
+        silent=None,
+    )
 
 
 def _ahead_of_database(node: Node) -> float:

@@ -64,7 +64,14 @@ _UNKEPT: Final = 10.0  # until a post is tried again whose result could not be s
 _REST: Final = 10.0  # times what the last look took; changes that follow one another are looked at together
 
 _OF_MACHINES: Final = frozenset(
-    {Kind.NODE_SILENT, Kind.MAIL_REFUSED, Kind.DISK_LOW, Kind.PROCESS_ENDED, Kind.CLOCK_JUMPED}
+    {
+        Kind.NODE_SILENT,
+        Kind.MAIL_REFUSED,
+        Kind.RECORDS_UNWRITTEN,
+        Kind.DISK_LOW,
+        Kind.PROCESS_ENDED,
+        Kind.CLOCK_JUMPED,
+    }
 )
 _LEVELS: Final = {
     Severity.WARNING: logging.WARNING,

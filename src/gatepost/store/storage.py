@@ -15,7 +15,15 @@ from gatepost.settings.store_url import SQLITE, role_of
 from gatepost.store.interface import Database, EventSink, Schema, Store, StoreFailure
 from gatepost.store.site_tables import SITE, STATEMENT_SECONDS
 from gatepost.store.sqlite.database import SqliteDatabase
-from gatepost.store.sqlite.schema import LOCK_FILE, QUEUE_DIRECTORY, TRACE_DIRECTORY
+from gatepost.store.sqlite.schema import (
+    LOCK_FILE,
+    QUEUE_DIRECTORY,
+    QUEUE_FILE,
+    QUEUE_MARK,
+    QUEUE_VERSION,
+    TRACE_DIRECTORY,
+)
+from gatepost.store.sqlite.versions import check_not_newer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -98,7 +106,16 @@ class Storage:
             from gatepost.store.sqlite.restore import check_whole  # noqa: PLC0415 - as above
 
             check_whole(self._directory)
+            self._check_versions(schemas)
             self._check_open()
+
+    def _check_versions(self, schemas: Sequence[Schema]) -> None:
+        """Raise StoreFailure if a newer gatepost wrote the data."""
+        for schema in schemas:
+            if schema.file:
+                check_not_newer(self._directory / schema.file, schema.application_id, schema.version)
+        for path in sorted(self._directory.glob(f"{QUEUE_DIRECTORY}/*/{QUEUE_FILE}")):
+            check_not_newer(path, QUEUE_MARK, QUEUE_VERSION)
 
     def prepare(self, schemas: Sequence[Schema]) -> dict[str, int | None]:
         """Make tables of PostgreSQL, or bring them up to date; returns their versions of before, None for no tables.

@@ -175,6 +175,16 @@ def _milliseconds(seconds: float) -> str:
     return str(round(seconds * 1000))
 
 
+def _pass_over_lost(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say what went wrong on the loop of a `DatabaseServer`, but for one thing.
+
+    A connection that is ended as the server does not answer is ended while asyncpg opens another one, to have the
+    statement cancelled. Of that one a future is left over which nobody asks; whoever waited was told already.
+    """
+    if "future" not in context or not isinstance(context.get("exception"), ConnectionError):
+        loop.default_exception_handler(context)
+
+
 class DatabaseServer:
     """The connections of this process to one server, lent to threads. Every method blocks, and raises StoreFailure."""
 
@@ -190,6 +200,7 @@ class DatabaseServer:
         self.url = url
         self._statement = statement
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_pass_over_lost)
         self._thread = threading.Thread(target=self._loop.run_forever, name="postgres", daemon=True)
         self._thread.start()
         self._free: list[Any] = []

@@ -378,7 +378,7 @@ def test_a_queue_that_cannot_be_read(shop, admin):
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     for call in (admin.entries, lambda wanted: admin.drop(wanted, author="me")):
-        with pytest.raises(StoreFailure, match="not a queue of this version"):
+        with pytest.raises(StoreFailure, match="has tables of version 99"):
             call(QueueFilter())
     (shop.shard / QUEUE_FILE).write_bytes(b"no database, but long enough to be read as one " * 100)
     with pytest.raises(StoreFailure):

@@ -337,7 +337,7 @@ def test_a_file_of_another_version_is_left_alone(shop):
         connection.execute("PRAGMA user_version = 99")
         connection.close()
         for _ in range(2):  # and the lock was given back
-            with pytest.raises(StoreFailure, match="not a queue of this version"):
+            with pytest.raises(StoreFailure, match="has tables of version 99"):
                 async with shop.open():
                     pass
 
