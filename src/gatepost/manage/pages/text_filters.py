@@ -26,7 +26,7 @@ from gatepost.times import day_text, minute_text, rfc3339, second_text
 NOTHING: Final = Markup('<span class="soft">–</span>')  # noqa: RUF001 - a dash is what is meant
 _UNITS: Final = ((86400 * 365, N_("y")), (86400, N_("d")), (3600, "h"), (60, "min"), (1, "s"))
 _SAID: Final = 20  # of one field: a list may have a hundred thousand wrong entries
-_AFTER_SIGN: Final = re.compile(r"(?<=[@.:])(?=.)", re.DOTALL)
+_AFTER_SIGN: Final = re.compile(r"(?<=[@.:])(?<!\*\.)(?=.)", re.DOTALL)
 _OCTETS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
