@@ -31,7 +31,7 @@ def colours() -> dict[str, tuple[str, str]]:
 @cache
 def light_colours() -> dict[str, str]:
     """The same of the light theme alone."""
-    return {name: light for name, (light, _) in colours().items()}
+    return {name: pair[0] for name, pair in colours().items()}
 
 
 _WIDTH: Final = 880
