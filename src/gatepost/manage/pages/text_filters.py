@@ -175,8 +175,13 @@ def _digits(value: float, digits: int) -> str:
 
 
 def breakable(name: str | None) -> Markup:
-    """An address or host name that breaks after its signs first, and within a label only where that is too long."""
-    return NOTHING if name is None else Markup("<wbr>").join(_AFTER_SIGN.split(name))
+    """An address or host name that breaks after its signs first, and within a label only where that is too long.
+
+    One with A-labels stays in one piece: `unicode_domains` writes their letters behind whole names only.
+    """
+    if name is None:
+        return NOTHING
+    return Markup("<wbr>").join([name] if "xn--" in name.lower() else _AFTER_SIGN.split(name))
 
 
 def initial(word: str) -> str | Markup:
