@@ -217,6 +217,7 @@ MODULES: Final = (
     "mail/model/queue_id.py",
     "mail/inbound/decisions.py",
     "mail/inbound/login.py",
+    "mail/inbound/queue_shares.py",
     "mail/inbound/tokens.py",
     "mail/inbound/transaction.py",
     "mail/inbound/usage.py",

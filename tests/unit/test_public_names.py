@@ -47,7 +47,16 @@ def test_no_public_name_is_private_or_twice():
 
 # Types of values that programs pass on: what is in them is not promised.
 OPAQUE = {
-    *("AcceptedDomain", "AddressKey", "InboundEntry", "Mailbox", "MailboxMatch", "OauthIssuer", "OutboundIndex"),
+    *(
+        "AcceptedDomain",
+        "AddressHolders",
+        "AddressKey",
+        "InboundEntry",
+        "Mailbox",
+        "MailboxMatch",
+        "OauthIssuer",
+        "OutboundIndex",
+    ),
     *("PartnerIndex", "ApplicableHook", "Asks", "Attribution", "AuthenticationResults", "Claim", "ClassicalOnly"),
     *("ContentDemand", "FailureOutcome", "Introduction", "Nodes", "Others", "RecipientQuestion", "Returned", "Route"),
     *("SenderPart", "Signing", "TranscriptBudget", "UnmetLimit"),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.alarms.mail_flow import MailFacts
     from gatepost.events.machine_report import EndedProcess
+    from gatepost.mail.model.queue_share import QueueShare
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.changes import Change, ConfigStore
@@ -45,6 +46,7 @@ class AlarmFacts:
     """find: what mail shows at a time. directory: in force. nodes: of the site, None if they cannot be read.
 
     failure: why this worker can store no mail now, None if it can. ahead: seconds that the clock was put ahead.
+    refused: the organizations whose mail is refused for what they have in the queue.
     """
 
     def __init__(  # noqa: PLR0913 - where each fact comes from
@@ -57,6 +59,7 @@ class AlarmFacts:
         nodes: Callable[[], Sequence[Node] | None],
         failure: Callable[[], StoreFailure | None],
         ahead: Callable[[], float],
+        refused: Callable[[], tuple[QueueShare, ...]],
     ) -> None:
         self._settings = settings
         self._resources = resources
@@ -65,6 +68,7 @@ class AlarmFacts:
         self._nodes = nodes
         self._failure = failure
         self._ahead = ahead
+        self._refused = refused
         self._data = Path(settings.server.data_dir)
         self._silent: frozenset[str] = frozenset()
         self._look = MachineLook(settings)
@@ -88,6 +92,7 @@ class AlarmFacts:
             changes=self._changes(owners[:_ORGANIZATIONS], now),
             machines=(machine, *self._machines_elsewhere(nodes or (), now)),
             silent=None if nodes is None else self._silent_nodes(nodes, now),
+            refused=self._refused(),
         )
 
     def _changes(self, organizations: Sequence[str], now: float) -> tuple[ConnectorChange, ...]:

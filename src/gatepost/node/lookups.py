@@ -26,6 +26,7 @@ from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.return_watch import WATCH_SECONDS, ReturnWatch, RevocationWatch
 from gatepost.net.lookups.revocation import RevocationChecker
 from gatepost.net.lookups.tlsa import TlsaFinder
+from gatepost.net.own_addresses import reach_of_tenants
 from gatepost.net.shortage import shortage
 from gatepost.net.tasks import SingleTask
 from gatepost.node.lifecycle import Duty, Lifecycle, nothing
@@ -72,7 +73,7 @@ class LookupServices:
         self._anchors = lru_cache(64)(TrustAnchors.load)
         self.contexts = ClientContexts(settings.tls.trust_anchors, time.time, load=anchors, identity=identity)
         self.revocation = RevocationChecker(
-            self.http, cache / "crl", timeout=settings.tls.revocation_timeout, tenants=settings.network.policy()
+            self.http, cache / "crl", timeout=settings.tls.revocation_timeout, tenants=reach_of_tenants(settings)
         )
         self.policy_hosts = HttpClient(self.resolver, partial(_policy_hosts_context, settings))
         self.policies = StsPolicies(

@@ -35,6 +35,7 @@ from gatepost.times import named_zone
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gatepost.mail.model.queue_share import QueueShare
     from gatepost.mail.outbound.mailbox import Maildirs
     from gatepost.node.certificate_manager import CertificateManager
     from gatepost.node.lookups import LookupServices
@@ -79,7 +80,10 @@ class ReportIntake:
 
 
 class SiteDuties(msgspec.Struct, frozen=True):
-    """Makes the parts of one worker that do this work. mail: the way of what they send. failure: why none is stored."""
+    """Makes the parts of one worker that do this work. mail: the way of what they send. failure: why none is stored.
+
+    refused: the organizations that have too much of the queue.
+    """
 
     settings: Settings
     site: SiteMember
@@ -89,6 +93,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
     maildirs: Maildirs
     mail: SiteMail
     failure: Callable[[], StoreFailure | None]
+    refused: Callable[[], tuple[QueueShare, ...]]
 
     def parts(self) -> Iterator[Lifecycle]:
         """The lives of all that the settings ask for."""
@@ -135,6 +140,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
                 find=finder.find,
                 nodes=self.site.nodes,
                 failure=self.failure,
+                refused=self.refused,
                 ahead=lambda: self.site.expiry_clock.ahead,
             ).find,
             trouble=lambda: self.lookups.resolver.trouble(server.hostname),

@@ -12,6 +12,7 @@ from gatepost.analysis.alarms.machine import MachineFacts
 from gatepost.analysis.alarms.mail_flow import MailFacts
 from gatepost.events.delivery_problems import HOPS_FAIL, NEXT_HOP, FailingPartner
 from gatepost.events.machine_report import DiskRoom, EndedProcess, MachineReport
+from gatepost.mail.model.queue_share import QueueShare
 from gatepost.node.alarm_facts import SILENCE, AlarmFacts
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
@@ -54,6 +55,7 @@ def facts(home, store):
             nodes=nodes,
             failure=failure,
             ahead=lambda: 5.0,
+            refused=lambda: (QueueShare("contoso", 5, 0.5),),
         )
 
     return make
@@ -70,6 +72,7 @@ def test_recent_changes_of_connectors_whose_mail_waits(store, facts):
     (change,) = found.changes
     assert (change.version, change.connector, change.author) == (2, "relay", "eve"), "not those of a new organization"
     assert found.ahead == 5.0
+    assert found.refused == (QueueShare("contoso", 5, 0.5),)
     assert facts().find(now).changes == (), "nobody reads the history while nothing fails"
     for later, known in ((90_000, True), (605_000, False)):
         changes = facts(MailFacts(failing=(HOP,))).find(now + later).changes

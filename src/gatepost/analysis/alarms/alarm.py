@@ -59,6 +59,7 @@ class Kind(StrEnum):
     NOTICE_MISSING = "notice-missing"
     JOURNAL_WAITS = "journal-waits"
     QUARANTINE_FULL = "quarantine-full"
+    QUEUE_SHARE = "queue-share"
     SENDING_LIMIT = "sending-limit"
     OVERLOAD = "overload"
     CLOCK_JUMPED = "clock-jumped"
@@ -106,6 +107,7 @@ _OF_MAIL: Final = frozenset(
         Kind.NOTICE_MISSING,
         Kind.JOURNAL_WAITS,
         Kind.QUARANTINE_FULL,
+        Kind.QUEUE_SHARE,
         Kind.SENDING_LIMIT,
         Kind.OVERLOAD,
         Kind.CLOCK_JUMPED,

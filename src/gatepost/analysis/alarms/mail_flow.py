@@ -15,6 +15,7 @@ from gatepost.analysis.alarms.machine import MachineFacts, SilentNode, judge_mac
 from gatepost.analysis.alarms.partners import PartnerContext, about_partner, judge_partners, result_text
 from gatepost.events.delivery_problems import MESSAGE_TRACE, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
 from gatepost.mail.model.worker_load import NORMAL, WorkerLoad
+from gatepost.policy.connectors.units import format_size
 from gatepost.quantity import quantity
 from gatepost.texts import own
 from gatepost.times import second_text
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.alarms.partners import ConnectorChange
     from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner, UnsentNotice
+    from gatepost.mail.model.queue_share import QueueShare
 
 
 # Seconds without another failure: retries are an hour apart at most, as set out of the box.
@@ -79,7 +81,8 @@ class MailFacts(msgspec.Struct, frozen=True):
     quarantines: how full the quarantine of an organization is, 1.0 for full. loads: of each worker. ahead: seconds that
     the clock was put ahead, 0.0 if it was not. catch_alls: organization and name of connectors that take mail for any
     domain to its MX hosts, so that a host which takes none says nothing of them. changes: of connectors lately, the
-    newest first. silent: None if it is not known how other nodes are.
+    newest first. silent: None if it is not known how other nodes are. refused: organizations that have too much of the
+    queue.
     """
 
     failing: tuple[FailingPartner, ...] = ()
@@ -99,6 +102,7 @@ class MailFacts(msgspec.Struct, frozen=True):
     silent: tuple[SilentNode, ...] | None = ()
     catch_alls: frozenset[tuple[str, str]] = frozenset()
     changes: tuple[ConnectorChange, ...] = ()
+    refused: tuple[QueueShare, ...] = ()
 
 
 class MailLimits(msgspec.Struct, frozen=True):
@@ -136,7 +140,14 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
         *_breaches(facts),
     ]
     alarms += [*_age(facts, limits), *_rising(facts, limits)]
-    alarms += [*_resolver(facts), *_dnssec(facts), *_quarantines(facts), *_overload(facts, now), *_clock(facts, now)]
+    alarms += [
+        *_resolver(facts),
+        *_dnssec(facts),
+        *_quarantines(facts),
+        *_shares(facts),
+        *_overload(facts, now),
+        *_clock(facts, now),
+    ]
     alarms += [alarm for machine in facts.machines for alarm in judge_machine(machine)]
     alarms += judge_silence(facts.silent or ())
     order = tuple(Severity)
@@ -199,12 +210,27 @@ def _quarantines(facts: MailFacts) -> Iterator[Alarm]:
         yield make_alarm(
             Kind.QUARANTINE_FULL,
             Severity.CRITICAL if full else Severity.WARNING,
-            organization,
+            f"{organization}/quarantine",
             f"the quarantine of {organization} is {'full' if full else 'nearly full'}",
             f"It has reached {int(100 * fullness)} % of the limit for an organization ([quarantine] in the settings). "
             "When it is full, the gateway asks senders of messages that it must hold to try again later (452).",
             "Release or delete messages, shorten quarantine_days, or allow more:",
             command_line("gatepost", "quarantine", "list", "--organization", organization),
+        )
+
+
+def _shares(facts: MailFacts) -> Iterator[Alarm]:
+    for share in facts.refused:
+        name, octets = share.organization, format_size(share.octets >> 20 << 20)
+        yield make_alarm(
+            Kind.QUEUE_SHARE,
+            Severity.CRITICAL,
+            f"{name}/queue",
+            f"mail of {name} is refused, as much of its mail waits in the queue and room is short",
+            f"It has {octets} of mail in the queue, {share.part:.0%} of all. Its senders are asked to try again later "
+            "(452), so that room is left for other organizations' mail.",
+            "See where it waits, and repair the next hop or return the mail:",
+            command_line("gatepost", "queue", "list", "--organization", name),
         )
 
 

@@ -23,6 +23,7 @@ def test_what_is_about_mail():
         "protection-drop",
         "quarantine-full",
         "queue-age",
+        "queue-share",
         "recipients-unknown",
         "records-unwritten",
         "scanner-down",

@@ -20,6 +20,7 @@ from gatepost.events.delivery_problems import (
     FailingPartner,
     UnsentNotice,
 )
+from gatepost.mail.model.queue_share import QueueShare
 from gatepost.mail.model.worker_load import WorkerLoad
 from gatepost.values import replace
 
@@ -173,10 +174,18 @@ def test_a_journal_mailbox_that_refuses_copies_is_told_of():
 
 def test_a_quarantine_that_is_nearly_full():
     nearly, full = judge_mail(MailFacts(quarantines={"a": 1.0, "b": 0.85, "c": 0.5}), MailLimits(), now=NOW)[::-1]
-    assert (nearly.kind, nearly.severity, nearly.about) == (Kind.QUARANTINE_FULL, Severity.WARNING, "b")
+    assert (nearly.kind, nearly.severity, nearly.about) == (Kind.QUARANTINE_FULL, Severity.WARNING, "b/quarantine")
     assert (full.severity, full.title) == (Severity.CRITICAL, "the quarantine of a is full")
     assert "85 %" in nearly.detail
     assert judge_mail(MailFacts(quarantines=None), MailLimits(), now=NOW) == ()
+
+
+def test_an_organization_whose_mail_fills_the_queue():
+    share = QueueShare("contoso", (7 << 20) + 5, 0.85)
+    (one,) = judge_mail(MailFacts(refused=(share,)), MailLimits(), now=NOW)
+    assert (one.kind, one.severity, one.about) == (Kind.QUEUE_SHARE, Severity.CRITICAL, "contoso/queue")
+    assert one.detail.startswith("It has 7MB of mail in the queue, 85% of all.")
+    assert one.lines == ("gatepost queue list --organization contoso",)
 
 
 @pytest.mark.parametrize(

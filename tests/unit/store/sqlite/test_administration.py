@@ -429,6 +429,15 @@ def test_the_size_of_the_whole_queue(shop, admin):
     assert admin.oldest() == admin.depth()[3:]
 
 
+@pytest.mark.parametrize("piece", [1, 2, 20_000])
+def test_the_octets_of_each_organization(shop, admin, monkeypatch, piece):
+    assert admin.octets() == {}
+    monkeypatch.setattr(administration, "_PIECE", piece)
+    asyncio.run(fill(shop))
+    asyncio.run(fill(shop))
+    assert admin.octets() == {"contoso": 2 * len(b"hello\r\n"), "fabrikam": 2 * 3 * LIMIT}
+
+
 def test_the_oldest_message_of_several_shards(shop, admin):
     async def main():
         async with shop.open(worker=1) as other, shop.open() as store, shop.open(worker=2):

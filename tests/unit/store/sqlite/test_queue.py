@@ -277,8 +277,10 @@ def test_below_the_free_space_mark_nothing_is_accepted_and_mail_still_leaves(sho
     async def main():
         async with shop.open() as store:
             delivery = await shop.accept(store)
+            assert store.room == float("inf")
         async with shop.open(free_space_mark=1 << 60) as store:
             assert not store.room_for(1)
+            assert store.room < 0
             with pytest.raises(StoreFull) as raised:
                 await shop.accept(store)
             assert not raised.value.final
