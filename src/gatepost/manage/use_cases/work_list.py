@@ -214,6 +214,7 @@ def list_work(context: Context, request: ListWork) -> WorkList:
     ]
     items.sort(key=lambda item: (_RANKS.index(item.kind), _SEVERITIES.index(item.severity), -item.count))
     shown = [item for kind, some in groupby(items, key=lambda item: item.kind) for item in _shortened(kind, list(some))]
+    shown.sort(key=lambda item: _SEVERITIES.index(item.severity))
     return WorkList(shown, [*alarms.unknown, *unknown])
 
 
