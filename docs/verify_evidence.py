@@ -285,8 +285,8 @@ def drill_results(folder, logged):
     for name in logged.keys() - kept.keys():
         older = [one for one in kept if one[-17:] == name[-17:] and one.split("-")[0] < name.split("-")[0]]
         must(not older, f"drills/{name}", "it is gone, and older ones of its connector are there")
-    if kept.keys() & logged.keys():
-        print(f"{len(kept.keys() & logged.keys())} drill results verified")
+    if matching := len(kept.keys() & logged.keys()):
+        print(f"{matching} drill result{'' if matching == 1 else 's'} verified")
 
 
 def must_have_head(days, heads, begun, newest):

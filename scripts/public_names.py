@@ -6,7 +6,9 @@ review: tests/unit/test_public_names.py fails until `make docs` was run.
 
 from __future__ import annotations
 
+import ast
 import inspect
+import textwrap
 from enum import Enum
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAliasType, get_args
@@ -19,7 +21,7 @@ from gatepost.testing.partner import Defect
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# By area, by module below gatepost: names. Public methods and properties of a class are public with it.
+# By area, by module below gatepost: names. Public methods and attributes of a class are public with it.
 PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
     "SMTP, the server's side": {
         "protocols.smtp.server.server": ("Server",),
@@ -105,10 +107,11 @@ def objects() -> Iterator[tuple[str, str, str, Any]]:
 
 
 def members(thing: type) -> list[str]:
-    """The public methods and properties that a class has of its own or of gatepost's classes, as they are called."""
+    """The public methods and attributes that a class has of its own or of gatepost's classes, as they are called."""
     found: dict[str, str] = {}
     for owner in reversed(thing.__mro__):
         if owner.__module__.startswith("gatepost."):
+            found |= {name: name for name in attributes(owner)}
             for name, value in vars(owner).items():
                 function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
                 if name.startswith("_"):
@@ -118,6 +121,33 @@ def members(thing: type) -> list[str]:
                 elif isinstance(value, property):
                     found[name] = name
     return [found[name] for name in sorted(found)]
+
+
+def attributes(owner: type) -> dict[str, str]:
+    """The public attributes that a class sets in its `__init__`, with their annotations, "" without one."""
+    made = vars(owner).get("__init__")
+    if not inspect.isfunction(made) or made.__code__.co_filename != inspect.getfile(owner):
+        return {}  # written by a decorator: its fields are its parameters
+    found: dict[str, str] = {}
+    for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(made)))):
+        if isinstance(node, ast.AnnAssign):
+            found |= dict.fromkeys(_own(node.target), ast.unparse(node.annotation))
+        elif isinstance(node, ast.Assign):
+            found |= dict.fromkeys([name for target in node.targets for name in _own(target)], "")
+    return found
+
+
+def _own(target: ast.expr) -> list[str]:
+    """The public names after `self.` in what is assigned to."""
+    parts = target.elts if isinstance(target, ast.Tuple) else [target]
+    return [
+        part.attr
+        for part in parts
+        if isinstance(part, ast.Attribute)
+        and isinstance(part.value, ast.Name)
+        and part.value.id == "self"
+        and not part.attr.startswith("_")
+    ]
 
 
 def signature(thing: Any) -> str:

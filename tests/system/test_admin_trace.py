@@ -144,7 +144,7 @@ def test_a_message_is_told_with_who_asked_and_what_was_achieved(centre: AdminCen
     story = page.locator("#story")
     for text in (
         "authenticated(mail.bank.example), required by connector:bank.example",
-        "authenticated / encrypted",
+        "none/encrypted",
         "certificate-host-mismatch",
         "X25519MLKEM768",
         "CN=mx.partner.example",

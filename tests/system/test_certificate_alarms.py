@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import shutil
 import socket
+import subprocess
 import time
 from email import message_from_bytes, policy
 from typing import TYPE_CHECKING, Any
@@ -19,18 +20,20 @@ from gatepost.analysis.checks.own_certificates import OwnCertificates
 from gatepost.net.identity import ServerIdentity
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
+from gatepost.testing.pki import Leaf
 from gatepost.testing.process import wait_until
 from gatepost.testing.signed_zone import Zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from support.dnssec import SignedDns
     from support.gateway import Gateway
 
     from gatepost.analysis.checks.certificate_alarms import Observed
     from gatepost.testing.name_server import DnsServer
-    from gatepost.testing.pki import Leaf, Pki
+    from gatepost.testing.pki import Pki
     from gatepost.testing.status_server import StatusServer
 
 OWNER = "ann@contoso.example"
@@ -55,6 +58,53 @@ def tlsa(leaf: Leaf) -> str:
     """The record 3 1 1 for its key, hexadecimal."""
     key = leaf.x509.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return f"030101{hashlib.sha256(key).hexdigest()}"
+
+
+def openssl(folder: Path, words: str) -> None:
+    subprocess.run(["openssl", *words.split()], cwd=folder, check=True, capture_output=True)
+
+
+def chain_by_openssl(folder: Path, days: float) -> Leaf:
+    """A certificate for 60 days below an intermediate that ends in so many."""
+    begin, end = (time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + day * 86400)) for day in (-300, days))
+    new = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+    (folder / "ca.ext").write_text("basicConstraints=critical,CA:true\nkeyUsage=critical,keyCertSign,cRLSign\n")
+    (folder / "leaf.ext").write_text(f"subjectAltName=DNS:{NAME}\n")
+    openssl(folder, f"req -x509 {new} -keyout root.key -subj /CN=Root -days 400 -out root.pem")
+    openssl(folder, f"req {new} -keyout middle.key -subj /CN=Middle -out middle.csr")
+    below = f"-CA root.pem -CAkey root.key -extfile ca.ext -not_before {begin} -not_after {end}"
+    openssl(folder, f"x509 -req -in middle.csr {below} -out middle.pem")
+    openssl(folder, f"req {new} -keyout leaf.key -subj /CN={NAME} -out leaf.csr")
+    openssl(folder, "x509 -req -in leaf.csr -CA middle.pem -CAkey middle.key -extfile leaf.ext -days 60 -out leaf.pem")
+    chain = folder / "chain.pem"
+    chain.write_bytes((folder / "leaf.pem").read_bytes() + (folder / "middle.pem").read_bytes())
+    return Leaf(NAME, chain=chain, certificate=folder / "leaf.pem", key=folder / "leaf.key")
+
+
+def test_an_intermediate_that_ends_before_its_certificate(gateway: Callable[..., Gateway], tmp_path: Path) -> None:
+    """Made by OpenSSL; the alarm is over once the file has a later one for the same key."""
+    leaf = chain_by_openssl(tmp_path, 6.5)
+    mx = gateway(contoso(), certificates=[leaf], anchors=tmp_path / "root.pem")
+    wait_until(lambda: "chain-ends" in kinds(mx), "the alarm of the gateway", timeout=60)
+    (alarm,) = [one for one in alarms(mx) if one["kind"] == "chain-ends"]
+    assert (alarm["severity"], alarm["title"].endswith(f"for {NAME} expires in 6 days")) == ("error", True)
+    assert alarm["lines"] == [f"gatepost check chain {leaf.chain}"]
+    below = "-CA root.pem -CAkey root.key -extfile ca.ext -days 300"
+    openssl(tmp_path, f"x509 -req -in middle.csr {below} -out middle.pem")
+    fresh = tmp_path / "fresh.pem"
+    fresh.write_bytes((tmp_path / "leaf.pem").read_bytes() + (tmp_path / "middle.pem").read_bytes())
+    fresh.replace(leaf.chain)
+    wait_until(lambda: "chain-ends" not in kinds(mx), "its end", timeout=60)
+    assert (tmp_path / "middle.pem").read_text().strip() in presented(mx), "without a restart"
+
+
+def presented(gateway: Gateway) -> str:
+    words = ["openssl", "s_client", "-connect", f"127.0.0.1:{gateway.port}", "-starttls", "smtp", "-showcerts"]
+    return subprocess.run(words, input=b"", check=False, capture_output=True).stdout.decode()
+
+
+def kinds(gateway: Gateway) -> list[str]:
+    return [one["kind"] for one in alarms(gateway)]
 
 
 def test_a_certificate_that_ends_in_six_days_until_it_is_renewed(

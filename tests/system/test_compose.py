@@ -161,6 +161,7 @@ def test_three_nodes_with_a_standby_of_their_database(site: Compose) -> None:
             wait_until(lambda port=port: takes(port, f"{port}@partner.example"), f"{service} takes mail", timeout=60)
         partner.wait_messages(3, timeout=60)
         in_by_one_out_of_another(site, partner)
+        replaced_one_by_one(site)
         upgraded(site)
         promoted(site, partner)
 
@@ -198,6 +199,23 @@ def in_by_one_out_of_another(site: Compose, partner: Sink) -> None:
     wait_until(lambda: {"late@partner.example", "open@partner.example"} <= reached(partner), "both", timeout=60)
     site.podman("start", site.name("gateway1"))
     wait_until(lambda: site.is_ready("gateway1"), "the first node again", timeout=60)
+
+
+def replaced_one_by_one(site: Compose) -> None:
+    """What docs/several-nodes.md says for a new version: each node is drained, and its container made anew."""
+    site.compose("run", "--rm", "--no-deps", "prepare")
+    for number, (service, port) in enumerate(GATEWAYS.items(), 1):
+        before = container(site, service)
+        site.podman("exec", site.name(service), "gatepost", "node", "drain", f"mx{number}", "--wait")
+        assert not takes(port, "drained@partner.example")
+        site.compose("up", "--detach", "--no-deps", "--force-recreate", service)
+        wait_until(lambda port=port: takes(port, f"replaced{port}@partner.example"), f"{service} again", timeout=120)
+        assert container(site, service) != before
+        assert all(takes(other, f"beside{port}@partner.example") for other in GATEWAYS.values())
+
+
+def container(site: Compose, service: str) -> str:
+    return site.podman("inspect", "--format", "{{.Id}}", site.name(service)).strip()
 
 
 def promoted(site: Compose, partner: Sink) -> None:

@@ -9,14 +9,20 @@ import os
 import re
 import signal
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from support.debian import need
 from support.pace import Pace
-from support.process import BIN
+from support.process import BIN, ROOT
+from support.tutorial import commands
 
 from gatepost.testing.process import Folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # What the demonstration must say of each of its five messages, in this order.
 OUTCOMES = [
@@ -93,24 +99,66 @@ def test_the_demonstration_of_nodes_loses_nothing_and_leaves_nothing() -> None:
     assert left.stdout == ""
 
 
+@contextmanager
+def kept() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The demonstration that goes on, and what it said."""
+    with subprocess.Popen(
+        [BIN / "gatepost", "demo", "--keep"], stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
+    ) as run:
+        try:
+            assert run.stdout is not None
+            lines = []
+            for line in run.stdout:
+                lines.append(line)
+                if line.startswith("Ctrl-C ends it"):
+                    break
+            yield run, "".join(lines)
+        finally:
+            if run.poll() is None:
+                run.send_signal(signal.SIGTERM)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_kept_it_ends_by_a_signal_and_leaves_nothing(sent: signal.Signals) -> None:
     need("root")
-    with subprocess.Popen(
-        [BIN / "gatepost", "demo", "--keep"], stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
-    ) as run:
-        assert run.stdout is not None
-        lines = []
-        for line in run.stdout:
-            lines.append(line)
-            if line.startswith("Ctrl-C ends it"):
-                break
+    with kept() as (run, said):
         run.send_signal(sent)
         assert run.wait(timeout=40) == 0
-    assert [line for line in lines if "/setup?code=" in line], "the admin centre can be opened meanwhile"
-    (folder,) = re.findall(r"gatepost --config (\S+)/gateway/gatepost\.toml explain", "".join(lines))
+    assert "/setup?code=" in said, "the admin centre can be opened meanwhile"
+    (folder,) = re.findall(r"gatepost --config (\S+)/gateway/gatepost\.toml explain", said)
     assert not Path(folder).exists()
     left = subprocess.run(["pgrep", "-f", folder], capture_output=True, text=True, check=False)
     assert left.stdout == ""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+def test_the_tour_shows_what_the_demonstration_has() -> None:
+    """Each command of docs/tour.md and README.md, on a terminal; but one, which asks a domain of the lab."""
+    need("root")
+    pages = (ROOT / "docs/tour.md").read_text() + (ROOT / "README.md").read_text()
+    steps = [step for step in commands(pages) if step[0] != "gatepost check partner good.test"]
+    assert len(steps) == 5, steps
+    with kept() as (_, said):
+        (config,) = re.findall(r"gatepost --config (\S+) explain", said)
+        environment = os.environ | {"GATEPOST_CONFIG": config, "PATH": f"{BIN}:{os.environ['PATH']}", "COLUMNS": "110"}
+        for command, shown in steps:
+            run = subprocess.run(
+                ["script", "-qec", command, "/dev/null"],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+            assert re.search(expected(shown), run.stdout), f"$ {command}\n{run.stdout}\n-- expected:\n{shown}"
+
+
+def expected(shown: str) -> str:
+    """What a page shows, as a pattern: lines are folded anywhere; ports, times and ids are others each time."""
+    varies = r"(?<=127\.0\.0\.1:)\d+|\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ|\b[0-9a-f]{16}\b"
+    words = re.sub(varies, "…", shown).split()
+    return r"\s+".join(re.escape(word).replace("…", r"[\s\S]*?") for word in words)

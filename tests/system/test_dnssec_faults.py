@@ -16,7 +16,7 @@ from support.debian import need
 from support.gateway import Gateway
 from support.partners import WRONG, leaf_record
 from support.process import loopback
-from support.scenes import connector, contoso, outcomes, send
+from support.scenes import ALICE, connector, contoso, outcomes, send
 
 from gatepost.testing.process import wait_until
 from gatepost.testing.signed_zone import Zone
@@ -51,7 +51,8 @@ def partner(leaf: Leaf) -> Iterator[Sink]:
 def lab(signed_dns: Callable[..., SignedDns], leaf: Leaf) -> SignedDns:
     host = ["@ MX 10 mx", f"mx A {ADDRESS}"]
     tlsa = f"_25._tcp.mx TLSA {leaf_record(leaf)}"
-    zones = {name: Zone([*host, tlsa]) for name in ("known", "must")} | {"plain": Zone(host, unsigned=True)}
+    zones = {name: Zone([*host, tlsa]) for name in ("known", "must", "new")} | {"plain": Zone(host, unsigned=True)}
+    zones["broken"] = Zone([*host, tlsa], wrong_ds=True)
     return signed_dns(zones, root=True)
 
 
@@ -78,10 +79,16 @@ def test_a_resolver_that_does_not_validate_any_more_switches_no_dane_off(
     server.stop()  # and with it what it remembers of the DNS
     lab.validate(validating=False)
     server.start()
-    recipients = {"ann@known.test": "DEFER", "ann@must.test": "DEFER", "ann@plain.test": "SEND"}
+    wait_until(lambda: "DANE is off" in server.log(), "what the root shows")
+    recipients = {"ann@known.test": "DEFER", "ann@must.test": "DEFER", "ann@plain.test": "SEND", "ann@new.test": "SEND"}
     for recipient in recipients:
         send(server.port, recipient)
     events = outcomes(server, recipients)
+    dane = events["ann@new.test"]["detail"]["dane"]  # nothing is known of it, so that it goes without DANE
+    assert dane["status"] == "insecure"
+    assert "DANE is off: " in dane["detail"], dane
+    live = server.cli("explain", "--live", "--from", ALICE, "--to", "ann@new.test", "--ip", "127.0.0.1", expect=None)
+    assert "DANE is not known" in live.stdout, live.stdout
     for recipient in ("ann@known.test", "ann@must.test"):
         assert events[recipient]["reply"].startswith(UNKNOWN), events
         assert not taken(partner, recipient)
@@ -91,9 +98,21 @@ def test_a_resolver_that_does_not_validate_any_more_switches_no_dane_off(
     lab.validate(validating=True)
     for recipient in ("ann@known.test", "ann@must.test"):
         wait_until(lambda of=recipient: taken(partner, of), "mail goes by itself, long before its next try")
-    sent = outcomes(server, {"ann@known.test": "SEND", "ann@must.test": "SEND"})
+    send(server.port, "eve@new.test")
+    sent = outcomes(server, {"ann@known.test": "SEND", "ann@must.test": "SEND", "eve@new.test": "SEND"})
     assert {event["achieved"] for event in sent.values()} == {"dnssec/authenticated"}
     wait_until(lambda: "dnssec-off" not in alarms(server), "the alarm ends")
+
+
+def test_mail_for_a_domain_whose_dnssec_is_broken_waits_and_the_alarm_says_why(lab: SignedDns) -> None:
+    """As an ordinary domain, of which no connector knows."""
+    settings = {**SETTINGS, "alarms": {"look": "1s", "queue_age": "3s"}}
+    with Gateway(contoso(), nameservers=[lab.address], settings=settings) as server:
+        send(server.port, "ann@broken.test")
+        alarm = wait_until(lambda: alarms(server).get("queue-age"), "the alarm", timeout=60)
+    assert "It is for contoso/broken.test" in alarm["detail"]
+    assert "DnssecInvalid" in alarm["detail"], alarm
+    assert "administrators of broken.test must correct the DNSSEC signatures of their zone" in alarm["fix"]
 
 
 def test_a_root_that_the_resolver_distrusts_is_no_fault_of_each_domain(

@@ -2,7 +2,8 @@
 
 The site has three nodes, a primary and a synchronous standby, and `durability = "replicated"`. Each named fault hits it
 under load. Printed for each: acknowledged, delivered, lost (always 0), doubled, and the seconds until mail was taken
-again. `make faults N=200` runs random ones (docs/reliability.md).
+again. `make faults N=200` runs random ones (docs/reliability.md). With GATEPOST_SILENCE=300 a node or the database
+stands still, or is cut off, for as many seconds.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ from support.stranger import Stranger
 from gatepost.testing.process import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 RECOVERY = 25.0
 """Seconds within which a healthy destination gets new mail again, a take-over of 15 s included."""
 
 PAUSE = 0.05  # seconds between two messages of a client: what it may send in half a minute is not what a fault hits
 RANDOM = int(os.environ.get("GATEPOST_FAULTS", "6"))
+SILENCE = float(os.environ.get("GATEPOST_SILENCE", "0"))  # 0: just longer than until others take over
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,18 @@ def stop_node(site: Site) -> None:
 
 def freeze_node(site: Site) -> None:
     """A node stands still until its rows were taken over, and then goes on as if nothing had been: a zombie."""
-    family = site.nodes.nodes[-1].family()
+    freeze(site.nodes.nodes[-1].family(), SILENCE or site.takeover + 3)
+
+
+def freeze_database(site: Site) -> None:
+    """The database stands still: it takes connections, and answers nothing."""
+    freeze(site.pair.primary.family(), SILENCE or site.takeover + 3)
+
+
+def freeze(family: list[int], seconds: float) -> None:
     for pid in family:
         os.kill(pid, signal.SIGSTOP)
-    time.sleep(site.takeover + 3)
+    time.sleep(seconds)
     for pid in family:
         os.kill(pid, signal.SIGCONT)
 
@@ -110,7 +120,7 @@ def partition_node(site: Site) -> None:
     """Nothing passes between one node and the database, and nobody is told."""
     detours = site.nodes.detours[-1]
     detours.lead(Way(swallowed=True))
-    time.sleep(site.takeover + 3)
+    time.sleep(SILENCE or site.takeover + 3)
     detours.lead(Way())
     detours.cut()
 
@@ -164,6 +174,7 @@ FAULTS: dict[str, Callable[[Site], None]] = {
         kill_node,
         stop_node,
         freeze_node,
+        freeze_database,
         restart_database,
         crash_database,
         promote_standby,
@@ -197,7 +208,7 @@ def site_of_three(*, takeover: int) -> Iterator[Site]:
         yield Site(nodes, pair, takeover)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(400 + 2 * SILENCE)
 @pytest.mark.parametrize(
     "fault",
     [pytest.param(fault, id=name, marks=() if name in SHORT else pytest.mark.long) for name, fault in FAULTS.items()],
@@ -214,7 +225,10 @@ def test_a_fault_loses_nothing_and_mail_goes_on(
             load.wait_for_more(20, timeout=120)
     assert pace.took_less_than(RECOVERY), pace
     first = min(at for at in load.acknowledged.values() if at > over) - over
-    text = f"{fault.__name__} ({over - before:.0f} s), taken again {first:.1f} s after it"
+    slow = [
+        f"{percentile(load.took, *span):.0f} ms" for span in ((0, before), (before, over), (over, time.monotonic()))
+    ]
+    text = f"{fault.__name__} ({over - before:.0f} s), taken again {first:.1f} s after it; p99 {', '.join(slow)}"
     judge(site, load, text, capsys, faults=1)
 
 
@@ -252,6 +266,8 @@ def judge(site: Site, load: SiteLoad, what: str, capsys: pytest.CaptureFixture[s
     taking = longest_silence(load.acknowledged.values())
     delivering = longest_silence(one.at for one in site.nodes.partner.messages)
     with capsys.disabled():
+        for line in site.nodes.alarms():
+            print(line, file=sys.stderr)
         print(
             f"\n{what}: {len(load.acknowledged)} acknowledged, {load.unanswered} without an answer, "
             f"{dict(load.refused)} refused, {len(set(arrived))} delivered, {len(lost)} lost, {doubled} doubled; "
@@ -261,6 +277,12 @@ def judge(site: Site, load: SiteLoad, what: str, capsys: pytest.CaptureFixture[s
     assert lost == set()
     assert doubled <= faults * 60, "only what was in flight may come twice"
     assert set(load.refused) <= {421, 451, 452}, "what is refused is to be sent again"
+
+
+def percentile(took: Mapping[float, float], since: float, until: float) -> float:
+    """Milliseconds within which 99 of 100 messages that were begun in this time got their 250; 0.0 of none."""
+    times = sorted(seconds for begun, seconds in took.items() if since <= begun < until)
+    return times[len(times) * 99 // 100] * 1000 if times else 0.0
 
 
 def longest_silence(times: Iterable[float]) -> float:

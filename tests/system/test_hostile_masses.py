@@ -120,3 +120,44 @@ def test_recipients_in_masses_over_many_transactions_are_not_kept(server: Gatewa
     print(f"{count} recipients in {time.monotonic() - begun:.0f} s: {grown}")
     assert after - half < 32 * MEGABYTE, "what is kept does not grow with their number"
     assert after - before < 160 * MEGABYTE, "each refusal is a row of the trace, of which 100,000 may wait for the disk"
+
+
+SECTION = 250_000  # octets of a header section, within `header_bytes`
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["that do not end", "before bodies that do not"])
+def test_large_header_sections_of_many_sessions_are_kept_in_the_memory_for_arriving_mail(whole: bool) -> None:
+    """Those for which there is no memory are refused for now; mail with a header of the usual size is not."""
+    count, budget = int(os.environ.get("GATEPOST_SECTIONS", "200")), 4 * MEGABYTE
+    settings = {"store": {"memory_budget": budget}, "rates": UNLIMITED}
+    line = b"X-Padding: " + b"x" * 900 + b"\r\n"
+    section = line * (SECTION // len(line)) + (b"\r\nA body" if whole else b"")
+    first = ipaddress.ip_address("127.81.0.1")
+    with Gateway(contoso(mailboxes=[ANN]), settings=settings) as running, ExitStack() as stack:
+        witness = Witness(running, ANN)
+        witness.once()
+        before = running.resident()
+        clients = []
+        for number in range(count):
+            client = stack.enter_context(RawClient(running.port, source=str(first + number // 50)))
+            client.greet()
+            for words in ("MAIL FROM:<eve@elsewhere.example>", f"RCPT TO:<{ANN}>", "DATA"):
+                client.command(words)
+            client.send(section)
+            clients.append(client)
+        witness.once()
+        grown = running.resident() - before
+        print(f"{count} header sections: {grown / MEGABYTE:.1f} MB, {grown / count / 1024:.1f} KB each")
+        assert grown < budget + count * 64 * 1024
+        codes = Counter()
+        for client in clients:
+            client.send(b"\r\n.\r\n")
+            codes[client.reply().code] += 1
+        assert set(codes) == {250, 451}, codes
+        assert 5 <= codes[250] <= 20, "those that had come while there was room"
+        assert clients[-1].command("RSET").code == 250
+        for line in ("MAIL FROM:<eve@elsewhere.example>", f"RCPT TO:<{ANN}>"):
+            clients[-1].command(line)
+        assert clients[-1].command("DATA").code == 354
+        clients[-1].send(section + b"\r\n.\r\n")
+        assert clients[-1].reply().code == 250, "when the others have ended there is room again"

@@ -42,7 +42,7 @@ def master_key() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def nodes(master_key: None) -> Iterator[TwoNodes]:
-    with ExitStack() as stack:  # a connection for each message: a session goes by the resources that it began with
+    with ExitStack() as stack:  # a connection for each message: what a node shows counts from its handshake on
         yield TwoNodes(stack, settings={"queue": {"retry": ["1s"], "messages_per_connection": 1}})
 
 

@@ -22,7 +22,7 @@ import pytest
 from support.debian import need
 from support.gateway import Gateway
 from support.issuer import CONFIGURATION, KEYS, Issuer
-from support.raw import RawClient, RawReply
+from support.raw import ClosedError, RawClient, RawReply
 
 from gatepost.testing.pki import make_key
 from gatepost.testing.process import wait_until
@@ -284,6 +284,30 @@ def test_a_token_is_refused(world: World, case: str) -> None:
     (row,) = world.gateway.wait_trace(event="REFUSE", session=session)
     (reason,) = row["detail"]["reasons"]
     assert why in reason
+
+
+@pytest.mark.parametrize("mechanism", ["OAUTHBEARER", "XOAUTH2"])
+def test_a_session_ends_with_its_token(world: World, mechanism: str) -> None:
+    expires = _now() - 53  # with the leeway of a minute, in seven seconds
+    token = world.mine.token(ANN, exp=expires)
+    with open_session(world) as client:
+        client.command("EHLO client.example")
+        assert (
+            client.command(
+                f"AUTH {mechanism} {bearer(token) if mechanism == 'OAUTHBEARER' else xoauth2(token, ANN)}"
+            ).code
+            == 235
+        )
+        assert client.command(f"MAIL FROM:<{ANN}>").code == 250
+        time.sleep(max(0.0, expires + 60.1 - time.time()))
+        for line, code in ((f"RCPT TO:<{JOE}>", 250), ("DATA", 354), ("Subject: begun before\r\n\r\nHello.\r\n.", 250)):
+            assert client.command(line).code == code
+        ended = client.command(f"MAIL FROM:<{ANN}>")
+        assert (ended.code, ended.enhanced) == (421, "4.7.0")
+        with pytest.raises(ClosedError):
+            client.reply()
+    reasons = [row["detail"]["reasons"] for row in world.gateway.wait_trace(event="REFUSE")]
+    assert ["the log-in of the session holds no more: its token has expired"] in reasons
 
 
 def test_nobody_acts_as_another(world: World) -> None:

@@ -63,11 +63,15 @@ def test_a_list_refuses_who_is_not_in_it_whoever_sends(gateway: Start[Gateway], 
     assert explained.data["inbound"]["reply"].startswith("550 5.1.1")
     assert "recipient list of relay.example (configuration 1)" in explained.data["inbound"]["reasons"][-1]
 
-    with smtplib.SMTP("127.0.0.1", server.port) as client:  # a session keeps the resources that it began with
-        server.cli("domain", "set", "relay.example", "--organization", "contoso", f"recipients={NOBODY}")
+    with smtplib.SMTP("127.0.0.1", server.port) as client:  # a message keeps the resources that it began with
         client.ehlo("client.example")
         client.mail(STRANGER)
+        server.cli("domain", "set", "relay.example", "--organization", "contoso", f"recipients={NOBODY}")
+        server.wait_in_force()
         assert client.rcpt(KNOWN)[0] == 250
+        client.rset()
+        client.mail(STRANGER)
+        assert client.rcpt(KNOWN)[0] == 550
     wait_until(lambda: set(send(server.port, [KNOWN, NOBODY], sender=STRANGER)) == {KNOWN}, "the new list")
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import smtplib
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,11 @@ import pytest
 from support.relays import Relay, Relays
 from support.scenes import ALICE, OWN_SERVERS, blind_context, connector, contoso, message, send
 
+from gatepost.store.sending_usage import SenderUsage
+from gatepost.store.storage import Storage
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Behaviour
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -225,6 +229,36 @@ def test_an_own_server_reaches_its_daily_limit(
         lambda: "sending-limit" not in server.cli("alarms", expect=None).stdout, "the end of the alarm", timeout=60
     )
     assert server.cli("limit", "lift", "nobody", expect=1).stderr
+
+
+def test_a_server_without_a_limit_that_sends_far_more_than_usual(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink]
+) -> None:
+    """Nothing is refused. What another worker took counts, and what the days before were like is in the store."""
+    partner = sink()
+    server = gateway(
+        contoso(inbound=[OWN_SERVERS], outbound=[connector("partner.example", partner.address)]),
+        settings={"server": {"workers": 2}, "alarms": {"look": "1s", "unusual_sending": 12}},
+    )
+    with closing(Storage(server.store_url, server.data_dir).sending_usage()) as table:
+        for days, recipients in ((9, 1), (2, 2)):
+            table.add(
+                [SenderUsage(day_text(time.time() - days * 86400), "contoso", "server own servers", 1, recipients)]
+            )
+    assert refusals(server, 11) == [""] * 11
+    assert listed(server, "limit", "list") == []
+    assert "sending-unusual" not in server.cli("alarms", expect=None).stdout
+    server.stop()  # what was counted is written
+    server.start()
+    assert refusals(server, 1) == [""]
+    server.stop()
+    server.start()
+    wait_until(lambda: "sending-unusual" in server.cli("alarms", expect=None).stdout, "the alarm", timeout=60)
+    (alarm,) = [one for one in server.cli("alarms", "--json", expect=None).data["alarms"] if "sending" in one["kind"]]
+    assert (alarm["severity"], alarm["about"]) == ("critical", "contoso/server own servers")
+    assert "sent to 12 recipients; on its busiest day of the five weeks before, to 2" in alarm["detail"]
+    (line,) = alarm["lines"]
+    assert len(server.cli(*shlex.split(line)[1:], "--json", expect=0).data) == 12
 
 
 def test_two_nodes_with_one_database_count_together(

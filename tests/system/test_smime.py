@@ -17,6 +17,7 @@ from support.process import Script
 from support.scenes import ALICE, STRANGER, connector, contoso, outcomes, send
 from support.smime import MailAuthority, Person, cms, decrypted, verified
 
+from gatepost.pki.smime import ber
 from gatepost.store.storage import Storage
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Sink
@@ -436,3 +437,34 @@ def test_explain_knows_whether_it_will_leave(gateway: Gateway) -> None:
     assert BOB in ready["certificates"]["found"]
     waiting = gateway.cli(*words, "nobody@secret.test", json=True, expect=1).data
     assert waiting["certificates"]["missing"].startswith("there is no certificate for nobody@secret.test")
+
+
+def test_what_has_more_elements_than_a_mail_program_writes_is_delivered_as_it_came(
+    gateway: Gateway, people: dict[str, Person]
+) -> None:
+    """Whoever sends it would else keep a worker busy for a second with each megabyte."""
+    der = cms("-encrypt", "-binary", "-outform", "DER", "-aes-256-cbc", people["ann@contoso.example"].certificate,
+              content=b"\r\nfor ann\r\n")  # fmt: skip
+    info = ber.read(der)
+    data = info.part(1, ber.context(0)).part(0, ber.SEQUENCE)
+    content = data.part(2, ber.SEQUENCE)
+    pieces = ber.write(ber.context(0), b"\x04\x00" * 480_000)
+    many = ber.write(ber.SEQUENCE, bytes(content.parts[0].raw), bytes(content.parts[1].raw), pieces)
+    data_octets = ber.write(ber.SEQUENCE, bytes(data.parts[0].raw), bytes(data.parts[1].raw), many)
+    der = ber.write(ber.SEQUENCE, bytes(info.parts[0].raw), ber.write(ber.context(0), data_octets))
+    send(gateway.port, "ann@contoso.example", sender=STRANGER, content=enveloped(der, "many elements"))
+    mail = wait_until(
+        lambda: next(
+            (one for one in gateway.maildir("ann@contoso.example") if one.field("Subject") == "many elements"), None
+        ),
+        "the mail for ann",
+        timeout=60,
+    )
+    assert "pkcs7-mime" in mail.field("Content-Type")
+    (row,) = wait_until(
+        lambda: [row for row in gateway.trace(event="DELIVER") if row["subject"] == "many elements"],
+        "the row",
+        timeout=60,
+    )
+    assert row["detail"]["smime"]["decrypted"] is False
+    assert "or too many" in row["detail"]["smime"]["why"]

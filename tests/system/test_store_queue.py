@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -679,6 +680,10 @@ def test_filters(site: Site) -> None:
         assert depth.destination == PARTNER
         assert depth.oldest == made_at(deliveries[0].message.id)
         assert admin.oldest() == depth[3:]
+        octets = Counter[str]()
+        for message in {one.message.id: one.message for one in deliveries}.values():
+            octets[message.organization] += message.size
+        assert admin.octets() == octets
         counted = admin.destinations(QueueFilter())
         assert {(one.destination, one.count, one.active, one.held, one.deferred) for one in counted} == {
             (PARTNER, 1, 0, 0, 1),

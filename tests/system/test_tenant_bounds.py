@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ALLOWED = "127.0.77.1"
 NETWORK = "127.0.77.0/24"
 INNER = "127.0.0.1"
+OWN_ADDRESS = "192.88.98.1"
 BANNER = "inner.secret.example"
 SETTING = "tenants_may_reach"
 API = "/api/v1/organizations/alpha"
@@ -112,6 +113,7 @@ def world(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]
             return stack.enter_context(Gateway(given, **options))
 
         settings = {"network": {"tenants_may_reach": [NETWORK]}, "queue": {"retry": ["1s"]}}
+        settings["server"] = {"own_addresses": [OWN_ADDRESS]}
         settings["oauth"] = {"timeout": "5s", "private_issuers": True}
         centre = served(make, _resources(own, owned), settings=settings, nameservers=[dns.address], certificates=[own])
         token = centre.token("read", "connectors", name="alpha", organizations=("alpha",))
@@ -324,6 +326,7 @@ def _waits(world: World, recipient: str) -> str:
         ("nat", "[64:ff9b::7f00:1]:PORT"),
         ("six", "[2002:7f00:1::]:PORT"),
         ("named", "inner.alpha.example:PORT"),
+        ("own", OWN_ADDRESS),
     ],
 )
 def test_a_tenants_smart_host_inside_is_called_by_nobody(world: World, name: str, host: str) -> None:

@@ -18,6 +18,7 @@ import pytest
 from gatepost.analysis.alarms.alarm import Kind
 from gatepost.manage.cli import main as gatepost
 from gatepost.policy.connectors.model import parse
+from gatepost.settings.loader import load
 from gatepost.settings.model import Settings
 from gatepost.settings.section import hints, section_in
 
@@ -84,6 +85,20 @@ def test_the_examples_of_mail_flow_may_be_applied_together():
     own = '[[organization.contoso.accepted_domain]]\nname = "contoso.example"\n'
     (organization,) = parse(tomllib.loads(own + written)).organizations
     assert len(organization.mail_flow_rules) == written.count("mail_flow_rule]]") == 5
+
+
+def test_the_files_that_are_written_by_hand_are_right(tmp_path):
+    """The settings and the resources of docs/install.md."""
+    lines = (ROOT / "docs/install.md").read_text().partition("## By hand\n")[2].splitlines()
+    blocks = "\n".join(line[4:] if line.startswith("    ") else "" if not line else "\0" for line in lines).split("\0")
+    settings, resources = (
+        next(one for one in blocks if one.strip().startswith(head)) for head in ("[server]", "[organization.")
+    )
+    (tmp_path / "gatepost.toml").write_text(settings)
+    loaded = load(str(tmp_path / "gatepost.toml"), {})
+    assert (loaded.server.hostname, len(loaded.certificates), len(loaded.listeners)) == ("mx1.contoso.example", 1, 1)
+    (organization,) = parse(tomllib.loads(resources)).organizations
+    assert [len(parts) for parts in (organization.mailboxes, organization.outbound_connectors)] == [2, 1]
 
 
 def test_every_document_is_in_the_list_of_documents():

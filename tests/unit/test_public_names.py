@@ -40,6 +40,14 @@ def test_a_public_name_is_documented_where_it_is_defined(module, name):
     assert [text for text in texts if "exchange.md" in text] == [], "name what readers have: an RFC, or a page of docs"
 
 
+def test_attributes_are_documented_with_their_class():
+    for _, _, name, thing in public_names.objects():
+        owners = [one for one in getattr(thing, "__mro__", ()) if one.__module__.startswith("gatepost.")]
+        texts = [inspect.getdoc(part) or "" for one in owners for part in (one, vars(one).get("__init__"))]
+        known = set(re.findall(r"\w+", " ".join(texts)))
+        assert {one for owner in owners for one in public_names.attributes(owner)} <= known, name
+
+
 def test_no_public_name_is_private_or_twice():
     assert [name for _, name in NAMES if name.startswith("_")] == []
     assert len(set(NAMES)) == len(NAMES)
@@ -47,7 +55,16 @@ def test_no_public_name_is_private_or_twice():
 
 # Types of values that programs pass on: what is in them is not promised.
 OPAQUE = {
-    *("AcceptedDomain", "AddressKey", "InboundEntry", "Mailbox", "MailboxMatch", "OauthIssuer", "OutboundIndex"),
+    *(
+        "AcceptedDomain",
+        "AddressHolders",
+        "AddressKey",
+        "InboundEntry",
+        "Mailbox",
+        "MailboxMatch",
+        "OauthIssuer",
+        "OutboundIndex",
+    ),
     *("PartnerIndex", "ApplicableHook", "Asks", "Attribution", "AuthenticationResults", "Claim", "ClassicalOnly"),
     *("ContentDemand", "FailureOutcome", "Introduction", "Nodes", "Others", "RecipientQuestion", "Returned", "Route"),
     *("SenderPart", "Signing", "TranscriptBudget", "UnmetLimit"),
@@ -68,6 +85,8 @@ def annotations_of(thing: Any) -> Iterator[str]:
     if inspect.isclass(thing):
         for name, member in vars(thing).items():
             function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+            if name == "__init__":
+                yield from public_names.attributes(thing).values()
             if name == "__init__" or not name.startswith("_"):
                 yield from getattr(function, "__annotations__", {}).values()
 
@@ -106,14 +125,52 @@ def test_methods_are_those_of_the_class_and_its_gatepost_parents():
     shown = public_names.members(Partner)
     assert "connector(**fields)" in shown
     assert "wait_messages(count, *, timeout=60.0)" in shown
-    assert "address" in shown
+    assert {"address", "messages", "domain"} <= set(shown), "of both classes, also what __init__ sets"
     assert not [one for one in shown if one.startswith("_")]
 
 
-def test_the_examples_of_the_page_run(tmp_path):
+HOST = """
+import logging, os, signal, sys, threading, warnings
+
+def state():
+    signals = [signal.getsignal(one) for one in signal.valid_signals()]
+    mask = os.umask(0o22)
+    os.umask(mask)
+    loggers = [logging.root.handlers[:], logging.root.level, "gatepost" in "".join(logging.root.manager.loggerDict)]
+    return signals, loggers, threading.enumerate(), mask, dict(os.environ), sys.excepthook, os.listdir("/proc/self/fd")
+
+before, modules = state(), sys.argv[1:]
+for module in modules:
+    __import__(module)
+assert state() == before, [pair for pair in zip(before, state()) if pair[0] != pair[1]]
+"""
+
+
+def test_the_parts_without_io_leave_the_program_as_it_is():
+    modules = sorted({f"gatepost.{module}" for module, _ in NAMES if not module.startswith("testing.")})
+    done = subprocess.run([sys.executable, "-c", HOST, *modules], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def examples(folder):
     blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/python.md").read_text(), re.MULTILINE | re.DOTALL)
     assert len(blocks) == 5
-    (tmp_path / "test_page.py").write_text("\n\n".join(blocks))
+    page = folder / "test_page.py"
+    page.write_text("\n\n".join(blocks))
+    return page
+
+
+def test_the_examples_of_the_page_are_typed(tmp_path):
+    """With the settings and the cache of `make types`, without which it takes twenty seconds."""
+    page = examples(tmp_path)
+    page.write_text("# mypy: disable-error-code=exhaustive-match\n" + page.read_text())  # events may be added
+    command = [sys.executable, "-m", "mypy", "--strict", str(page)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_examples_of_the_page_run(tmp_path):
+    examples(tmp_path)
     command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
     done = subprocess.run([*command, tmp_path], cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False)
     assert "5 passed" in done.stdout, done.stdout + done.stderr

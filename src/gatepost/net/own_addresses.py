@@ -1,8 +1,8 @@
-"""The addresses of this gateway, so that mail by MX is never sent back to it (RFC 5321 section 5.1).
+"""The addresses of this gateway: mail by MX is never sent back to it (RFC 5321 section 5.1), nor do tenants reach it.
 
-Used by `mail.outbound.hosts`. Ours is what we listen on, and every address of the machine's interfaces, whoever
-listens there: a domain that names it leads here. Of loopback only what we listen on is ours; other servers may have the
-rest.
+Used by `mail.outbound.hosts`, and by whatever connects to hosts that tenants name. Ours is what we listen on, and every
+address of the machine's interfaces, whoever listens there: a domain that names it leads here. Of loopback only what we
+listen on is ours; other servers may have the rest.
 """
 
 from __future__ import annotations
@@ -11,7 +11,16 @@ import ipaddress
 import logging
 import socket
 import struct
+import time
 from collections.abc import Callable, Collection, Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from gatepost.values import replace
+
+if TYPE_CHECKING:
+    from gatepost.policy.connectors.addresses import AddressPolicy
+    from gatepost.settings.model import Settings
 
 _REFRESH = 60.0  # seconds after which interfaces are looked at again
 _DUMP_ADDRESSES = 22  # RTM_GETADDR, rtnetlink(7)
@@ -64,6 +73,18 @@ class OwnAddresses:
             except OSError as error:  # a sandbox may forbid it; what was found before counts on
                 _log.warning("the addresses of this machine's interfaces cannot be listed: %s", error)
         return self._found
+
+
+def reach_of_tenants(settings: Settings) -> AddressPolicy:
+    """The addresses that may be called where a tenant chose the host: none of this machine but by the owner's leave."""
+    return replace(settings.network.policy(), is_ours=_is_ours(settings.server.own_addresses))
+
+
+@lru_cache
+def _is_ours(named: tuple[str, ...]) -> Callable[[str], bool]:
+    """One for a process, so that policies of the same settings are equal. Loopback is public to nobody anyway."""
+    ours = OwnAddresses((), named, time.monotonic)
+    return lambda address: ours(address, 0)
 
 
 def interface_addresses() -> frozenset[str]:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
-from gatepost.net.certificate import MALFORMED, is_authority, issuer_text, quietly, subject_text
+from gatepost.net.certificate import MALFORMED, has_slow_key, is_authority, issuer_text, quietly, subject_text
 from gatepost.times import second_text, utc
 from gatepost.values import replace
 
@@ -336,6 +336,8 @@ def _signer(response: ocsp.OCSPResponse, issuer: x509.Certificate, now: float) -
     if delegate is None:
         raise RevocationError("the OCSP response is signed by neither the issuer nor a certificate sent with it")
     name = subject_text(delegate)
+    if has_slow_key(delegate):  # as in chains: it is verified where mail waits meanwhile
+        raise RevocationError(f"the OCSP responder {name} has an RSA key with an exponent of more than 256 bits")
     try:
         delegate.verify_directly_issued_by(issuer)
     except (InvalidSignature, ValueError, TypeError) as failure:

@@ -12,8 +12,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.analysis.alarms.machine import MachineFacts, SilentNode
+from gatepost.analysis.alarms.machine import MachineFacts, OldPrimary, SilentNode
 from gatepost.analysis.alarms.partners import ConnectorChange
+from gatepost.events.delivery_problems import RECORDS_DOWN
 from gatepost.node.machine_report import HOUR, MachineLook
 from gatepost.store.figures import WORKERS_DIRECTORY, read_all
 from gatepost.store.interface import StoreFailure
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.alarms.mail_flow import MailFacts
     from gatepost.events.machine_report import EndedProcess
+    from gatepost.mail.model.queue_share import QueueShare
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.changes import Change, ConfigStore
@@ -45,6 +47,8 @@ class AlarmFacts:
     """find: what mail shows at a time. directory: in force. nodes: of the site, None if they cannot be read.
 
     failure: why this worker can store no mail now, None if it can. ahead: seconds that the clock was put ahead.
+    refused: the organizations whose mail is refused for what they have in the queue.
+    older_primaries: of PostgreSQL, as `Storage` tells them. reason: why the oldest message for a destination waits.
     """
 
     def __init__(  # noqa: PLR0913 - where each fact comes from
@@ -57,6 +61,9 @@ class AlarmFacts:
         nodes: Callable[[], Sequence[Node] | None],
         failure: Callable[[], StoreFailure | None],
         ahead: Callable[[], float],
+        refused: Callable[[], tuple[QueueShare, ...]],
+        older_primaries: Callable[[], Iterable[tuple[str, int, int]]] = tuple,
+        reason: Callable[[str], str] = str,
     ) -> None:
         self._settings = settings
         self._resources = resources
@@ -65,8 +72,12 @@ class AlarmFacts:
         self._nodes = nodes
         self._failure = failure
         self._ahead = ahead
+        self._refused = refused
+        self._older_primaries = older_primaries
+        self._reason = reason
         self._data = Path(settings.server.data_dir)
         self._silent: frozenset[str] = frozenset()
+        self._is_known = not resources.is_shared  # whether the database could be read at the last look
         self._look = MachineLook(settings)
         self._known: tuple[int, Sequence[str], tuple[ConnectorChange, ...]] = 0, [], ()  # in which version, of whom
 
@@ -74,21 +85,25 @@ class AlarmFacts:
         """All that is known at `now`, seconds since 1970."""
         facts, machine = self._find(now), self._machine(now)
         nodes = self._nodes() if self._resources.is_shared else ()
-        if nodes is None:  # `node.outage_post` tells of it; who raises alarms next could not know, nor tell of the end
-            machine = replace(machine, refusals=())
+        if 0 < self._settings.alarms.queue_age <= (facts.oldest or 0):
+            facts = replace(facts, reason=self._reason(facts.destination))
         ahead = self._ahead()
         own = next((node for node in nodes or () if node.name == machine.node), None)
         if own is not None and not ahead:
             machine = replace(machine, ahead=_ahead_of_database(own))
         owners = sorted({partner.organization for partner in facts.failing if partner.by_connector})
-        return replace(
+        facts = replace(
             facts,
             ahead=ahead,
             catch_alls=frozenset(_catch_alls(self._directory())),
             changes=self._changes(owners[:_ORGANIZATIONS], now),
             machines=(machine, *self._machines_elsewhere(nodes or (), now)),
+            old_primaries=tuple(OldPrimary(*primary) for primary in self._older_primaries()),
             silent=None if nodes is None else self._silent_nodes(nodes, now),
+            refused=self._refused(),
         )
+        was_known, self._is_known = self._is_known, nodes is not None
+        return facts if was_known and self._is_known else _without_outage(facts)
 
     def _changes(self, organizations: Sequence[str], now: float) -> tuple[ConnectorChange, ...]:
         """The last changes of connectors; read once in a version, as each is a whole organization, before and after.
@@ -145,6 +160,19 @@ class AlarmFacts:
         silent = tuple(SilentNode(name, dead[name].host, now - dead[name].age) for name in self._silent & dead.keys())
         self._silent = frozenset(dead)
         return tuple(sorted(silent, key=lambda node: node.name))
+
+
+def _without_outage(facts: MailFacts) -> MailFacts:
+    """What is known while the database is away, and at the first look after it, when much of it is of before.
+
+    `node.outage_post` tells of it; who raises alarms next could not know, nor tell of the end.
+    """
+    return replace(
+        facts,
+        failing=tuple(record for record in facts.failing if record.result_type != RECORDS_DOWN),
+        machines=tuple(replace(machine, refusals=()) for machine in facts.machines),
+        silent=None,
+    )
 
 
 def _ahead_of_database(node: Node) -> float:

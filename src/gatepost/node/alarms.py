@@ -64,7 +64,14 @@ _UNKEPT: Final = 10.0  # until a post is tried again whose result could not be s
 _REST: Final = 10.0  # times what the last look took; changes that follow one another are looked at together
 
 _OF_MACHINES: Final = frozenset(
-    {Kind.NODE_SILENT, Kind.MAIL_REFUSED, Kind.DISK_LOW, Kind.PROCESS_ENDED, Kind.CLOCK_JUMPED}
+    {
+        Kind.NODE_SILENT,
+        Kind.MAIL_REFUSED,
+        Kind.RECORDS_UNWRITTEN,
+        Kind.DISK_LOW,
+        Kind.PROCESS_ENDED,
+        Kind.CLOCK_JUMPED,
+    }
 )
 _LEVELS: Final = {
     Severity.WARNING: logging.WARNING,
@@ -88,7 +95,9 @@ class _CheckContext(msgspec.Struct, frozen=True):
     @property
     def digest(self) -> str:
         """Another one whenever the world has to be looked at anew."""
-        live = sorted((entry.id, str(entry.state), entry.since) for entry in watched(self.entries, self.scope))
+        live = sorted(
+            (entry.id, str(entry.state), entry.since, entry.chain) for entry in watched(self.entries, self.scope)
+        )
         said = repr((live, self.scope.names, sorted(self.scope.used), self.domains))
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
@@ -131,10 +140,7 @@ class AlarmMonitor:
         self._post = post if post is not None and post.wanted else None
         self._found_at = -math.inf
         self._post_at = 0.0 if self._post is not None else math.inf
-        alarms = settings.alarms
-        self._limits = MailLimits(
-            alarms.partner_failures, alarms.partner_failing, alarms.queue_age, alarms.tls_failures
-        )
+        self._limits = _limits(settings)
         self._clock = clock
         self._to = settings.alarms.mail_to or tuple(filter(None, (settings.server.postmaster,)))
         self._observed = Observed()
@@ -197,7 +203,7 @@ class AlarmMonitor:
         unknown = {Kind.QUEUE_AGE} if facts.oldest is None else set()
         unknown |= {Kind.TLS_FAILURES_RISING} if facts.tls is None else set()
         unknown |= {Kind.QUARANTINE_FULL} if facts.quarantines is None else set()
-        unknown |= {Kind.SENDING_LIMIT} if facts.breached is None else set()
+        unknown |= {Kind.SENDING_LIMIT, Kind.SENDING_UNUSUAL} if facts.senders is None else set()
         unknown |= _OF_MACHINES if facts.silent is None else set()
         unseen = {(Kind.DISK_LOW, machine.node) for machine in facts.machines if machine.disk is None}
 
@@ -413,6 +419,17 @@ class AlarmMonitor:
                 ", ".join(lost),
                 settings.server.hostname,
             )
+
+
+def _limits(settings: Settings) -> MailLimits:
+    alarms = settings.alarms
+    return MailLimits(
+        alarms.partner_failures,
+        alarms.partner_failing,
+        alarms.queue_age,
+        alarms.tls_failures,
+        alarms.unusual_sending,
+    )
 
 
 def _tell(news: News) -> None:

@@ -43,7 +43,7 @@ from gatepost.net.listener import Listener
 from gatepost.net.lookups.access_tokens import AccessTokens
 from gatepost.net.lookups.issuer_keys import IssuerKeys
 from gatepost.net.lookups.mx import MailRouter
-from gatepost.net.own_addresses import OwnAddresses
+from gatepost.net.own_addresses import OwnAddresses, reach_of_tenants
 from gatepost.net.tasks import SingleTask, spawn
 from gatepost.node import limits as of_settings
 from gatepost.node.certificate_manager import CertificateManager, vault_of
@@ -204,7 +204,7 @@ class Assembly:
         self._destinations = self._site.storage.worker_destinations()
         vault = vault_of(settings, self._resources)
         self._dkim = DkimKeys(self._resources, vault)
-        anchors, tenants = settings.tls.trust_anchors, settings.network.policy()
+        anchors, tenants = settings.tls.trust_anchors, reach_of_tenants(settings)
         self._tokens = AccessTokens(self._lookups.resolver, anchors, tenants=tenants)
         self._smart_host_logins = SmartHostLogins(SealedSecrets(self._resources.content, vault), self._tokens)
         self._content = content_steps(settings, self._resources, self._dkim)
@@ -222,6 +222,7 @@ class Assembly:
         """A queue and a deliverer for each store."""
         settings, queue = self._settings, self._settings.queue
         limits, close = of_settings.sending_limits(self._data, self._stores[0], place)
+        self._shares, part = of_settings.queue_shares(settings, self._stores[0], self._site.storage, self._directory())
         lanes = share(queue.connections, *place), share(queue.connections_per_destination, *place)
         self._budget = LaneBudget(*lanes, time.monotonic, limits=limits, slowdowns=self._observation.slowdowns)
         self._budget.end_idle = self._pool.end_resting
@@ -237,7 +238,7 @@ class Assembly:
             self._lookups.on_return.append(manager.try_again)
         sharing = [Duty(SHARE_SECONDS, self._share_lanes)] if self._stores[0].position is not None else []
         attempts = Lifecycle("attempts", duties=sharing, drain=self._drain_attempts, close=close)
-        self.parts.add(Lifecycle("lanes", refresh=self._budget.use), attempts)
+        self.parts.add(Lifecycle("lanes", refresh=self._budget.use), attempts, part)
 
     def list_node(self, node: NodeIdentity, place: tuple[int, int]) -> None:
         """Beat for the node, and have it drained when an administrator wants that."""
@@ -258,14 +259,14 @@ class Assembly:
         self._load = LoadMonitor(settings, self._observation, self._uses.trust)
         store.count_senders(lambda: len(self.registry.coming))
         store.watch_disk(self.registry.hold_back)
-        tenants, roots = settings.network.policy(), settings.tls.trust_anchors
+        tenants, roots = reach_of_tenants(settings), settings.tls.trust_anchors
         self._issuer_keys = IssuerKeys(self._lookups.resolver, settings.oauth, roots, tenants=tenants)
         secret = partial(login_secret, self._resources)
         self._logins = Logins(self._resources.content, secret, time.monotonic, self._issuer_keys)
         self._hooks = ContentHooks(self._lookups.resolver, tenants=tenants, told=self._observation.note_scanner)
         callout = Callout(self._deliverers[0].services, self._directory)
         sources = RecipientSources(settings, self._lookups.resolver, self._resources, callout, self._tokens)
-        self._usage = SendingUsage(self._site.storage.sending_usage())
+        self._usage = SendingUsage(self._site.storage.sending_usage(), everybody=settings.alarms.unusual_sending > 0)
         self._recipients = sources.lookups(self._observation)
         self._services = services_by_role(self._inbound(store, manager), self._logins, self._credentials)
         self._offer()
@@ -371,7 +372,7 @@ class Assembly:
             lookups.contexts,
             of_settings.smtp_timeouts(settings),
             revocation=lookups.revocation,
-            tenants=settings.network.policy(),
+            tenants=reach_of_tenants(settings),
         )
         opener.logins = self._smart_host_logins
         opener.on_unknown = self._lookups.revocation_watch.note
@@ -427,7 +428,7 @@ class Assembly:
     def _duties(self, store: Store, manager: QueueManager) -> SiteDuties:
         mail = SiteMail(store, manager.offer, self._directory, self._expiration, self._observation.along(store))
         own = self._settings, self._site, self._resources, self.certificates, self._lookups, self._maildirs
-        return SiteDuties(*own, mail, self._observation.refusal)
+        return SiteDuties(*own, mail, self._observation.refusal, self._shares.refused)
 
     def _inbound(self, store: Store, manager: QueueManager) -> InboundService:
         settings, smtp_limits = self._settings, self._settings.limits.smtp()
@@ -454,6 +455,7 @@ class Assembly:
             recipients=self._recipients,
             authenticator=Authenticator(self._lookups.resolver),
             quarantine=QuarantineRoom(self._site.storage.quarantine_usage, of_settings.quarantine_limits(settings)),
+            shares=self._shares,
             usage=self._usage,
             source_limits=self._load.limits,
             counts=self._observation.counts,

@@ -23,7 +23,7 @@ from gatepost.pki.certificates.entry import TIMES, Entry, Origin, State, documen
 from gatepost.pki.certificates.files import CertificateFileError, load_identity
 from gatepost.pki.certificates.inventory import Inventory, chain_place, entry_from, key_place, removed_with
 from gatepost.pki.certificates.vault import Vault, VaultError
-from gatepost.pki.certificates.watch import not_named, recorded, watched_pairs
+from gatepost.pki.certificates.watch import not_named, recorded, watched_pairs, with_another_chain
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.store.config_requests import RequestDenied
 from gatepost.values import replace
@@ -130,6 +130,8 @@ class CertificateSteps:
         with suppress(CertificateFileError, IdentityError):
             identity = load_identity(*pair)
             step = recorded(pair, origin, identity, entries, entry.since)
+            if step is None and (same := with_another_chain(pair, identity, self._inventory)) is not None:
+                step = same, ()
             if step is not None:
                 yield _Step((*step[1], step[0]), stored={chain_place(step[0]): identity.chain_pem})
 

@@ -8,11 +8,12 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.inbound.quarantine import QuarantineLimits
+from gatepost.mail.inbound.queue_shares import LOOK_SECONDS, QueueShares, QueueSpace
 from gatepost.mail.inbound.service import SessionLimits
 from gatepost.mail.outbound.connection import SmtpTimeouts
 from gatepost.mail.queue.memory_budget import QueueLimits
 from gatepost.mail.queue.shared_limits import LIMITS_FILE, DividedLimits, NodeLimits
-from gatepost.node.lifecycle import Lifecycle, nothing
+from gatepost.node.lifecycle import Duty, Lifecycle, nothing
 from gatepost.store.figures import WORKERS_DIRECTORY
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.interface import Store
+    from gatepost.store.storage import Storage
 
 
 _FIRST_ANSWER: Final = 3.0  # seconds that a start waits for what was sent today; then it goes on without
@@ -91,8 +93,18 @@ def sending_limits(
     return limits, limits.close
 
 
+def queue_shares(
+    settings: Settings, store: Store, storage: Storage, directory: Directory
+) -> tuple[QueueShares, Lifecycle]:
+    """The shares of organizations in the queue, and their life. store: knows the room. directory: in force now."""
+    space = QueueSpace(settings.store.free_space, settings.store.queue_size)
+    shares = QueueShares(lambda: storage.queue_admin().octets(), lambda: store.room, space)
+    shares.use(directory)
+    return shares, Lifecycle("shares of the queue", duties=[Duty(LOOK_SECONDS, shares.look)], refresh=shares.use)
+
+
 def usage_part(usage: SendingUsage, directory: Callable[[], Directory]) -> Lifecycle:
-    """Count what users and own servers send, once one of them has a limit."""
+    """Count what users and own servers send, for their limits and for the alarm about what is unusual."""
 
     async def start() -> None:
         usage.use(directory())

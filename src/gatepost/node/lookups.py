@@ -26,6 +26,7 @@ from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.return_watch import WATCH_SECONDS, ReturnWatch, RevocationWatch
 from gatepost.net.lookups.revocation import RevocationChecker
 from gatepost.net.lookups.tlsa import TlsaFinder
+from gatepost.net.own_addresses import reach_of_tenants
 from gatepost.net.shortage import shortage
 from gatepost.net.tasks import SingleTask
 from gatepost.node.lifecycle import Duty, Lifecycle, nothing
@@ -72,7 +73,7 @@ class LookupServices:
         self._anchors = lru_cache(64)(TrustAnchors.load)
         self.contexts = ClientContexts(settings.tls.trust_anchors, time.time, load=anchors, identity=identity)
         self.revocation = RevocationChecker(
-            self.http, cache / "crl", timeout=settings.tls.revocation_timeout, tenants=settings.network.policy()
+            self.http, cache / "crl", timeout=settings.tls.revocation_timeout, tenants=reach_of_tenants(settings)
         )
         self.policy_hosts = HttpClient(self.resolver, partial(_policy_hosts_context, settings))
         self.policies = StsPolicies(
@@ -85,7 +86,7 @@ class LookupServices:
         finder = TlsaFinder(self.resolver)
         self.resolver.on_forget += [finder.forget, self._names_answer]
         dane_off, dnssec_fault = self.resolver.dane_off, self.resolver.dnssec_fault
-        self.published = Lookups(finder, self.policies, time.time, dane_off, dnssec_fault)
+        self.published = Lookups(finder, self.policies, time.time, dane_off, dnssec_fault, self._unvalidated)
         self.revocation_watch = RevocationWatch(self.check_revocation)
         self.on_return: list[Callable[[str], object]] = []
         self._watching = SingleTask("return of nameservers")
@@ -143,6 +144,10 @@ class LookupServices:
 
     def _watch(self) -> None:
         self._watching.begin(self._return.look, self._names_answer)
+
+    async def _unvalidated(self) -> str:
+        """As it is known: to ask for each host would double the questions about unsigned domains."""
+        return self.resolver.unvalidated
 
     def _names_answer(self) -> None:
         """Ask again for all that failed meanwhile, then let mail go that waits for it."""

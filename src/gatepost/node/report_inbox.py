@@ -1,7 +1,8 @@
 """Store TLS reports that are sent to the public HTTPS server, for a worker to read (RFC 8460 section 5.4).
 
 Made by `node.policy_host`, called by `node.policy_host`; what is in a report is `analysis.reports.tlsrpt_intake`'s
-question, in another process. Bounded: so many files wait at most, and each is as large as a report may be.
+question, in another process. Bounded: so many files wait at most, a tenth of them of one sender, and each is as large
+as a report may be.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import logging
 import os
 import time
+from functools import lru_cache
 from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
+from gatepost.net.listener import source_of
 from gatepost.store.sqlite.schema import make_directory, sync_directory
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ REPORTS_PATH: Final = "/tls-reports"
 """Where reports are taken, on the host that is named like the server."""
 
 _MOST: Final = 1000  # files that wait
+_OF_ONE: Final = 100  # of one source: a large reporter has one for each of our domains, and they are read in a minute
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +45,11 @@ class ReportInbox:
         name = f"{int(self._clock() * 1000):013}.{os.getpid()}-{next(self._counter)}.{peer.replace(':', '-')}"
         try:
             make_directory(self._folder)
-            if sum(1 for _ in self._folder.iterdir()) >= _MOST:
+            waiting = [path.name for path in self._folder.iterdir()]
+            if len(waiting) >= _MOST:
                 _log.warning("TLS reports: %d wait to be read, more are not taken", _MOST)
+                return HTTPStatus.SERVICE_UNAVAILABLE
+            if sum(_source(_peer(name)) == _source(peer) for name in waiting) >= _OF_ONE:
                 return HTTPStatus.SERVICE_UNAVAILABLE
             self._write(name, body)
         except OSError as error:
@@ -58,3 +65,12 @@ class ReportInbox:
             os.fsync(file.fileno())
         new.rename(self._folder / name)
         sync_directory(self._folder)
+
+
+def _peer(name: str) -> str:
+    """The address in the name of a file."""
+    return name.removeprefix(".").split(".", 2)[-1].replace("-", ":")
+
+
+_source = lru_cache(_MOST)(source_of)
+"""Whose an address is, as limits count: asked of each file that waits."""

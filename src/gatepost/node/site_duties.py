@@ -8,6 +8,7 @@ be done is `analysis.reports.tlsrpt_intake`'s to know.
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,6 +17,7 @@ import msgspec
 
 from gatepost.analysis.checks.own_certificates import OwnCertificates
 from gatepost.analysis.reports.mail_facts import MailFactFinder
+from gatepost.analysis.reports.notable_senders import NotableSenders
 from gatepost.analysis.reports.tlsrpt_intake import ReportImport
 from gatepost.net.tasks import SingleTask
 from gatepost.node.alarm_facts import AlarmFacts
@@ -29,12 +31,14 @@ from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.quarantine import QUARANTINE_SECONDS, QuarantineKeeping
 from gatepost.node.retention import RETENTION_SECONDS, TraceRetention
 from gatepost.store.figures import WORKERS_DIRECTORY
+from gatepost.store.interface import QueueFilter, StoreFailure
 from gatepost.store.leases import SiteDuty
 from gatepost.times import named_zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gatepost.mail.model.queue_share import QueueShare
     from gatepost.mail.outbound.mailbox import Maildirs
     from gatepost.node.certificate_manager import CertificateManager
     from gatepost.node.lookups import LookupServices
@@ -43,11 +47,12 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
-    from gatepost.store.interface import StoreFailure
     from gatepost.store.leases import Lease
 
 
 INTAKE_SECONDS: Final = 30.0
+
+_log = logging.getLogger(__name__)
 
 
 class ReportIntake:
@@ -79,7 +84,10 @@ class ReportIntake:
 
 
 class SiteDuties(msgspec.Struct, frozen=True):
-    """Makes the parts of one worker that do this work. mail: the way of what they send. failure: why none is stored."""
+    """Makes the parts of one worker that do this work. mail: the way of what they send. failure: why none is stored.
+
+    refused: the organizations that have too much of the queue.
+    """
 
     settings: Settings
     site: SiteMember
@@ -89,6 +97,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
     maildirs: Maildirs
     mail: SiteMail
     failure: Callable[[], StoreFailure | None]
+    refused: Callable[[], tuple[QueueShare, ...]]
 
     def parts(self) -> Iterator[Lifecycle]:
         """The lives of all that the settings ask for."""
@@ -119,7 +128,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
             lambda: self.site.storage.queue_admin().oldest(),
             self.site.problems_elsewhere,
             self._quarantine_fullness,
-            self.site.storage.sending_usage(),
+            NotableSenders(self.site.storage.sending_usage(), self.settings.alarms.unusual_sending).find,
         )
         alarms = AlarmMonitor(
             self.settings,
@@ -135,7 +144,10 @@ class SiteDuties(msgspec.Struct, frozen=True):
                 find=finder.find,
                 nodes=self.site.nodes,
                 failure=self.failure,
+                refused=self.refused,
                 ahead=lambda: self.site.expiry_clock.ahead,
+                older_primaries=self.site.storage.older_primaries,
+                reason=self._reason,
             ).find,
             trouble=lambda: self.lookups.resolver.trouble(server.hostname),
             dnssec=self.lookups.resolver.dnssec_fault,
@@ -144,6 +156,15 @@ class SiteDuties(msgspec.Struct, frozen=True):
         )
         duty, lease = Duty(ALARM_SECONDS, alarms.tick, at_once=True), self.site.leases.lease(SiteDuty.ALARMS)
         return Lifecycle("alarms", duties=[duty], close=alarms.close, lease=lease, lost=alarms.close)
+
+    def _reason(self, destination: str) -> str:
+        organization, _, domain = destination.rpartition("/")
+        wanted = QueueFilter(domain=domain, organizations=frozenset({organization}), held=False, limit=1)
+        try:
+            return next((entry.delivery.last_error for entry in self.site.storage.queue_admin().entries(wanted)), "")
+        except StoreFailure as failure:
+            _log.warning("why the oldest message waits is not known: %s", failure)
+            return ""
 
     def _outage(self) -> Lifecycle:
         """Each node does it: without the database the lease for alarms soon is nobody's."""

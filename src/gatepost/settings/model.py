@@ -355,6 +355,7 @@ class Network(Section):
         description="Networks besides the public internet to which the gateway may connect when a tenant chose the "
         "host: smart hosts, LMTP servers, content hooks and OAuth issuers of a user of one organization, "
         "the MX hosts of its mail, and the revocation addresses of an authority that it alone trusts. "
+        "Public addresses of the gateway's own machine count only if they are named here. "
         'For example ["10.20.0.0/16"]. The gateway checks each address when '
         "it connects. Hosts that the gateway's owner sets need no entry.",
     )

@@ -52,10 +52,18 @@ class Store(Section):
         description="Message bodies up to this size are stored in the database, larger ones in separate files.",
     )
     memory_budget: Size = setting(
-        default=33554432, description="Memory for arriving message bodies, for each worker. Beyond it they go to files."
+        default=33554432,
+        description="Memory for arriving messages, for each worker. Beyond it bodies go to files, and messages with a "
+        "header section of more than 16 KB are refused for now (451).",
     )
     free_space: Size = setting(
         default=134217728, description="Free disk space below which the gateway accepts no more mail (452 4.3.1)."
+    )
+    queue_size: Size = setting(
+        default=0,
+        description="With PostgreSQL, whose disk the gateway does not see: the room for message bodies in the queue. "
+        "Beyond it no mail is accepted (452 4.3.1), and an organization never has more than three times what is left "
+        "of it (docs/reliability.md). 0: no limit.",
     )
     durability: Durability = setting(
         default=Durability.LOCAL,
@@ -305,6 +313,11 @@ class Alarms(Section):
         default=10,
         description="Raise an alarm when at least this many TLS sessions with a domain fail in a day and their share "
         "is three times that of the days before; 0: never.",
+    )
+    unusual_sending: Annotated[Whole, Range(0, 10_000_000)] = setting(
+        default=500,
+        description="Raise an alarm when a user or an own server sends to at least this many recipients in a day, and "
+        "to more than five times as many as on its busiest day of the five weeks before; 0: never.",
     )
 
 

@@ -29,6 +29,7 @@ _JOB = 512 * 1024  # bytes of one body that are worth a job of a thread
 _BEHIND = 1024 * 1024  # bytes of one body waiting for the disk at which its sender is held back
 _MUCH = 16 * 1024 * 1024  # at least: bytes that wait for the disk and are too many for another message
 _PIECE = 4096  # bytes up to which chunks are joined: a list of tiny ones takes many times the memory that is counted
+_USED_UP = "body: the memory for arriving messages is used up"
 _VECTORS = 512  # buffers of one writev, below IOV_MAX
 
 
@@ -195,6 +196,7 @@ class Body:
         "_ended",
         "_finished",
         "_head_claimed",
+        "_reserved",
         "_running",
         "_waiter",
         "_waiting",
@@ -209,6 +211,7 @@ class Body:
         self.file: BigFile | None = None
         self.head = b""
         self._head_claimed = 0
+        self._reserved = 0
         self._bodies = bodies
         self._chunks: list[bytes] = []  # in memory: all of it; streaming: what waits for the disk
         self._claimed = 0
@@ -248,7 +251,7 @@ class Body:
         if self._ended or self._chunks or self.file is not None:
             raise ValueError("the head comes before everything else")
         if not self._bodies.claim(len(chunk)):
-            raise StoreBusy("body: the memory for arriving messages is used up")
+            raise StoreBusy(_USED_UP)
         self._head_claimed += len(chunk)
         self.head += chunk
         self.size += len(chunk)
@@ -261,6 +264,14 @@ class Body:
         if not self._ended:
             self._head_claimed += change
             self._bodies.in_memory += change
+
+    def reserve(self, size: int) -> None:
+        """See `BodyWriter.reserve`."""
+        more = 0 if self._ended else size - self._reserved
+        if more > 0 and not self._bodies.claim(more):
+            raise StoreBusy(_USED_UP)
+        self._bodies.in_memory += min(more, 0)
+        self._reserved += more
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """See `BodyWriter.chunks`."""
@@ -297,8 +308,8 @@ class Body:
     def release(self) -> None:
         """Its bytes in memory are no longer counted here."""
         self._release_chunks()
-        self._bodies.in_memory -= self._head_claimed
-        self._head_claimed = 0
+        self._bodies.in_memory -= self._head_claimed + self._reserved
+        self._head_claimed = self._reserved = 0
 
     def _release_chunks(self) -> None:
         self._bodies.in_memory -= self._claimed

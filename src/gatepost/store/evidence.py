@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 _INTERVAL: Final = 1.0
 _BATCH: Final = 20_000  # events that are not left waiting for the interval: each batch is synced
 _CHECKPOINT: Final = 300.0
-_PAUSE: Final = 60.0  # between two complaints of the same
+_PAUSE: Final = 60.0  # between two complaints of the same, and two tries of what failed
 
 
 class EvidenceWriter:
@@ -50,7 +50,7 @@ class EvidenceWriter:
         self._clock = clock
         self._buffer = EventBuffer(_BATCH)
         self.add = self._buffer.add
-        self._signed = -checkpoint  # of `time.monotonic`: the first entries are signed at once
+        self._sign_at = -checkpoint  # of `time.monotonic`: the first entries are signed at once
         self._complained = -_PAUSE
         self._day = ""
         self._end_at = -_PAUSE  # of `time.monotonic`: not before then the end of a day is tried
@@ -70,7 +70,7 @@ class EvidenceWriter:
             self._attempt(self._end_days)
             self._buffer.wait(self._interval)
             self._attempt(self._flush)
-            if time.monotonic() >= self._signed + self._checkpoint:
+            if time.monotonic() >= self._sign_at:
                 self._attempt(self._sign)
         self._attempt(self._flush)
         self._attempt(self._sign)
@@ -104,8 +104,9 @@ class EvidenceWriter:
 
     def _sign(self) -> None:
         if self._chain.unsigned:
-            self._signed = time.monotonic()
+            self._sign_at = time.monotonic() + min(self._checkpoint, _PAUSE)  # if it fails
             self._chain.checkpoint(self._clock())
+            self._sign_at = time.monotonic() + self._checkpoint
 
     def _end_days(self) -> None:
         """Compress the files of days that are over: at the start, and when a day ends.

@@ -191,13 +191,13 @@ class BodyWriter(Protocol):
         """
 
     def write_head(self, chunk: bytes) -> None:
-        """Take a chunk that stays apart in memory until the body is accepted. Only before the first `write`.
-
-        Raises StoreBusy if there is no memory for it.
-        """
+        """Take a chunk that stays apart in memory until acceptance; only before the first `write`. Raises StoreBusy."""
 
     def replace_head(self, head: bytes) -> None:
         """Put something else where everything taken by `write_head` stands."""
+
+    def reserve(self, size: int) -> None:
+        """Count `size` octets in all that its writer keeps in memory as long as it arrives. Raises StoreBusy."""
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield what was taken so far, from its beginning. Several may read at a time, while nothing is written.
@@ -274,10 +274,11 @@ class Store(Protocol):
         """Name who schedules the deliveries; replaces the one before."""
 
     def room_for(self, size: int) -> bool:
-        """Whether a message of `size` bytes fits above the free-space mark, as of a second ago: ask at MAIL.
+        """Whether a message of `size` bytes fits above the free-space mark, as of a second ago: ask at MAIL."""
 
-        Free pages of the store's own files count as free space; see `store.sqlite.space.Room`.
-        """
+    @property
+    def room(self) -> float:
+        """The bytes that mail may take above that mark (`store.sqlite.space.Room`); infinity where it is not known."""
 
     def new_id(self) -> int:
         """A fresh message or delivery id."""

@@ -1,12 +1,12 @@
-"""The usage of users and own servers on each UTC day, for their limits: a table that all workers and nodes add to.
+"""The usage of users and own servers on each UTC day: a table that all workers and nodes add to.
 
-Each worker adds what it counted every two seconds and reads what others did (`mail.inbound.usage`). Only senders that
-have a limit are in it. Blocks: call it on a thread from an event loop.
+Each worker adds what it counted every two seconds and reads what others did (`mail.inbound.usage`), for daily limits;
+the alarm about a sender that sends far more than usual compares days. Blocks: call it on a thread from an event loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -57,6 +57,11 @@ _NEXT = (
 )
 _SINCE = f"SELECT {_COLUMNS}, revision FROM sending_usage WHERE day = ? AND revision > ?"  # noqa: S608 - ours
 
+_NOTABLE = (
+    f"SELECT {_COLUMNS} FROM sending_usage"  # noqa: S608 - ours
+    " WHERE day = ? AND (breached > 0 OR (CAST(? AS INTEGER) > 0 AND recipients >= ?))"
+)
+
 
 class SenderUsage(msgspec.Struct, frozen=True):
     """The mail that one sender sent on a day, or that is to be added to it.
@@ -90,6 +95,24 @@ class UsageTable(StoredTables):
         with self._database.reading() as connection:
             rows = connection.rows(_SINCE, (day, revision))
         return [SenderUsage(*row[:-1]) for row in rows], max((int(row[-1]) for row in rows), default=revision)
+
+    def notable(self, day: str, recipients: int) -> list[SenderUsage]:
+        """Senders of a day that were beyond a limit, or sent to so many recipients at least; 0: the former alone."""
+        with self._database.reading() as connection:
+            rows = connection.rows(_NOTABLE, (day, recipients, recipients))
+        return [SenderUsage(*row) for row in rows]
+
+    def history(self, days: Sequence[str], organization: str, subject: str = "") -> tuple[int, str]:
+        """The most recipients of one sender on one of some days, and the first of them on which it sent; 0 and "".
+
+        subject: "" for the busiest of an organization.
+        """
+        of_days = f"day IN ({', '.join('?' * len(days))}) AND organization = ?"
+        query = f"SELECT MAX(recipients), MIN(day) FROM sending_usage WHERE {of_days}"  # noqa: S608 - placeholders
+        more = (" AND subject = ?", (subject,)) if subject else ("", ())
+        with self._database.reading() as connection:
+            ((most, first),) = connection.rows(query + more[0], (*days, organization, *more[1]))
+        return int(most or 0), first or ""
 
     def prune(self, before: str) -> None:
         """Forget days before one ("2026-11-10")."""

@@ -15,7 +15,15 @@ from gatepost.settings.store_url import SQLITE, role_of
 from gatepost.store.interface import Database, EventSink, Schema, Store, StoreFailure
 from gatepost.store.site_tables import SITE, STATEMENT_SECONDS
 from gatepost.store.sqlite.database import SqliteDatabase
-from gatepost.store.sqlite.schema import LOCK_FILE, QUEUE_DIRECTORY, TRACE_DIRECTORY
+from gatepost.store.sqlite.schema import (
+    LOCK_FILE,
+    QUEUE_DIRECTORY,
+    QUEUE_FILE,
+    QUEUE_MARK,
+    QUEUE_VERSION,
+    TRACE_DIRECTORY,
+)
+from gatepost.store.sqlite.versions import check_not_newer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -98,7 +106,16 @@ class Storage:
             from gatepost.store.sqlite.restore import check_whole  # noqa: PLC0415 - as above
 
             check_whole(self._directory)
+            self._check_versions(schemas)
             self._check_open()
+
+    def _check_versions(self, schemas: Sequence[Schema]) -> None:
+        """Raise StoreFailure if a newer gatepost wrote the data."""
+        for schema in schemas:
+            if schema.file:
+                check_not_newer(self._directory / schema.file, schema.application_id, schema.version)
+        for path in sorted(self._directory.glob(f"{QUEUE_DIRECTORY}/*/{QUEUE_FILE}")):
+            check_not_newer(path, QUEUE_MARK, QUEUE_VERSION)
 
     def prepare(self, schemas: Sequence[Schema]) -> dict[str, int | None]:
         """Make tables of PostgreSQL, or bring them up to date; returns their versions of before, None for no tables.
@@ -123,6 +140,17 @@ class Storage:
     def lets_in(self) -> bool:
         """Whether PostgreSQL takes the role of the address. Raises StoreFailure if no server of it says."""
         return bool(self._postgres().lets_in(self._url))
+
+    def older_primaries(self) -> list[tuple[str, int, int]]:
+        """Servers of PostgreSQL that take writes though another took over, as this process saw them last.
+
+        Each with its place, its timeline and the newest one.
+        """
+        if not self.is_shared:
+            return []
+        from gatepost.store.postgres.timelines import older_primaries  # noqa: PLC0415 - as above
+
+        return older_primaries()
 
     def server_state(self, schemas: Sequence[Schema]) -> dict[str, Any]:
         """Version, role, TLS and tables of the PostgreSQL server, for people and programs. Raises as `check`."""

@@ -62,6 +62,7 @@ class Gateway:
     nameservers: "HOST:PORT"; without any, one that knows nothing. anchors: a PEM file of what it trusts (default: the
     system's). settings: merged over all this, section by section, as in gatepost.toml. patience: multiplies the time
     that starts and commands may take.
+    hostname, config, data_dir: its name, its gatepost.toml, and where its data is.
     """
 
     def __init__(

@@ -44,8 +44,8 @@ class DnsServer:
     without the asked type are empty; CNAMEs are followed. `records` may be changed at any time. failures: "NAME" or
     "NAME TYPE" -> "SERVFAIL", "REFUSED", …, "TIMEOUT" (no answer), "GARBAGE" (no DNS message), "TRUNCATE" (TC over UDP,
     as if the answer were too long) or "CUT" (TC over TCP too). authentic: set AD, as a validating resolver does, except
-    for names in `insecure`. ttl: seconds. queries: all questions so far. ValueError for a record whose name has no
-    type, and for a failure that there is not.
+    for names in `insecure`. ttl: seconds. host, port: where it listens. queries: all questions so far. ValueError for
+    a record whose name has no type, and for a failure that there is not.
     """
 
     def __init__(

@@ -104,7 +104,8 @@ class Sink:
     certificate None: STARTTLS is never offered. client_anchors: ask for a client certificate, and take one of these
     authorities (PEM file) or none; clients: SHA-256 thumbprints of those that came, "" for none. port: None for a free
     one. messages: those that were acknowledged, oldest first. counts: commands by verb, and "CONNECT", "TLS", "TLS
-    resumed", "TLS failed", "message".
+    resumed", "TLS failed", "message". host: where it listens. hostname: as it names itself. tls: the
+    context of STARTTLS, None without a certificate.
     """
 
     def __init__(

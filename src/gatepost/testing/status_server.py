@@ -16,8 +16,9 @@ class StatusServer:
     """An HTTP server on loopback that says which certificates of a `Pki` are revoked. Use it with `with`.
 
     crl: the address of the intermediate's CRL (RFC 5280), made anew for each request. ocsp: that of its responder (RFC
-    6960). They go into `Pki.leaf`. stop() and start() keep the port: between them the host is down. delay: seconds
-    before each answer. body: is sent as the CRL instead of the true one. requests: "GET /crl", "POST /ocsp" so far.
+    6960). They go into `Pki.leaf`. pki: whose certificates. stop() and start() keep the port: between them the host is
+    down. delay: seconds before each answer. body: is sent as the CRL instead of the true one. requests: "GET /crl",
+    "POST /ocsp" so far.
     """
 
     def __init__(self, pki: Pki) -> None:

@@ -117,6 +117,11 @@ class Nodes:
                 return entries
         return [{"nobody": "answers"}]
 
+    def alarms(self) -> list[str]:
+        """What the logs of all nodes say of alarms, oldest first."""
+        lines = [line for node in self.nodes for line in node.log().splitlines()]
+        return sorted(line for line in lines if " gatepost.node.alarms: alarm" in line)
+
     def arrived(self) -> Counter[str]:
         """How often each message of `SiteLoad` reached the partner."""
         return Counter(found[1].decode() for one in self.partner.messages if (found := SUBJECT.search(one.data)))
@@ -126,6 +131,7 @@ class SiteLoad(Senders):
     """Clients that keep sending to nodes that listen, each message with an identity of its own.
 
     pause: seconds between two messages of a client. acknowledged: those that got their 250, and when (time.monotonic).
+    took: seconds from MAIL to 250, by the time at which the message was begun.
     """
 
     def __init__(self, nodes: Nodes, clients: int = 4, *, pause: float = 0.0) -> None:
@@ -133,6 +139,7 @@ class SiteLoad(Senders):
         self._ports = [node.port for node in nodes.nodes]
         super().__init__(clients)
         self.acknowledged: dict[str, float] = {}
+        self.took: dict[float, float] = {}
         self.unanswered = 0
         self.refused = Counter[int]()
         self.last: dict[int, str | bytes] = {}  # by client
@@ -168,6 +175,7 @@ class SiteLoad(Senders):
         body = "x" * 70 + "\r\n"
         content = message(f"node-{identity}", body * (4500 if number % 25 == 0 else 20))
         self.unanswered += 1
+        begun = time.monotonic()
         try:
             connection.sendmail(ALICE, ["bob@partner.example"], content)
         except smtplib.SMTPResponseException as error:
@@ -177,4 +185,5 @@ class SiteLoad(Senders):
             raise
         self.unanswered -= 1
         self.acknowledged[identity] = time.monotonic()
+        self.took[begun] = self.acknowledged[identity] - begun
         time.sleep(self._pause)

@@ -1,4 +1,4 @@
-"""The steps of docs/tutorial.md, and a shell that runs them: what each shows is compared with the page.
+"""The steps of docs/tutorial.md or another page, and a shell that runs them: what each shows is compared with the page.
 
 Used with the command of this environment (`test_tutorial`) and with what the install paths give (`test_install_paths`).
 """
@@ -25,15 +25,21 @@ _ANY_LINES = r"(?:.*\n)*?"
 
 
 def steps() -> list[tuple[str, str]]:
-    """Each command of the page's blocks, with the lines that follow it; the ports are free ones."""
+    """Each command of the tutorial, with the lines that follow it; the ports are free ones."""
     text = _PAGE.read_text()
     for port in _PORTS:
         text = text.replace(port, str(free_port()))
+    found = commands(text)
+    assert len(found) > 15
+    return found
+
+
+def commands(text: str) -> list[tuple[str, str]]:
+    """Each command of a page's blocks, with the lines that follow it."""
     found: list[tuple[str, str]] = []
     for block in re.findall(r"(?:^    .*\n|^\n(?=    ))+", text, re.MULTILINE):
         lines = re.sub(r"^    ", "", block, flags=re.MULTILINE).strip("\n")
         found += [_split_off_command(part) for part in re.split(r"^\$ ", lines, flags=re.MULTILINE)[1:]]
-    assert len(found) > 15
     return found
 
 

@@ -7,7 +7,8 @@ import struct
 import pytest
 
 from gatepost.net import own_addresses as module
-from gatepost.net.own_addresses import OwnAddresses, interface_addresses
+from gatepost.net.own_addresses import OwnAddresses, interface_addresses, reach_of_tenants
+from gatepost.settings.model import Network, Server, Settings
 
 
 def own(*listeners: tuple[str, int], named: tuple[str, ...] = (), interfaces: tuple[str, ...] = ()) -> OwnAddresses:
@@ -125,3 +126,17 @@ def test_what_names_no_address_is_passed_over(body: bytes) -> None:
 def test_a_refusal(answer: bytes) -> None:
     with pytest.raises(OSError, match="refused"):
         module._read(answer, set())
+
+
+def test_tenants_reach_none_of_this_machine_but_by_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "interface_addresses", lambda: frozenset({"8.8.8.8", "9.9.9.9", "127.0.0.1"}))
+    module._is_ours.cache_clear()
+    server = Server(hostname="mx1.contoso.example", own_addresses=("1.1.1.1",))
+    settings = Settings(server=server, network=Network(tenants_may_reach=("9.9.9.9",)))
+    try:
+        reach = reach_of_tenants(settings)
+        found = [reach.allows(address) for address in ("8.8.8.8", "1.1.1.1", "9.9.9.9", "8.8.4.4", "127.0.0.1")]
+    finally:
+        module._is_ours.cache_clear()
+    assert found == [False, False, True, True, False]
+    assert reach_of_tenants(settings) == reach_of_tenants(settings), "clients are kept by it"

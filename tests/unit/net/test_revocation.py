@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from itertools import count
+from math import gcd
 from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ed448, ed25519
+from cryptography.hazmat.primitives.asymmetric import ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
@@ -212,6 +214,27 @@ def test_sha_1_proves_nothing() -> None:
 
 DELEGATE, DELEGATE_KEY = AUTHORITY.responder()
 FOREIGN, FOREIGN_KEY = SAME_NAME.responder()
+
+
+def _slow_key() -> rsa.RSAPrivateKey:
+    """A key with an exponent of 257 bits or a little more."""
+    known = rsa_key().private_numbers()
+    phi = (known.p - 1) * (known.q - 1)
+    exponent = next(number for number in count((1 << 256) + 1, 2) if gcd(number, phi) == 1)
+    private = pow(exponent, -1, phi)
+    return rsa.RSAPrivateNumbers(
+        known.p,
+        known.q,
+        private,
+        private % (known.p - 1),
+        private % (known.q - 1),
+        known.iqmp,
+        rsa.RSAPublicNumbers(exponent, known.public_numbers.n),
+    ).private_key()
+
+
+SLOW_KEY = _slow_key()
+SLOW = AUTHORITY.issue(DELEGATE.subject, SLOW_KEY, [(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), False)])
 UNFIT, UNFIT_KEY = AUTHORITY.responder(usages=[ExtendedKeyUsageOID.SERVER_AUTH])
 BARE, BARE_KEY = AUTHORITY.responder(usages=())
 EXPIRED, EXPIRED_KEY = AUTHORITY.responder(days=(-30, -1))
@@ -246,6 +269,10 @@ RESPONSES = {
         "the OCSP responder CN=responder was not made",
     ),
     "any certificate": ({"signer": BARE_KEY, "responder": BARE}, "the OCSP responder CN=responder was not made"),
+    "delegate whose key takes long": (
+        {"signer": SLOW_KEY, "responder": SLOW},
+        "the OCSP responder CN=responder has an RSA key with an exponent of more than 256 bits",
+    ),
     "delegate has expired": ({"signer": EXPIRED_KEY, "responder": EXPIRED}, "the certificate of the OCSP responder"),
     "of another's certificate": ({"issuer": OTHER.certificate}, "the OCSP response is about other certificates"),
     "with a nonce": ({"extensions": [(x509.OCSPNonce(b"12345678"), True)]}, "good"),

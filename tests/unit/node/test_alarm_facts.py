@@ -10,8 +10,9 @@ import pytest
 
 from gatepost.analysis.alarms.machine import MachineFacts
 from gatepost.analysis.alarms.mail_flow import MailFacts
-from gatepost.events.delivery_problems import HOPS_FAIL, NEXT_HOP, FailingPartner
+from gatepost.events.delivery_problems import HOPS_FAIL, NEXT_HOP, RECORDS_DOWN, FailingPartner
 from gatepost.events.machine_report import DiskRoom, EndedProcess, MachineReport
+from gatepost.mail.model.queue_share import QueueShare
 from gatepost.node.alarm_facts import SILENCE, AlarmFacts
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
@@ -54,6 +55,7 @@ def facts(home, store):
             nodes=nodes,
             failure=failure,
             ahead=lambda: 5.0,
+            refused=lambda: (QueueShare("contoso", 5, 0.5),),
         )
 
     return make
@@ -70,6 +72,7 @@ def test_recent_changes_of_connectors_whose_mail_waits(store, facts):
     (change,) = found.changes
     assert (change.version, change.connector, change.author) == (2, "relay", "eve"), "not those of a new organization"
     assert found.ahead == 5.0
+    assert found.refused == (QueueShare("contoso", 5, 0.5),)
     assert facts().find(now).changes == (), "nobody reads the history while nothing fails"
     for later, known in ((90_000, True), (605_000, False)):
         changes = facts(MailFacts(failing=(HOP,))).find(now + later).changes
@@ -155,7 +158,7 @@ def test_nodes_that_are_silent_at_two_looks(facts):
         node("d", 999.0, NodeState.STOPPED),
     ]
     seen = facts(nodes=lambda: nodes, shared=Shared())
-    assert seen.find(1000.0).silent == (), "when a database is back, none was heard of for a moment"
+    assert seen.find(1000.0).silent is None, "when a database is back, none was heard of for a moment"
     (silent,) = seen.find(1000.0).silent
     assert (silent.name, silent.host, silent.seen) == ("b", "host of b", 1000.0 - SILENCE)
     assert facts(nodes=lambda: None, shared=Shared()).find(0.0).silent is None
@@ -171,7 +174,9 @@ def test_machines_of_other_nodes_are_known_by_their_heartbeats(facts):
         node("e", 1.0, NodeState.ACTIVE, None),
     ]
     server = {"hostname": "mx.gate.example", "node": "a"}
-    own, *others = facts(nodes=lambda: nodes, shared=Shared(), server=server).find(0.0).machines
+    gatherer = facts(nodes=lambda: nodes, shared=Shared(), server=server)
+    gatherer.find(0.0)
+    own, *others = gatherer.find(60.0).machines
     assert (own.node, own.refusals) == ("a", ())
     assert others == [
         MachineFacts(("the disk is full",), 2, low, ended, "b"),
@@ -203,11 +208,16 @@ def test_of_the_machine_of_a_node_the_latest_heartbeat_holds(facts):
 
 def test_what_is_told_without_the_database_is_not_told_here(facts):
     """The lease ends with what is not stored: nobody would tell of the end."""
-    told = [
-        facts(nodes=lambda known=known: known, shared=Shared(), failure=lambda: StoreFailure("away")).find(0.0)
-        for known in ((), None)
-    ]
-    assert [machine.refusals for one in told for machine in one.machines] == [("away",), ()]
+    failure, looks = StoreFailure("away"), [(), None, (), ()]
+    mail = MailFacts(failing=(HOP, replace(HOP, result_type=RECORDS_DOWN)))
+    gatherer = facts(mail, nodes=lambda: looks.pop(0), shared=Shared(), failure=lambda: failure)
+    gatherer._known = 1, ["contoso"], ()
+    found = [gatherer.find(60.0 * number) for number in range(4)]
+    assert [[machine.refusals for machine in one.machines] for one in found] == [[()], [()], [()], [("away",)]], (
+        "what was found at the first look after it may be of before"
+    )
+    assert [len(one.failing) for one in found] == [1, 1, 1, 2], "nor can it write records"
+    assert [one.silent for one in found] == [None, None, None, ()]
 
 
 def test_clocks_of_nodes_are_compared_with_the_databases(facts):

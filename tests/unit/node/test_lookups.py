@@ -141,7 +141,8 @@ def test_what_only_tenants_trust_leads_to_public_addresses_alone(home):
         tenant = SimpleNamespace(ungranted={TENANTS_CHOOSE}, inbound_connectors=(connector,), outbound_connectors=())
         assert await lookups.revocation._reach(b"0\0\0") == (None, False)
         parts.refresh(SimpleNamespace(organizations=(tenant,)))
-        assert await lookups.revocation._reach(b"0\0\0") == (AddressPolicy.of(["10.1.0.0/16"]), True)
+        reach, is_bounded = await lookups.revocation._reach(b"0\0\0")
+        assert (reach.networks, is_bounded) == (AddressPolicy.of(["10.1.0.0/16"]).networks, True)
         assert await lookups.revocation._reach(b"another") == (None, False)
 
     asked(home.settings(network={"tenants_may_reach": ["10.1.0.0/16"]}), scene)

@@ -30,3 +30,12 @@ def test_a_disk_that_does_not_take_it(tmp_path, caplog):
     (tmp_path / "file").write_text("in the way")
     assert ReportInbox(tmp_path / "file" / "inbox").put(b"x", "192.0.2.1") is HTTPStatus.SERVICE_UNAVAILABLE
     assert "cannot be kept" in caplog.text
+
+
+def test_one_source_leaves_room_for_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_OF_ONE", 2)
+    inbox = ReportInbox(tmp_path)
+    for one, same, other in (("192.0.2.1", "192.0.2.1", "192.0.2.11"), ("2001:db8::1", "2001:db8::2", "2001:db8:1::1")):
+        answers = [inbox.put(b"x", peer) for peer in (one, same, one, other)]
+        good, full = HTTPStatus.CREATED, HTTPStatus.SERVICE_UNAVAILABLE
+        assert answers == [good, good, full, good]

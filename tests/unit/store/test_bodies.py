@@ -391,6 +391,33 @@ def test_a_head_is_kept_apart_until_it_is_replaced(shop, size):
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("ends", ["abort", "release"])
+def test_what_is_kept_beside_a_body_counts_while_it_arrives(shop, ends):
+    async def main():
+        async with shop.open(memory_budget=100) as store:
+            body, other = store.body(), store.body()
+            for size in (60, 90, 40, 100, 60):
+                body.reserve(size)
+                assert store._bodies.in_memory == size
+            with pytest.raises(StoreBusy):
+                other.reserve(41)
+            with pytest.raises(StoreBusy):
+                body.reserve(101)
+            assert store._bodies.in_memory == 60
+            other.reserve(40)
+            if ends == "release":
+                body.end()
+            getattr(body, ends)()
+            body.reserve(0)
+            body.abort()
+            assert store._bodies.in_memory == 40
+            other.reserve(100 if ends == "release" else 0)
+            other.abort()
+            assert store._bodies.in_memory == 0
+
+    asyncio.run(main())
+
+
 def test_a_head_comes_first_and_only_while_there_is_memory(shop):
     async def main():
         async with shop.open(memory_budget=100) as store:

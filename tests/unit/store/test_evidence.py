@@ -47,6 +47,28 @@ def test_signatures_come_again(logs, evidence):
     assert logs.good(evidence).checkpoints == 3
 
 
+def test_a_signature_that_fails_is_tried_again_soon(logs, evidence, monkeypatch):
+    """The five minutes of a signature may end while the database is away; entries that come later wait for theirs."""
+    monkeypatch.setattr("gatepost.store.evidence._PAUSE", 0.1)
+    chain, tried = logs.chain(evidence), []
+    checkpoint = chain.checkpoint
+
+    def fails_once(now):
+        tried.append(now)
+        if len(tried) == 1:
+            raise StoreFailure("away")
+        checkpoint(now)
+
+    chain.checkpoint = fails_once
+    writer = EvidenceWriter(chain, interval=0.01)
+    writer.add(logs.events())
+    wait_for(lambda: entries(evidence) == 3)
+    assert len(tried) == 2, "not at each interval"
+    writer.add(logs.events())
+    writer.close()
+    assert logs.good(evidence).checkpoints == 2
+
+
 def test_what_waits_is_written_at_the_end(logs, evidence):
     writer = EvidenceWriter(logs.chain(evidence), interval=60)
     writer.add(logs.events(3))

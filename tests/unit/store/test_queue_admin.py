@@ -102,7 +102,7 @@ class ListedQueue(QueueAdmin):
         self._page_by_page(change, step)
         return change.done
 
-    entries = destinations = applying = applying_to = body = totals = depth = oldest = None
+    entries = destinations = applying = applying_to = body = totals = depth = oldest = octets = None
 
 
 @pytest.mark.parametrize(

@@ -46,3 +46,19 @@ def test_old_days_are_forgotten(table):
     table.prune("2026-11-01")
     assert table.since("2026-10-01")[0] == []
     assert table.since(DAY)[0] == [row(1, 1)]
+
+
+def test_who_sent_much_or_was_beyond_a_limit(table):
+    quiet, loud = (SenderUsage(DAY, "o", name, 1, number) for name, number in (("user q", 9), ("user l", 10)))
+    table.add([quiet, loud, row(1, 1, breached=5.0, breach="450")])
+    assert table.notable(DAY, 10) == [row(1, 1, breached=5.0, breach="450"), loud]
+    assert table.notable(DAY, 0) == [row(1, 1, breached=5.0, breach="450")]
+
+
+def test_the_busiest_of_some_days(table):
+    days = ["2026-11-23", "2026-11-22"]
+    table.add([SenderUsage(day, "o", "user b", 1, number) for day, number in zip(days, (3, 8), strict=True)])
+    table.add([row(1, 99), SenderUsage("2026-11-22", "o", "user c", 1, 50)])
+    assert table.history(days, "o", "user b") == (8, "2026-11-22")
+    assert table.history(days[:1], "o") == (3, "2026-11-23")
+    assert table.history(days, "other") == (0, "")

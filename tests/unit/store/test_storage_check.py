@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
+from contextlib import closing
 
 import pytest
 
 from gatepost.settings.store_url import SQLITE
+from gatepost.store.changes import CONFIGURATION
 from gatepost.store.interface import StoreBusy, StoreFailure
+from gatepost.store.postgres.queue_schema import QUEUE_SCHEMA
+from gatepost.store.sqlite.schema import QUEUE_MARK
 from gatepost.store.storage import Storage
 
 NOBODY = "postgresql://gatepost@127.0.0.1:1/gatepost"
@@ -20,6 +25,19 @@ def test_files_can_be_used_unless_a_restore_is_under_way(tmp_path):
     (tmp_path / ".restore").mkdir()
     with pytest.raises(StoreFailure, match="a restore is under way here"):
         storage.check([])
+
+
+@pytest.mark.parametrize("name", ["config.db", "queue/1/q.db"])
+def test_data_of_a_newer_version_cannot_be_used(tmp_path, name):
+    """`gatepost serve --check` and `doctor` said that it can; the start then refused it."""
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(file)) as connection:
+        mark = CONFIGURATION.application_id if name == CONFIGURATION.file else QUEUE_MARK
+        connection.execute(f"PRAGMA application_id = {mark}")
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreFailure, match=f"{name} has tables of version 99, and this version of gatepost knows 3"):
+        Storage(SQLITE, tmp_path).check([QUEUE_SCHEMA, CONFIGURATION])
 
 
 @pytest.mark.parametrize("ask", [Storage.check, Storage.prepare, Storage.server_state])

@@ -32,6 +32,7 @@ class Kind(StrEnum):
     TLSA_MISMATCH = "tlsa-mismatch"
     DNSSEC_BOGUS = "dnssec-bogus"
     CHAIN_INCOMPLETE = "chain-incomplete"
+    CHAIN_ENDS = "chain-ends"
     CHAIN_CHANGED = "chain-changed"
     STAPLE_MISSING = "staple-missing"
     RENEWAL_FAILING = "renewal-failing"
@@ -59,12 +60,15 @@ class Kind(StrEnum):
     NOTICE_MISSING = "notice-missing"
     JOURNAL_WAITS = "journal-waits"
     QUARANTINE_FULL = "quarantine-full"
+    QUEUE_SHARE = "queue-share"
     SENDING_LIMIT = "sending-limit"
+    SENDING_UNUSUAL = "sending-unusual"
     OVERLOAD = "overload"
     CLOCK_JUMPED = "clock-jumped"
     MAIL_REFUSED = "mail-refused"
     DISK_LOW = "disk-low"
     NODE_SILENT = "node-silent"
+    OLD_PRIMARY = "old-primary"
     PROCESS_ENDED = "process-ended"
 
     @property
@@ -106,12 +110,15 @@ _OF_MAIL: Final = frozenset(
         Kind.NOTICE_MISSING,
         Kind.JOURNAL_WAITS,
         Kind.QUARANTINE_FULL,
+        Kind.QUEUE_SHARE,
         Kind.SENDING_LIMIT,
+        Kind.SENDING_UNUSUAL,
         Kind.OVERLOAD,
         Kind.CLOCK_JUMPED,
         Kind.MAIL_REFUSED,
         Kind.DISK_LOW,
         Kind.NODE_SILENT,
+        Kind.OLD_PRIMARY,
         Kind.PROCESS_ENDED,
     }
 )

@@ -31,6 +31,14 @@ class SilentNode(msgspec.Struct, frozen=True):
     seen: float
 
 
+class OldPrimary(msgspec.Struct, frozen=True):
+    """A server of PostgreSQL that takes writes though another took over from it. timeline: its own; newest: of that."""
+
+    place: str
+    timeline: int
+    newest: int
+
+
 class MachineFacts(msgspec.Struct, frozen=True):
     """The machine of a node. refusals: why workers take no mail, one text for each that takes none. workers: of it.
 
@@ -107,6 +115,23 @@ def judge_silence(silent: Sequence[SilentNode]) -> Iterator[Alarm]:
             "Start it again, or see why it does not reach the database; if it is gone for good, remove it:",
             "gatepost node list",
             command_line("gatepost", "node", "remove", named=node.name),
+        )
+
+
+def judge_old_primaries(primaries: Sequence[OldPrimary]) -> Iterator[Alarm]:
+    """One for each of them."""
+    for old in primaries:
+        yield make_alarm(
+            Kind.OLD_PRIMARY,
+            Severity.CRITICAL,
+            old.place,
+            f"an old primary takes writes: {old.place}",
+            f"Another server took over from it (timeline {old.newest}, it has {old.timeline}). Running nodes do not "
+            "use it. A node that starts while it alone can be reached does: then mail that it has is sent a second "
+            "time, and mail that it takes is missing elsewhere.",
+            "Stop that server, and let it come back only as a standby (pg_rewind). Mail that it took after the other "
+            "was promoted is in its database alone:",
+            "gatepost node list",
         )
 
 

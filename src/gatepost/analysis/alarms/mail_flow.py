@@ -11,10 +11,20 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, command_line, make_alarm
-from gatepost.analysis.alarms.machine import MachineFacts, SilentNode, judge_machine, judge_silence
+from gatepost.analysis.alarms.machine import (
+    MachineFacts,
+    OldPrimary,
+    SilentNode,
+    judge_machine,
+    judge_old_primaries,
+    judge_silence,
+)
 from gatepost.analysis.alarms.partners import PartnerContext, about_partner, judge_partners, result_text
+from gatepost.analysis.alarms.senders import NotableSender, judge_senders
 from gatepost.events.delivery_problems import MESSAGE_TRACE, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
 from gatepost.mail.model.worker_load import NORMAL, WorkerLoad
+from gatepost.policy.connectors.units import format_size
+from gatepost.protocols.message.next_step import required_step
 from gatepost.quantity import quantity
 from gatepost.texts import own
 from gatepost.times import second_text
@@ -24,6 +34,7 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.alarms.partners import ConnectorChange
     from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner, UnsentNotice
+    from gatepost.mail.model.queue_share import QueueShare
 
 
 # Seconds without another failure: retries are an hour apart at most, as set out of the box.
@@ -62,24 +73,17 @@ class Shares(msgspec.Struct, frozen=True):
     result: str = ""
 
 
-class LimitBreach(msgspec.Struct, frozen=True):
-    """A user or server that was beyond its limit today. said: the reply that it got."""
-
-    organization: str
-    subject: str
-    said: str
-
-
 class MailFacts(msgspec.Struct, frozen=True):
     """The known facts about mail flow. None for what could not be learnt.
 
     oldest: seconds for which the oldest message has waited, held ones excepted; 0.0 if none waits. destination: of that
-    message. breached: limits of today. tls: by policy domain. resolver: why no nameserver answers, "" if one does.
-    dnssec_fails: why all answers are refused for DNSSEC's sake, "" if they are not. dnssec_off: why none is validated.
-    quarantines: how full the quarantine of an organization is, 1.0 for full. loads: of each worker. ahead: seconds that
-    the clock was put ahead, 0.0 if it was not. catch_alls: organization and name of connectors that take mail for any
-    domain to its MX hosts, so that a host which takes none says nothing of them. changes: of connectors lately, the
-    newest first. silent: None if it is not known how other nodes are.
+    message; reason: why it waits. senders: who reached a limit, or sent much. tls: by policy domain. resolver: why no
+    nameserver answers, "" if one does. dnssec_fails: why all answers are refused for DNSSEC's sake, "" if they are not.
+    dnssec_off: why none is validated. quarantines: how full the quarantine of an organization is, 1.0 for full. loads:
+    of each worker. ahead: seconds that the clock was put ahead, 0.0 if it was not. catch_alls: organization and name of
+    connectors that take mail for any domain to its MX hosts, so that a host which takes none says nothing of them.
+    changes: of connectors lately, the newest first. silent: None if it is not known how other nodes are. refused:
+    organizations that have too much of the queue.
     """
 
     failing: tuple[FailingPartner, ...] = ()
@@ -92,22 +96,26 @@ class MailFacts(msgspec.Struct, frozen=True):
     dnssec_fails: str = ""
     dnssec_off: str = ""
     quarantines: Mapping[str, float] | None = msgspec.field(default_factory=dict)
-    breached: tuple[LimitBreach, ...] | None = ()
+    senders: tuple[NotableSender, ...] | None = ()
     loads: tuple[WorkerLoad, ...] = ()
     ahead: float = 0.0
     machines: tuple[MachineFacts, ...] = ()
     silent: tuple[SilentNode, ...] | None = ()
+    old_primaries: tuple[OldPrimary, ...] = ()
     catch_alls: frozenset[tuple[str, str]] = frozenset()
     changes: tuple[ConnectorChange, ...] = ()
+    refused: tuple[QueueShare, ...] = ()
+    reason: str = ""
 
 
 class MailLimits(msgspec.Struct, frozen=True):
-    """From when on somebody is told. Seconds; 0 of queue_age and tls_failures: never."""
+    """From when on somebody is told. Seconds; recipients a day of unusual_sending. 0 of the last three: never."""
 
     partner_failures: int = 3
     partner_failing: float = 900.0
     queue_age: float = 14400.0
     tls_failures: int = 10
+    unusual_sending: int = 500
 
 
 def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Alarm, ...]:
@@ -133,12 +141,20 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
         *_dropped(facts, now),
         *_unsent_notices(facts, now),
         *_waiting_journals(facts, now),
-        *_breaches(facts),
+        *judge_senders(facts.senders or (), limits.unusual_sending),
     ]
     alarms += [*_age(facts, limits), *_rising(facts, limits)]
-    alarms += [*_resolver(facts), *_dnssec(facts), *_quarantines(facts), *_overload(facts, now), *_clock(facts, now)]
+    alarms += [
+        *_resolver(facts),
+        *_dnssec(facts),
+        *_quarantines(facts),
+        *_shares(facts),
+        *_overload(facts, now),
+        *_clock(facts, now),
+    ]
     alarms += [alarm for machine in facts.machines for alarm in judge_machine(machine)]
     alarms += judge_silence(facts.silent or ())
+    alarms += judge_old_primaries(facts.old_primaries)
     order = tuple(Severity)
     return tuple(sorted(alarms, key=lambda alarm: (-order.index(alarm.severity), alarm.key)))
 
@@ -199,12 +215,27 @@ def _quarantines(facts: MailFacts) -> Iterator[Alarm]:
         yield make_alarm(
             Kind.QUARANTINE_FULL,
             Severity.CRITICAL if full else Severity.WARNING,
-            organization,
+            f"{organization}/quarantine",
             f"the quarantine of {organization} is {'full' if full else 'nearly full'}",
             f"It has reached {int(100 * fullness)} % of the limit for an organization ([quarantine] in the settings). "
             "When it is full, the gateway asks senders of messages that it must hold to try again later (452).",
             "Release or delete messages, shorten quarantine_days, or allow more:",
             command_line("gatepost", "quarantine", "list", "--organization", organization),
+        )
+
+
+def _shares(facts: MailFacts) -> Iterator[Alarm]:
+    for share in facts.refused:
+        name, octets = share.organization, format_size(share.octets >> 20 << 20)
+        yield make_alarm(
+            Kind.QUEUE_SHARE,
+            Severity.CRITICAL,
+            f"{name}/queue",
+            f"mail of {name} is refused, as much of its mail waits in the queue and room is short",
+            f"It has {octets} of mail in the queue, {share.part:.0%} of all. Its senders are asked to try again later "
+            "(452), so that room is left for other organizations' mail.",
+            "See where it waits, and repair the next hop or return the mail:",
+            command_line("gatepost", "queue", "list", "--organization", name),
         )
 
 
@@ -367,33 +398,19 @@ def _waiting_journals(facts: MailFacts, now: float) -> Iterator[Alarm]:
         )
 
 
-def _breaches(facts: MailFacts) -> Iterator[Alarm]:
-    for breach in facts.breached or ():
-        kind, _space, name = breach.subject.partition(" ")
-        sender = f"user {name}" if kind == "user" else f"connector {name}"
-        yield make_alarm(
-            Kind.SENDING_LIMIT,
-            Severity.CRITICAL,
-            f"{breach.organization}/{breach.subject}",
-            f"{sender} of {breach.organization} has reached its daily sending limit",
-            f"The gateway replied: {breach.said}. It accepts more mail from this sender tomorrow (UTC). An account "
-            "or a server that suddenly sends much may be in the hands of others.",
-            "See what it sends. If the mail is not its own, change its password; else lift the limit for today:",
-            command_line("gatepost", "trace", "search", "--organization", breach.organization),
-            command_line("gatepost", "limit", "lift", "--organization", breach.organization, named=name),
-        )
-
-
 def _age(facts: MailFacts, limits: MailLimits) -> Iterator[Alarm]:
     if facts.oldest is None or not limits.queue_age or facts.oldest < limits.queue_age:
         return
+    step = required_step(facts.destination.rpartition("/")[2], facts.reason)
+    must = f"{own(step.text)}. " if step is not None else ""
+    why = f" The last attempt for it: {facts.reason}." if facts.reason else ""
     yield make_alarm(
         Kind.QUEUE_AGE,
         Severity.ERROR,
         "",
         f"the oldest message in the queue has waited for {own(_span(facts.oldest))}",
-        f"It is for {facts.destination}; the threshold is {own(_span(limits.queue_age))} (alarms.queue_age).",
-        "See which messages wait and why:",
+        f"It is for {facts.destination}; the threshold is {own(_span(limits.queue_age))} (alarms.queue_age).{why}",
+        f"{must}See which messages wait and why:",
         "gatepost queue list",
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from shlex import quote
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,6 +18,9 @@ from gatepost.protocols.message.header_text import shown_text
 from gatepost.quantity import in_number
 from gatepost.texts import own
 from gatepost.times import minute_text
+
+if TYPE_CHECKING:
+    from gatepost.protocols.tls.facts import CertificateFacts
 
 _DAY = 86400.0
 _HOUR = 3600.0
@@ -174,6 +178,22 @@ def incomplete(entry: Entry, missing: str) -> Said:
     where = entry.chain_file or "the certificate's chain, and add it again"
     fix = f"Append the intermediate to {where}; this command names it, and where to get it"
     return _said(f"the chain of {title_of(entry)} is not complete", detail, fix, _check(entry))
+
+
+def chain_ends(entry: Entry, issuer: CertificateFacts, now: float) -> Said:
+    """An issuer of one of ours ends before it, or has ended."""
+    left, end, subject = issuer.not_after - now, minute_text(issuer.not_after), shown_text(issuer.subject, 150)
+    outlives = f"{subject}, which is between it and its root or is its root, ends at {end}; the certificate itself ends"
+    until = minute_text(entry.leaf.not_after)
+    where = f"put it into {entry.chain_file}" if entry.chain_file else "add it again with the certificate"
+    fix = f"Get a later certificate of that issuer for the same key, and {where}; or have another one issued"
+    if left <= 0:
+        title = f"an issuer of {title_of(entry)} has expired"
+        return _said(title, f"{outlives} only at {until}. Partners that check it refuse mail.", fix, _check(entry))
+    title = f"an issuer of {title_of(entry)} expires {_left(left)}"
+    return _said(
+        title, f"{outlives} only at {until}. From then on partners that check it will refuse mail.", fix, _check(entry)
+    )
 
 
 def changed(entry: Entry, old: Entry, what: str, before: str, after: str) -> Said:

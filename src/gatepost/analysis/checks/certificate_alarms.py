@@ -16,6 +16,7 @@ from gatepost.analysis.alarms.alarm import Alarm, Kind, Memory, Severity, Troubl
 from gatepost.analysis.checks import certificate_alarm_texts as texts
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.pki.certificates.lifecycle import is_covered, names_of
+from gatepost.protocols.tls.facts import CertificateFacts  # noqa: TC001 - msgspec reads annotations
 from gatepost.texts import N_
 from gatepost.values import replace
 
@@ -46,13 +47,15 @@ class ChainSeen(msgspec.Struct, frozen=True):
     """The result of checking one certificate's chain.
 
     root: subject of the root that it leads to, "" if it is not reached. revoked: a sentence, "" if it is not, None if
-    that could not be learnt. missing: the intermediate that has to be fetched to reach the root, "" if none.
+    that could not be learnt. missing: the intermediate that has to be fetched to reach the root, "" if none. ending:
+    the issuer of it, or of another issuer, that ends first, where that is before the certificate itself.
     """
 
     root: str = ""
     revoked: str | None = ""
     missing: str = ""
     endpoints: tuple[Endpoint, ...] = ()
+    ending: CertificateFacts | None = None
 
 
 class TlsaState(StrEnum):
@@ -196,7 +199,7 @@ def undecided(alarm: Alarm, entries: Mapping[str, Entry], scope: Scope, observed
     match alarm.kind:
         case Kind.REVOKED:
             return live and (seen is None or seen.revoked is None)
-        case Kind.CHAIN_INCOMPLETE:
+        case Kind.CHAIN_INCOMPLETE | Kind.CHAIN_ENDS:
             return live and seen is None
         case Kind.TLSA_MISMATCH | Kind.DNSSEC_BOGUS:
             unsure = not observed.tlsa or bool(observed.unknown)  # else the host is ours no more
@@ -230,6 +233,8 @@ def _of_certificate(
         yield _alarm(Kind.REVOKED, Severity.CRITICAL, entry, texts.revoked(entry, seen.revoked))
     if seen is not None and seen.missing:
         yield _alarm(Kind.CHAIN_INCOMPLETE, Severity.ERROR, entry, texts.incomplete(entry, seen.missing))
+    if seen is not None and seen.ending is not None:
+        yield from _chain_ends(entry, seen.ending, now)
     if failed := (observed.renewals or {}).get(entry.id):
         said = texts.renewal(entry, failed.why, failed.next_try, now)
         yield _alarm(Kind.RENEWAL_FAILING, _renewal_severity(entry, now), entry, said)
@@ -253,15 +258,15 @@ def _alarm(
     return Alarm(kind, severity, number, said.title, said.detail, said.fix, about, said.lines, step)
 
 
-def _step(entry: Entry, now: float) -> int | None:
+def _step(certificate: CertificateFacts, now: float) -> int | None:
     """The threshold that was passed last, in days, 0 if the certificate expired, None if none was.
 
     A certificate of 90 days is renewed when 30 are left: steps that are no small part of a life do not count.
     """
-    leaf, left = entry.leaf, entry.leaf.not_after - now
+    left = certificate.not_after - now
     if left <= 0:
         return 0
-    life = leaf.not_after - leaf.not_before
+    life = certificate.not_after - certificate.not_before
     return min((step for step in _STEPS if left <= step * DAY and step * DAY * _SHARE < life), default=None)
 
 
@@ -269,13 +274,21 @@ _SEVERITIES: Final = {30: Severity.WARNING, 14: Severity.WARNING, 7: Severity.ER
 
 
 def _expiry(entry: Entry, entries: Mapping[str, Entry], now: float) -> Iterator[Alarm]:
-    step = _step(entry, now)
+    step = _step(entry.leaf, now)
     if step is None:
         return
     severity = _SEVERITIES.get(step, Severity.CRITICAL)
     if severity is Severity.WARNING and _is_planned(entry, entries):
         return
     yield _alarm(Kind.EXPIRY, severity, entry, texts.expiry(entry, now, _waiting(entry, entries)), step=step)
+
+
+def _chain_ends(entry: Entry, issuer: CertificateFacts, now: float) -> Iterator[Alarm]:
+    """An issuer ends before the certificate: on that day partners trust it no more, though it is valid."""
+    step = _step(issuer, now)
+    if step is not None:
+        said = texts.chain_ends(entry, issuer, now)
+        yield _alarm(Kind.CHAIN_ENDS, _SEVERITIES.get(step, Severity.CRITICAL), entry, said, step=step)
 
 
 def _successors(entry: Entry, entries: Mapping[str, Entry]) -> list[Entry]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gatepost.net.lookups.dns import Resolver
+    from gatepost.protocols.tls.facts import CertificateFacts
 
 
 _WHOLE: Final = 120.0  # seconds for everything
@@ -120,8 +121,16 @@ def _chain_seen(facts: ChainFacts) -> ChainSeen:
         root=top.facts.subject if ends else "",
         revoked=_revoked(facts),
         missing=", ".join(fetched) if trusted else "",
+        ending=_ending(facts),
         endpoints=tuple(_endpoint(answer) for answer in answers if answer.result in _TOLD),
     )
+
+
+def _ending(facts: ChainFacts) -> CertificateFacts | None:
+    """The issuer that ends first, if that is before the leaf."""
+    leaf, *issuers = [link.facts for link in facts.path]
+    first = min(issuers, key=lambda issuer: issuer.not_after, default=leaf)
+    return first if first.not_after < leaf.not_after else None
 
 
 def _revoked(facts: ChainFacts) -> str | None:

@@ -36,6 +36,7 @@ from gatepost.net.lookups.mx import HostAddresses, MailHosts, MailRouter, NotAll
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.net.lookups.tlsrpt import report_record
+from gatepost.net.own_addresses import reach_of_tenants
 from gatepost.policy.decisions.requirement import Opportunistic, Source
 from gatepost.policy.decisions.routes import NextHop
 from gatepost.protocols.dane.tlsa import TlsaStatus
@@ -64,13 +65,14 @@ class Bounds:
     """The limits of a check.
 
     whole: seconds for all of it. port: of MX hosts. policy_hosts: see there. bounded: hosts are reached only at
-    addresses that tenants may reach.
+    addresses that tenants may reach. own: at those of this machine, too, as who checks the own domain wants to see it.
     """
 
     whole: float = 90.0
     port: int = _SMTP
     policy_hosts: PolicyHosts = field(default_factory=lambda: PolicyHosts(timeout=15.0))
     bounded: bool = False
+    own: bool = False
 
 
 class Checker:
@@ -90,14 +92,15 @@ class Checker:
         client = HttpClient(self._resolver, https_context(TrustAnchors.load(settings.tls.trust_anchors)))
         # Our own name in an MX list cuts nothing off here: who checks the own domain wants to see all of it.
         shuffles = random.Random()  # noqa: S311 - equals
+        tenants = settings.network.policy() if bounds.own else reach_of_tenants(settings)
         if bounds.bounded:
-            self._router: MailRouter = BoundedRouter(self._resolver, shuffles, settings.network.policy())
+            self._router: MailRouter = BoundedRouter(self._resolver, shuffles, tenants)
         else:
             self._router = MailRouter(self._resolver, shuffles)
         self._tlsa = TlsaFinder(self._resolver)
         kept = policy_folder(settings.server.data_dir)  # the gateway applies it, whatever is published now
         self._policies = StsPolicies(self._resolver, client, kept, hosts=bounds.policy_hosts, fresh=True)
-        self._prober = prober(settings, self._resolver, staple=True, bounded=bounds.bounded)
+        self._prober = prober(settings, self._resolver, staple=True, bounded=bounds.bounded, tenants=tenants)
         self._revocation = revocation_checker(settings, self._resolver)
 
     async def close(self) -> None:

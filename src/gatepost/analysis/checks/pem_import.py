@@ -87,11 +87,12 @@ def taken_in(
         leaf = certificates[choose_leaf(certificates, public)]
         if public and public_key(parse(leaf)) != public:
             raise ChainFileError(_no_match(leaf, certificates, given.source))
-        path = _path(leaf, certificates, known, now)
+        whole = _path(leaf, certificates, known, now)
+        path = whole[:-1] if len(whole) > 1 and self_issued(parse(whole[-1])) else whole
         if key_pem:
             _usable(path, key_pem)
         notes = tuple(_notes(leaf, certificates, path))
-        return PemImport(tuple(path), key_pem, notes, tuple(_warnings(path, anchors, given.purpose, now)))
+        return PemImport(tuple(path), key_pem, notes, tuple(_warnings(whole, anchors, given.purpose, now)))
 
 
 def key_of(content: bytes, source: str, password: bytes | None = None) -> bytes:
@@ -178,11 +179,9 @@ def _usable(path: Sequence[bytes], key_pem: bytes) -> None:
 
 
 def _path(leaf: bytes, given: Sequence[bytes], known: Sequence[bytes], now: float) -> list[bytes]:
-    """Leaf and intermediates: from what was given as far as that goes, then from what is known; no root."""
+    """Leaf, intermediates and root: from what was given as far as that goes, then from what is known."""
     path = climb(leaf, given, now)
-    if not self_issued(parse(path[-1])):
-        path = climb(leaf, [*path, *known], now)
-    return path[:-1] if len(path) > 1 and self_issued(parse(path[-1])) else path
+    return path if self_issued(parse(path[-1])) else climb(leaf, [*path, *known], now)
 
 
 def _notes(leaf: bytes, given: Sequence[bytes], path: Sequence[bytes]) -> list[str]:

@@ -35,6 +35,7 @@ from gatepost.net.lookups.mx import HostAddresses, MailHosts, MailHostsKind, Mai
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.revocation import RevocationChecker
 from gatepost.net.lookups.tlsa import TlsaFinder
+from gatepost.net.own_addresses import reach_of_tenants
 from gatepost.pki.certificates.clients import stored_client_identities
 from gatepost.pki.certificates.connector_secrets import stored_secrets
 from gatepost.policy.connectors.names import SmartHost
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gatepost.net.lookups.dns import Resolver
+    from gatepost.policy.connectors.addresses import AddressPolicy
     from gatepost.policy.connectors.records import Organization
     from gatepost.policy.decisions.routes import NextHop
     from gatepost.settings.model import Settings
@@ -256,13 +258,14 @@ def prober(
     *,
     staple: bool = False,
     bounded: bool = False,
+    tenants: AddressPolicy | None = None,
 ) -> Prober:
     """Made of the gateway's settings as its workers are; call it where the event loop runs, and close it in the end.
 
     Lists of revoked certificates are fetched anew, not taken from the gateway's cache: whether they can be had from
     here is a part of the question. organizations: whose connectors may name trust anchors. staple: every server is
     asked to staple an OCSP response. bounded: hosts are reached at addresses that tenants may reach only, whoever named
-    them.
+    them. tenants: which those are, if it is not what workers hold to.
     """
     steps = asdict(_PATIENCE).items()
     patience = SmtpTimeouts(**{step: min(getattr(settings.outbound, f"{step}_timeout"), most) for step, most in steps})
@@ -270,7 +273,7 @@ def prober(
     identity = partial(stored_client_identities, settings)
     contexts = ClientContexts(settings.tls.trust_anchors, time.time, staple=staple, identity=identity)
     revocation = revocation_checker(settings, resolver, organizations)
-    tenants = settings.network.policy()
+    tenants = tenants or reach_of_tenants(settings)
     opener = HopOpener(settings.server.hostname, contexts, patience, revocation=revocation, tenants=tenants)
     opener.logins = SmartHostLogins(
         stored_secrets(settings), AccessTokens(resolver, settings.tls.trust_anchors, tenants=tenants)
@@ -292,7 +295,12 @@ def _lookups(settings: Settings, resolver: Resolver) -> Lookups:
     kept = policy_folder(settings.server.data_dir)
     hosts = PolicyHosts(timeout=_POLICY_SECONDS, private=settings.outbound.private_policy_hosts)
     policies = StsPolicies(resolver, HttpClient(resolver, context), kept, hosts=hosts, fresh=True)
-    return Lookups(TlsaFinder(resolver), policies, time.time, resolver.dane_off, resolver.dnssec_fault)
+
+    async def unvalidated() -> str:
+        await resolver.dnssec_fault()
+        return resolver.unvalidated
+
+    return Lookups(TlsaFinder(resolver), policies, time.time, resolver.dane_off, resolver.dnssec_fault, unvalidated)
 
 
 def revocation_checker(
@@ -303,7 +311,7 @@ def revocation_checker(
         HttpClient(resolver),
         None,
         timeout=settings.tls.revocation_timeout,
-        tenants=settings.network.policy(),
+        tenants=reach_of_tenants(settings),
         origin=AuthorityOrigin(organizations, settings.tls.trust_anchors),
     )
 
@@ -362,6 +370,8 @@ def _published(published: Published) -> Iterator[str]:
     """Describe in words the data that a domain publishes about a host."""
     if published.dane is not None and published.dane.status not in {TlsaStatus.NONE, TlsaStatus.INSECURE}:
         yield f"DANE {published.dane.status}: {published.dane.detail}"
+    elif published.dane is not None and published.dane.unvalidated:
+        yield f"DANE is not known: {published.dane.detail}"
     if published.sts is not None and published.sts.policy is not None:
         yield f"MTA-STS policy of {published.sts.domain}: {published.sts.policy.mode}"
         if published.testing is not None:

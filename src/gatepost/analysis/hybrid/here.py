@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from gatepost.pki.certificates.entry import PendingRequest, Purpose
 from gatepost.policy.connectors.directory import OutboundIndex
 from gatepost.policy.connectors.names import covers
+from gatepost.policy.connectors.recipients import MailboxIndex
 from gatepost.policy.connectors.selection import connector_for
 from gatepost.policy.connectors.values import ConnectorType, DomainType, Mode, TlsSettings
 from gatepost.protocols.tls.names import describe_names, matches
@@ -146,13 +147,13 @@ def _domains(given: Given) -> Iterator[Finding]:
         yield Finding(
             "accepted-domain", False, text, (command("domain", "add", "DOMAIN", *whose, "type=internal-relay"),)
         )
+    populated = MailboxIndex((given.organization,)).domains
     for name in given.domains:
         subject, domain = f"accepted-domain {name}", known.get(name)
-        populated = any(box.address.lower().endswith("@" + name) for box in given.organization.mailboxes)
         if domain is None:
             added = command("domain", "add", name, *whose, "type=internal-relay")
             yield Finding(subject, False, f"{name} is not an accepted domain of {given.organization.name}", (added,))
-        elif domain.type is DomainType.AUTHORITATIVE and populated:
+        elif domain.type is DomainType.AUTHORITATIVE and name in populated:
             text = f"{name} is authoritative, so recipients that only Exchange has are refused here"
             yield Finding(subject, False, text, (command("domain", "set", name, "type=internal-relay"),))
         else:

@@ -10,7 +10,7 @@ import logging
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
-from gatepost.analysis.alarms.mail_flow import LimitBreach, MailFacts, Shares
+from gatepost.analysis.alarms.mail_flow import MailFacts, Shares
 from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, read_all
 from gatepost.store.interface import StoreFailure
 from gatepost.times import day_text
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from gatepost.analysis.alarms.senders import NotableSender
     from gatepost.store.nodes import NodeProblems
-    from gatepost.store.sending_usage import UsageTable
     from gatepost.store.session_counts import SessionCounts
 
 
@@ -32,11 +32,15 @@ _log = logging.getLogger(__name__)
 type _Tally = dict[str, Counter[str]]
 
 
+def _nobody(_now: float) -> tuple[NotableSender, ...]:
+    return ()
+
+
 class MailFactFinder:
     """data: the data directory. counts: of TLS sessions. queue: as `QueueAdmin.oldest`. others: what other nodes know.
 
-    quarantines: how full those of organizations are, 1.0 for full; may raise StoreFailure, as queue may. usage: of
-    senders that have limits. Counts of days that are over are read once.
+    quarantines: how full those of organizations are, 1.0 for full; may raise StoreFailure, as queue may. senders:
+    as `NotableSenders`. Counts of days that are over are read once.
     """
 
     def __init__(
@@ -46,14 +50,14 @@ class MailFactFinder:
         queue: Callable[[], tuple[float, str]],
         others: Callable[[], Iterable[NodeProblems]] = tuple,
         quarantines: Callable[[], Mapping[str, float]] = dict,
-        usage: UsageTable | None = None,
+        senders: Callable[[float], tuple[NotableSender, ...] | None] = _nobody,
     ) -> None:
         self._data = data
         self._counts = counts
         self._queue = queue
         self._others = others
         self._quarantines = quarantines
-        self._usage = usage
+        self._senders = senders
         self._days: dict[str, _Tally] = {}
 
     def find(self, now: float) -> MailFacts:
@@ -68,21 +72,8 @@ class MailFactFinder:
             tuple(notice for worker in workers for notice in worker.untold),
             self._shares(now),
             quarantines=self._fullness(),
-            breached=self._breached(now),
+            senders=self._senders(now),
             loads=tuple(worker.load for worker in workers),
-        )
-
-    def _breached(self, now: float) -> tuple[LimitBreach, ...] | None:
-        """Senders beyond their limits today, but for those whose limit an administrator lifted."""
-        if self._usage is None:
-            return ()
-        try:
-            rows, _ = self._usage.since(day_text(now))
-        except StoreFailure as failure:
-            _log.warning("who is beyond a daily limit is not known: %s", failure)
-            return None
-        return tuple(
-            LimitBreach(row.organization, row.subject, row.breach) for row in rows if row.breached and not row.lifted
         )
 
     def _fullness(self) -> Mapping[str, float] | None:

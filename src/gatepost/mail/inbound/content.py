@@ -25,6 +25,7 @@ from gatepost.policy.connectors.hook_index import ApplicableHook, scanner_of
 from gatepost.policy.connectors.values import HookType
 from gatepost.policy.decisions.content import ScanResult
 from gatepost.protocols.scanners.finding import ScanFinding, UnusableAnswer
+from gatepost.protocols.scanners.rspamd import Described
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
     from gatepost.net.lookups.dns import Resolver
     from gatepost.policy.connectors.content_hook import ContentHook
-    from gatepost.protocols.scanners.rspamd import Described
+    from gatepost.policy.connectors.facts import SessionFacts
+    from gatepost.store.interface import BodyWriter
 
 
 _log = logging.getLogger(__name__)
@@ -46,6 +48,30 @@ class Examined(msgspec.Struct, frozen=True):
     described: Described
     size: int
     content: Callable[[], AsyncIterator[bytes]]
+
+
+def shown_message(
+    session: SessionFacts,
+    reverse_path: str,
+    recipients: tuple[str, ...],
+    queue_id: str,
+    hostname: str,
+    body: BodyWriter,
+) -> Examined:
+    """A message that arrived in a session, as scanners get it. recipients: as the client named them."""
+    tls = session.tls
+    described = Described(
+        ip=session.peer_ip,
+        hello=session.hello,
+        reverse_path=reverse_path,
+        recipients=recipients,
+        queue_id=queue_id,
+        hostname=hostname,
+        user=session.user,
+        tls_version=tls.version if tls else "",
+        tls_cipher=tls.suite if tls else "",
+    )
+    return Examined(described, body.size, body.chunks)
 
 
 class _Scanner:

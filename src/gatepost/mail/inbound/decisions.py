@@ -13,6 +13,7 @@ from gatepost.policy.decisions.forwarding import MailOrigin, Target, relay_domai
 from gatepost.policy.decisions.handover import decide_handed_mail, decide_handed_recipient
 from gatepost.policy.decisions.inbound import decide_recipient
 from gatepost.policy.decisions.recipient_validation import judge_unasked
+from gatepost.store.interface import StoreFull
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -97,6 +98,14 @@ def apart_from_full(
         return verdict
     reason = "a full quarantine may hold this recipient's mail, or the first one's: the client must send it separately"
     return replace(verdict, accepted=False, reply=refusals.SEND_APART, reasons=(*verdict.reasons, reason))
+
+
+def within_share(service: InboundService, verdict: InboundVerdict) -> InboundVerdict:
+    """The verdict on a recipient, refused where its organization has too much of a queue that is nearly full."""
+    shares = service.shares
+    if shares is None or not verdict.accepted or not (reason := shares.refusal(verdict.organization)):
+        return verdict
+    return replace(verdict, accepted=False, reply=StoreFull.reply, reasons=(*verdict.reasons, reason))
 
 
 def settled_verdict(service: InboundService, verdict: InboundVerdict) -> InboundVerdict | None:

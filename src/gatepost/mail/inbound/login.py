@@ -9,6 +9,7 @@ whether a name exists: the words are the same, and so is the work. A token is in
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -51,6 +52,7 @@ MALFORMED: Final = Reply(501, "5.5.2", ("Authentication message is malformed",))
 _BINDING: Final = Reply(535, "5.7.8", ("Channel binding does not match; a proxy that ends TLS may stand between",))
 
 _ENDED: Final = "the log-in of the session holds no more: the password, the mailbox or whom it trusts was changed"
+_EXPIRED: Final = "the log-in of the session holds no more: its token has expired"
 
 _THREADS = 2
 _WAITING = 64  # log-ins with PLAIN at a time, some 2 s of work; more are told to come back
@@ -152,7 +154,10 @@ class Logins:
 
 
 class Login:
-    """One exchange: `step` for each response of the client, until there is an outcome."""
+    """One exchange: `step` for each response of the client, until there is an outcome.
+
+    expires: as of `TokenLogin`; a password has no end.
+    """
 
     __slots__ = (
         "_address",
@@ -166,6 +171,8 @@ class Login:
         "_scram",
         "mechanism",
     )
+
+    expires: Final = math.inf
 
     def __init__(
         self, logins: Logins, mechanism: str, directory: Directory, peer_ip: str, bindings: Mapping[str, bytes]
@@ -265,7 +272,8 @@ class Login:
 
     def holds(self, directory: Directory) -> bool:
         """Whether who logged in could do so again with the same password. directory: the one in force now."""
-        return self._logins.credential(directory, self._credential[0]) == self._credential
+        address, credential = self._logins.credential(directory, self._credential[0])
+        return (address.lower(), credential) == (self._credential[0].lower(), self._credential[1])
 
     def _forgive(self, *, everything: bool) -> None:
         """Count the attempt no more. everything: nor those of this name before it, but strangers' where it is usual."""
@@ -280,7 +288,7 @@ class Login:
 
 
 class _Trust(NamedTuple):
-    """On what a log-in with a token rests: the mailbox, whose it is, and whom its organization trusts."""
+    """On what a log-in with a token rests: the mailbox (in small letters), its owner, and whom that trusts."""
 
     address: str
     organization: str
@@ -290,17 +298,18 @@ class _Trust(NamedTuple):
 def _trust_in(directory: Directory, user: str) -> _Trust | None:
     mailbox = directory.mailbox(user)
     owner = directory.organization_of(mailbox.address.rpartition("@")[2].lower()) if mailbox is not None else None
-    return _Trust(mailbox.address, owner.name, owner.oauth_issuers) if mailbox is not None and owner else None
+    return _Trust(mailbox.address.lower(), owner.name, owner.oauth_issuers) if mailbox is not None and owner else None
 
 
 class TokenLogin:
     """One exchange: `step` for the response of the client.
 
     addresses: counts failures by the client's address. Nothing is counted by the name: a token cannot be guessed by
-    trying, so nobody gains by many, and nobody shall be able to lock its owner out.
+    trying, so nobody gains by many, and nobody shall be able to lock its owner out. expires: when its token would be
+    refused as too old, in seconds since 1970; 0 before one was accepted.
     """
 
-    __slots__ = ("_address", "_addresses", "_authzid", "_directory", "_keys", "_trust", "mechanism")
+    __slots__ = ("_address", "_addresses", "_authzid", "_directory", "_keys", "_trust", "expires", "mechanism")
 
     def __init__(
         self, mechanism: str, directory: Directory, keys: IssuerKeys, addresses: Throttle, peer_ip: str
@@ -311,6 +320,7 @@ class TokenLogin:
         self._address = source_of(peer_ip)
         self._authzid = ""
         self._trust: _Trust | None = None
+        self.expires: float = 0
         self.mechanism = mechanism
 
     def step(self, response: bytes | None) -> bytes | LoginOutcome | Awaitable[LoginOutcome]:
@@ -336,7 +346,7 @@ class TokenLogin:
         if verdict.genuine or verdict.temporary:
             self._addresses.forgive(self._address, everything=False)
         if verdict.user:
-            self._trust = _trust_in(self._directory, verdict.user)
+            self._trust, self.expires = _trust_in(self._directory, verdict.user), verdict.expires
             return LoginOutcome(verdict.user, AUTHENTICATED, f"{self._who}: {verdict.reason}")
         if verdict.temporary:
             return LoginOutcome("", BUSY, f"{self._who}: {verdict.reason}")
@@ -360,8 +370,13 @@ class TokenLogin:
         return f"AUTH {self.mechanism} as {mailbox.address if mailbox else 'somebody'}"
 
 
-def refused_as_ended(login: Login | TokenLogin, directory: Directory) -> InboundVerdict | None:
-    """The refusal of a message in a session whose log-in holds no more, or may not; None while it does."""
+def refused_as_ended(login: Login | TokenLogin, directory: Directory, now: float) -> InboundVerdict | None:
+    """The refusal of a message in a session whose log-in holds no more, or may not; None while it does.
+
+    directory: the one in force now. now: seconds since 1970.
+    """
+    if now >= login.expires:
+        return refused_login(directory, LOG_IN_AGAIN, _EXPIRED)
     try:
         if login.holds(directory):
             return None

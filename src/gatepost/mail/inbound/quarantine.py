@@ -18,7 +18,6 @@ from gatepost.policy.connectors.mail_flow import Content
 from gatepost.policy.decisions.parties import parties
 from gatepost.policy.decisions.quarantine import Quarantined, holds, quarantined_by_rules
 from gatepost.protocols.message.fields import field_values
-from gatepost.protocols.smtp.replies import Reply
 from gatepost.store.interface import StoreFailure
 from gatepost.store.quarantine import QuarantineUsage
 
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.forwarding import Target
 
-
-FULL: Final = Reply(452, "4.3.1", ("Insufficient system storage",))
-"""Says no more than a full disk does: whoever sends what is held learns nothing of a quarantine."""
 
 _KNOWN_SECONDS: Final = 5.0  # for which what was counted counts
 

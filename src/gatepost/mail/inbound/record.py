@@ -1,4 +1,4 @@
-"""The facts of one session as they grow, and the configuration it began with.
+"""The facts of one session as they grow, and the configuration that its mail goes by.
 
 `mail.inbound.session` tells it what happened; `policy` and the trace read it. Client certificates are judged here,
 after the handshake: a handshake never fails for them (DESIGN: they are asked for but never break a session).
@@ -29,9 +29,9 @@ _TOO_MANY_UNKNOWN = Reply(421, "4.7.0", ("Too many unknown recipients in one ses
 
 
 class SessionRecord:
-    """facts: what policy decides on. directory: the configuration this session keeps until it ends.
+    """facts: what policy decides on. directory: the configuration in force at the last MAIL, or at the beginning.
 
-    repeated: what was decided of it last. transcribed: whether the dialogue is kept whatever happens, here and where
+    repeated: what was decided by it last. transcribed: whether the dialogue is kept whatever happens, here and where
     its messages go.
     """
 
@@ -76,14 +76,37 @@ class SessionRecord:
         if self._service.admit is not None:
             self._admit(self._service.admit(tls.peer_chain), tls)
             return
-        passed_on = self.facts.introduction is not None and self.facts.introduction.how is Teller.XCLIENT
-        own = None if passed_on else self._judge(tls, "")
+        own = self._judge(tls, "") if self._presented(tls) else None
+        self.facts = replace(self.facts, hello="", tls=tls, client_chain=own, chains=NO_CHAINS)
+        self._judge_for_connectors(tls)
+
+    def renew(self) -> dict[str, ChainVerdict]:
+        """Go by the configuration that is in force now: a message begins, and what was decided before counts no more.
+
+        The client's certificate is judged by anchors that are new. Returns chains to ask about, as of `revocable`: {}
+        as long as the configuration is the same.
+        """
+        if self.directory is self._service.directory:
+            return {}
+        self.directory, self.repeated = self._service.directory, RepeatedDecisions()
+        if self.facts.tls is not None and self._service.admit is None:
+            self._judge_for_connectors(self.facts.tls)
+        return self.revocable()
+
+    def _judge_for_connectors(self, tls: TlsFacts) -> None:
+        """Judge the client's chain by the anchors that connectors name; what was judged already stands."""
+        own, judged = self.facts.client_chain, self.facts.chains
         chains = {}
-        if tls.peer_chain and not passed_on:
+        if self._presented(tls):
             anchors = self.directory.client_anchors(own.leaf if own is not None else None)
-            chains = {name: verdict for name in anchors if (verdict := self._judge(tls, name))}
-        self.facts = replace(self.facts, hello="", tls=tls, client_chain=own, chains=chains)
+            chains = {name: verdict for name in anchors if (verdict := judged.get(name) or self._judge(tls, name))}
+        self.facts = replace(self.facts, chains=chains)
         self._tls = tls_record(tls, own, chains)
+
+    def _presented(self, tls: TlsFacts) -> bool:
+        """Whether the client showed a certificate, and not a host that speaks for it."""
+        introduction = self.facts.introduction
+        return bool(tls.peer_chain) and (introduction is None or introduction.how is not Teller.XCLIENT)
 
     def _admit(self, admission: Admission, tls: TlsFacts) -> None:
         self._not_admitted = admission.why
@@ -107,12 +130,16 @@ class SessionRecord:
         self.facts = replace(self.facts, user=user, mechanism=mechanism)
 
     def revocable(self) -> dict[str, ChainVerdict]:
-        """Trusted chains, by anchors, that must not be revoked for a connector to know the client by them."""
+        """Trusted chains, by anchors, that must not be revoked for a connector to know the client by them.
+
+        Those that were asked about already are left out.
+        """
         leaf = self.facts.client_chain.leaf if self.facts.client_chain else None
         if leaf is None or self._service.check_revocation is None:
             return {}
         names = self.directory.revocation_anchors(leaf)
-        return {name: chain for name in names if (chain := self.facts.chain(name)) is not None and chain.trusted}
+        chains = {name: chain for name in names if (chain := self.facts.chain(name)) is not None and chain.trusted}
+        return {name: chain for name, chain in chains.items() if chain.revocation is None}
 
     async def check_revocation(self, chains: Mapping[str, ChainVerdict]) -> None:
         """Find out whether they are. What cannot be learnt is noted: each connector says itself what that means."""
@@ -128,7 +155,7 @@ class SessionRecord:
         self._tls = tls_record(self.facts.tls, own, self.facts.chains)
 
     def _judge(self, tls: TlsFacts, anchors: str) -> ChainVerdict | None:
-        return self._service.judge_client(tls.peer_chain, anchors) if tls.peer_chain else None
+        return self._service.judge_client(tls.peer_chain, anchors)
 
     @property
     def tls(self) -> dict[str, Any]:

@@ -51,6 +51,13 @@ class SessionRefusals:
             self.tell(reply, sender, recipient, refused_for_rate(self._record.directory, reply, limit))
         return reply
 
+    def stranger(self) -> Reply | None:
+        """The greeting for a client that is no node of the site, where only nodes may come; None for whoever may."""
+        if (verdict := self._record.stranger()) is None:
+            return None
+        self.tell(verdict.reply, "", "", verdict)
+        return verdict.reply
+
     def handshake_seconds(self) -> float:
         """Within which the client's TLS handshake must be complete, however idle sessions may be."""
         limits = self._service.source_limits

@@ -1,7 +1,7 @@
 """Keep what was decided last in a session: a client that sends many messages often repeats its envelope.
 
 `mail.inbound.decisions` and `mail.inbound.transaction` ask here and not `policy.decisions` itself. Policy is pure:
-under one directory, which a session keeps, it says of the same facts and addresses the same.
+under one directory it says of the same facts and addresses the same. For another one a session begins anew.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class RepeatedDecisions:
-    """The last verdicts of a session. directory: the session's, the same at each call.
+    """The last verdicts of a session under one directory, which is the same at each call.
 
     Facts and attribution are compared by identity: whoever changes them makes new ones.
     """

@@ -1,7 +1,6 @@
 """Share among all inbound sessions of a worker: services, configuration, who is connected, stamps.
 
-`node.assembly` makes it and swaps `directory` when a new version is in force; a session keeps the directory it began
-with.
+`node.assembly` makes it and swaps `directory` when a new version is in force; each MAIL goes by the one in force then.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from gatepost.mail.inbound.content import ContentHooks
     from gatepost.mail.inbound.login import Logins
     from gatepost.mail.inbound.quarantine import QuarantineRoom
+    from gatepost.mail.inbound.queue_shares import QueueShares
     from gatepost.mail.inbound.source_limits import SourceLimits
     from gatepost.mail.inbound.usage import SendingUsage
     from gatepost.mail.model.message import Delivery
@@ -106,9 +106,10 @@ class InboundService(msgspec.Struct):
     first); None where anybody may come. nodes: of the site, as they are now. transcripts: of how many sessions in a
     thousand the dialogue is kept, whatever happened. hooks: asks scanners about the content of messages; without it,
     and where the configuration has no content hook, nobody is asked. authenticator: checks SPF, DKIM, DMARC and ARC;
-    without it, nobody does. quarantine: whether there is room for what is held. recipients: asks whether a recipient of
-    a relayed domain exists. usage: counts what senders with a limit send; None limits nobody.
-    source_limits: what unknown clients may do in a minute; None: anything. role: of its listeners.
+    without it, nobody does. quarantine: whether there is room for what is held. shares: whether an organization has too
+    much in a queue that is nearly full. recipients: asks whether a recipient of a relayed domain exists. usage: counts
+    what senders with a limit send; None limits nobody. source_limits: what unknown clients may do in a minute; None:
+    anything. role: of its listeners.
     counts: connections and handshakes are counted there.
     """
 
@@ -137,6 +138,7 @@ class InboundService(msgspec.Struct):
     recipients: RecipientLookups = msgspec.field(default_factory=lambda: RecipientLookups({}))
     authenticator: Authenticator | None = None
     quarantine: QuarantineRoom | None = None
+    shares: QueueShares | None = None
     usage: SendingUsage | None = None
     source_limits: SourceLimits | None = None
     role: str = "mx"

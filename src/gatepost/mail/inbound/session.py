@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.match import Attribution
     from gatepost.policy.decisions.decision import InboundVerdict
     from gatepost.policy.decisions.forwarding import Target
-    from gatepost.protocols.tls.facts import TlsFacts
+    from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
 
 
 _LOGINS = 3  # that fail in one session, before it ends
@@ -137,19 +137,12 @@ class Session:
         self._record.secured(facts)
         self._core.tls_started()
         if self._service.implicit_tls:
-            self._core.greet(self._turned_away())
+            self._core.greet(self._refusals.stranger())
         self._progressed = self._registry.clock()
         if chains := self._record.revocable():
             # Answer nothing until it is known whether the client's certificate still counts.
             self._hold_for(self._record.check_revocation(chains), "inbound revocation")
         self._pump()
-
-    def _turned_away(self) -> Reply | None:
-        """The greeting for whoever is no node of the site, where only nodes may come."""
-        if (verdict := self._record.stranger()) is None:
-            return None
-        self._refusals.tell(verdict.reply, "", "", verdict)
-        return verdict.reply
 
     def lost(self, loss: Loss) -> None:
         """The connection is gone; what was not acknowledged is forgotten."""
@@ -263,7 +256,7 @@ class Session:
         assert logins is not None  # noqa: S101 - AUTH is offered only with them
         bindings = self._stream.channel_bindings()
         self._pending_reply = None
-        self._login = logins.begin(event.mechanism, self._record.directory, self._stream.peer.host, bindings)
+        self._login = logins.begin(event.mechanism, self._service.directory, self._stream.peer.host, bindings)
         self._login_step(event.response)
 
     def _on_authresponse(self, event: AuthResponseEvent) -> None:
@@ -306,10 +299,24 @@ class Session:
             self._refuse(reply, "", "", verdict)
 
     def _on_mail(self, event: MailEvent) -> None:
+        if chains := self._record.renew():
+            self._hold_for(self._mail_once_checked(event, chains), "inbound revocation")
+        else:
+            self._begin_message(event)
+
+    async def _mail_once_checked(self, event: MailEvent, chains: Mapping[str, ChainVerdict]) -> None:
+        await self._record.check_revocation(chains)
+        if not self._lost and not self._core.closing:
+            self._begin_message(event)
+
+    def _begin_message(self, event: MailEvent) -> None:
         if self._is_limited(RateLimit.MESSAGES, event.path.text):
             return
         login = self._login if self._record.facts.user else None
-        if login is not None and (ended := refused_as_ended(login, self._service.directory)) is not None:
+        if (
+            login is not None
+            and (ended := refused_as_ended(login, self._record.directory, self._service.clock())) is not None
+        ):
             self._refuse(ended.reply, event.path.text, "", ended)
             return
         refusal = self._service.cannot_accept(event.parameters.size or 0, draining=self._registry.draining)
@@ -317,12 +324,9 @@ class Session:
             self._core.refuse(refusal)
             return
         verdict = decisions.mail_verdict(self._record, event)
-        if refusal is not None:
-            self._said_cannot_accept = True
-            self._refuse(refusal, event.path.text, "", verdict)
-            return
-        if not verdict.accepted:
-            self._refuse(verdict.reply, event.path.text, "", verdict)
+        self._said_cannot_accept |= refusal is not None
+        if refusal is not None or not verdict.accepted:
+            self._refuse(refusal or verdict.reply, event.path.text, "", verdict)
             return
         self._attribution = verdict.attribution
         self._transaction = Transaction(self._service, self._record.facts, event)
@@ -356,6 +360,7 @@ class Session:
         transaction = self._transaction
         assert transaction is not None  # noqa: S101 - given up only with the session
         verdict = decisions.apart_from_full(self._record, self._service, transaction, verdict, targets)
+        verdict = decisions.within_share(self._service, verdict)
         verdict = decisions.within_limits(self._record, self._service, transaction, verdict)
         if not verdict.accepted:
             reply = self._record.reply_to_recipient(verdict)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.events.trace import handed_over_record, introduction_record, quarantined_event, received_event
 from gatepost.mail.inbound.authentication import Arrival
-from gatepost.mail.inbound.content import Examined
+from gatepost.mail.inbound.content import shown_message
 from gatepost.mail.inbound.deliveries import deliveries_of
 from gatepost.mail.inbound.journaling import copies_of, journal_deliveries
-from gatepost.mail.inbound.quarantine import FULL, QuarantineFindings, count_by_holder
+from gatepost.mail.inbound.quarantine import QuarantineFindings, count_by_holder
 from gatepost.mail.model.message import Message
 from gatepost.mail.model.queue_id import format_id
 from gatepost.policy.connectors.values import AuthenticationResults
@@ -35,9 +35,8 @@ from gatepost.protocols.message.fields import HeaderScanner
 from gatepost.protocols.message.organization_headers import HeaderChange, changed_headers
 from gatepost.protocols.message.received import received_field, relaying_addresses
 from gatepost.protocols.message.submission import submitted
-from gatepost.protocols.scanners.rspamd import Described
 from gatepost.protocols.smtp.replies import Reply
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import StoreFailure, StoreFull
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -60,6 +59,7 @@ if TYPE_CHECKING:
     from gatepost.store.interface import BodyWriter
 
 
+_SMALL_HEADER = 16 * 1024  # octets that are kept of each header section without being counted: most have fewer
 _HEADER_TOO_LARGE = Reply(552, "5.3.4", ("The header section of the message is larger than we accept",))
 _NO_RESULTS = (
     "rspamd added no Authentication-Results field for this host name: switch on authentication-results in its "
@@ -131,6 +131,11 @@ class Transaction:
         return format_id(self.message_id) if self.message_id else ""
 
     @property
+    def organization(self) -> str:
+        """Whose mail it is. Known with the first recipient."""
+        return self.recipients[0].verdict.organization
+
+    @property
     def receiving(self) -> bool:
         """Whether the body is on its way."""
         return self._body is not None
@@ -164,6 +169,8 @@ class Transaction:
         """
         self.message_id = self._service.store.new_id()
         self._body = self._service.store.body()
+        if self._service.shares is not None:
+            self._service.shares.begin(self)
         session = self._session
         self._directory = directory
         verdicts = [recipient.verdict for recipient in self.recipients]
@@ -195,7 +202,18 @@ class Transaction:
         self.bytes_seen += len(chunk)
         if self._header is not None:
             chunk = self._header.feed(chunk)
+            if self._header.held > _SMALL_HEADER or len(self._arrived) > _SMALL_HEADER:
+                self._count_header(self._header.held)
         return self._keep(chunk) if chunk else None
+
+    def _count_header(self, held: int) -> None:
+        """Count a large header section in the memory for arriving messages. held: octets of one that is not whole."""
+        assert self._body is not None  # noqa: S101 - the protocol gives content only after DATA was accepted
+        changed = 0 if self._kept_header is self._arrived else len(self._kept_header)
+        try:
+            self._body.reserve(held + len(self._arrived) + changed)
+        except StoreFailure as failure:
+            self.failed(failure)
 
     def _changed(self, section: bytes, trust: HeaderTrust) -> bytes:
         """The header section as it is kept: a user's completed, and without what its sender may not say."""
@@ -262,7 +280,7 @@ class Transaction:
                 return None
             return self._body.write(octets)
         except StoreFailure as failure:
-            self._failure = failure
+            self.failed(failure)
             return None
 
     async def examine(self) -> Reply | None:
@@ -293,11 +311,33 @@ class Transaction:
         if not full:
             return None
         reason = f"the message is to be held in quarantine, and that of {full} is full: the client must try again later"
+        return self._deferred(reason)
+
+    def _refused_for_share(self) -> Reply | None:
+        """The deferral of what its organization has no room for in a queue that is nearly full."""
+        shares, body = self._service.shares, self._body
+        if shares is None or body is None:
+            return None
+        reason = shares.take(self, body.size)
+        return self._deferred(reason) if reason else None
+
+    def give_up(self, reason: str) -> None:
+        """Its organization has too much in the queue: the body is not kept, and the message deferred at its end."""
+        if self._failure is None and self._body is not None:
+            self._deferred(reason)
+            self._failure = StoreFull(reason)
+            self._body.abort()
+
+    def _deferred(self, reason: str) -> Reply:
+        """The reply to a message without room; its reason is for the trace of each recipient.
+
+        It says no more than a full disk does: whoever sends learns nothing of a quarantine, or of other organizations.
+        """
         self.recipients = [
             replace(recipient, verdict=replace(recipient.verdict, reasons=(*recipient.verdict.reasons, reason)))
             for recipient in self.recipients
         ]
-        return FULL
+        return StoreFull.reply
 
     async def _scan(self, body: BodyWriter, hooks: Sequence[ApplicableHook]) -> Reply | None:
         scanners = self._service.hooks
@@ -305,10 +345,11 @@ class Transaction:
         assert self._directory is not None  # noqa: S101 - a message ends only after it began
         targets = (target for recipient in self.recipients for target in recipient.targets)
         reached = organizations_reached(self._directory, targets)
-        examination = decide(await scanners.ask(hooks, self._shown(body)), reached, self._forged)
+        names, path = tuple(recipient.event.path.text for recipient in self.recipients), self.mail.path.text
+        shown = shown_message(self._session, path, names, self.queue_id, self._service.hostname, body)
+        examination = decide(await scanners.ask(hooks, shown), reached, self._forged)
         self._note(examined=examination.records)
         if examination.quarantines:
-            path = self.mail.path.text
             self._quarantine = self._quarantine or QuarantineFindings(self._directory, path, self._arrived)
             self._quarantine.scanned(examination.quarantines)
         if examination.reply is None and examination.edits:
@@ -345,25 +386,12 @@ class Transaction:
             replace(recipient, verdict=replace(recipient.verdict, **found)) for recipient in self.recipients
         ]
 
-    def _shown(self, body: BodyWriter) -> Examined:
-        """The message as scanners get it: as it will be stored, but for what they change."""
-        session, tls = self._session, self._session.tls
-        described = Described(
-            ip=session.peer_ip,
-            hello=session.hello,
-            reverse_path=self.mail.path.text,
-            recipients=tuple(recipient.event.path.text for recipient in self.recipients),
-            queue_id=self.queue_id,
-            hostname=self._service.hostname,
-            user=session.user,
-            tls_version=tls.version if tls else "",
-            tls_cipher=tls.suite if tls else "",
-        )
-        return Examined(described, body.size, body.chunks)
-
     def failed(self, failure: StoreFailure) -> None:
-        """The store could not keep what it took; the message will be refused."""
-        self._failure = failure
+        """The store could not keep what it took; the message will be refused, and its header is kept no longer."""
+        self._failure = failure.with_traceback(None)  # whose frames would keep the chunk for as long as the session
+        self._header, self._arrived, self._kept_header = None, b"", b""
+        if self._body is not None:
+            self._body.reserve(0)
 
     def refusal(self) -> Reply | None:
         """Why the complete message cannot be taken, None if it can."""
@@ -376,7 +404,12 @@ class Transaction:
             return _HEADER_TOO_LARGE
         if self._scanner.facts.received_count >= self._service.session_limits.hops:
             return _LOOP
-        return self._forwarded_before() or self._refused_for_client() or self._find_journal_copies()
+        return (
+            self._forwarded_before()
+            or self._refused_for_client()
+            or self._find_journal_copies()
+            or self._refused_for_share()
+        )
 
     def _find_journal_copies(self) -> Reply | None:
         """Find out who journals the message; the refusal if it is a copy that comes back."""
@@ -456,6 +489,8 @@ class Transaction:
             self.examination = None
         if self.charge is not None:
             self.charge.cancel()
+        if self._service.shares is not None:
+            self._service.shares.end(self)
         if self._body is not None:
             self._body.abort()
             self._body = None

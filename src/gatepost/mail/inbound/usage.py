@@ -2,7 +2,8 @@
 
 One for each worker. The event loop counts in memory and never waits; a thread adds the counts to the shared table every
 two seconds and reads those of other workers and nodes. So together they may let through what they take in two seconds
-beyond a limit, and a crash forgets as much. While the table cannot be used, each worker counts alone.
+beyond a limit, and a crash forgets as much. While the table cannot be used, each worker counts alone. Where nobody has
+a limit, the counts are for the alarm `sending-unusual` alone: they are written every half minute, and none are read.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from gatepost.policy.connectors.values import Mode
-from gatepost.policy.decisions.daily_limits import DailyLimit, DailyUsage, Lifted, judge, limit_of, limits_anybody
+from gatepost.policy.decisions.daily_limits import (
+    DailyLimit,
+    DailyUsage,
+    Lifted,
+    has_senders,
+    judge,
+    limit_of,
+    limits_anybody,
+)
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sending_usage import SenderUsage, UsageTable
 from gatepost.times import day_text
@@ -30,8 +39,9 @@ if TYPE_CHECKING:
 
 
 _INTERVAL: Final = 2.0
+_UNLIMITED: Final = 15  # times that, where nobody has a limit
 _LONGEST_WAIT: Final = 10.0
-_DAYS: Final = 31 * 86400.0  # that are kept
+_DAYS: Final = 36 * 86400.0  # that are kept: a letter on the first Monday of each month comes after 35
 
 _log = logging.getLogger(__name__)
 
@@ -68,11 +78,21 @@ class Charge:
 
 
 class SendingUsage:
-    """table: of the site. clock: seconds since 1970. interval: seconds between two writes."""
+    """table: of the site. clock: seconds since 1970. interval: seconds between two writes.
+
+    everybody: count those who have no limit as well.
+    """
 
     def __init__(
-        self, table: UsageTable, clock: Callable[[], float] = time.time, *, interval: float = _INTERVAL
+        self,
+        table: UsageTable,
+        clock: Callable[[], float] = time.time,
+        *,
+        interval: float = _INTERVAL,
+        everybody: bool = True,
     ) -> None:
+        self._everybody = everybody
+        self._limited = False  # somebody has a limit
         self._table = table
         self._clock = clock
         self._interval = interval
@@ -83,20 +103,24 @@ class SendingUsage:
         self._revision = 0
         self._day = ""
         self._lock = threading.Lock()
-        self._ending = threading.Event()
+        self._ending = False
+        self._wake = threading.Event()
         self._was_read = threading.Event()  # the table was read once, or could not be
         self._thread: threading.Thread | None = None
         self._failing = False
 
     def use(self, directory: Directory) -> None:
-        """Begin to count, if somebody has a limit."""
-        if self._thread is None and limits_anybody(directory):
+        """Begin to count, if somebody has a limit, or may send without one."""
+        before, self._limited = self._limited, limits_anybody(directory)
+        if self._limited and not before:
+            self._wake.set()
+        if self._thread is None and (self._limited or (self._everybody and has_senders(directory))):
             self._thread = threading.Thread(target=self._run, name="sending usage", daemon=True)
             self._thread.start()
 
     def wait_until_read(self, seconds: float) -> None:
         """Block until the table was asked for the first time, `seconds` at most: a restart forgets no limit."""
-        if self._thread is not None:
+        if self._thread is not None and self._limited:
             self._was_read.wait(seconds)
 
     def admit(
@@ -107,7 +131,7 @@ class SendingUsage:
         charge: of the recipients before it.
         """
         limit = limit_of(directory, session, verdict.attribution) if self._thread is not None else None
-        if limit is None or session.node:
+        if limit is None or session.node or not (limit.is_set or self._everybody):
             return verdict, charge
         key = (day_text(self._clock()), limit.organization, limit.subject)
         reply = judge(limit, self._with_one_more(key, charge), self._lifted(key))
@@ -121,7 +145,8 @@ class SendingUsage:
 
     def close(self) -> None:
         """Write what was counted and end the thread."""
-        self._ending.set()
+        self._ending = True
+        self._wake.set()
         if self._thread is not None:
             self._thread.join()
         self._table.close()
@@ -149,9 +174,14 @@ class SendingUsage:
 
     def _run(self) -> None:
         wait = 0.0
-        while not self._ending.wait(wait):
-            wait = self._interval if self._exchange() else min(max(wait, self._interval) * 2, _LONGEST_WAIT)
+        while not self._ending:
+            if self._exchange():
+                wait = self._interval if self._limited else self._interval * _UNLIMITED
+            else:
+                wait = min(max(wait, self._interval) * 2, _LONGEST_WAIT)
             self._was_read.set()
+            self._wake.wait(wait)
+            self._wake.clear()
         self._exchange()
 
     def _exchange(self) -> bool:
@@ -166,7 +196,8 @@ class SendingUsage:
             self._write(breaches)
             if day != self._day:
                 self._table.prune(day_text(now - _DAYS))
-            rows, revision = self._table.since(day, self._revision if day == self._day else 0)
+            revision = self._revision if day == self._day else 0
+            rows, revision = self._table.since(day, revision) if self._limited else ([], revision)
         except StoreFailure as failure:
             self._keep()
             if not self._failing:

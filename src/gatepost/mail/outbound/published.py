@@ -31,10 +31,15 @@ async def no_fault(_domain: str) -> None:
     """Nobody knows a fault of DNSSEC validation."""
 
 
+async def _validated() -> str:
+    return ""
+
+
 class Lookups(msgspec.Struct, frozen=True):
     """Services for lookups. clock: seconds since 1970 UTC. dane_off: why DNSSEC is never believed, "" if it is.
 
-    dnssec_fault: what is wrong with DNSSEC validation itself now, as `Resolver.dnssec_fault` tells it.
+    dnssec_fault: what is wrong with DNSSEC validation itself now, as `Resolver.dnssec_fault` tells it. unvalidated: why
+    no answer is validated now, "" if some are, or if that is not known without asking.
     """
 
     tlsa: TlsaFinder
@@ -42,6 +47,7 @@ class Lookups(msgspec.Struct, frozen=True):
     clock: Callable[[], float]
     dane_off: str = ""
     dnssec_fault: Callable[[str], Awaitable[DnssecFault | None]] = no_fault
+    unvalidated: Callable[[], Awaitable[str]] = _validated
 
 
 class PolicyUnknown(LookupFailed):
@@ -128,6 +134,8 @@ class Publication:
         demanded = self._modes.dane is SmtpDaneMode.MANDATORY and tlsa_lookup.status is TlsaStatus.INSECURE
         if demanded and (fault := await lookups.dnssec_fault("")):
             return TlsaLookup(TlsaStatus.FAILED, fault.detail)
+        if tlsa_lookup.status is TlsaStatus.INSECURE and (why := await lookups.unvalidated()):
+            return replace(tlsa_lookup, detail=f"{tlsa_lookup.detail}: {why}", unvalidated=True)
         return tlsa_lookup
 
     async def _changed(self, found: Terms) -> bool:

@@ -120,6 +120,9 @@ class Waiting(msgspec.Struct, frozen=True):
         for backlog in [candidate for candidate in self.failing if not candidate.gate.matters(now)]:
             self.failing.pop(backlog).tidy(backlog, now)
         for hop in list(self.hops.values()):
+            if not hop.gate.failures:  # else what was put back comes again, and its backlogs say what was tried
+                for backlog in list(hop.backlogs.values()):
+                    hop.tidy(backlog, now)
             self.forget_if_idle(hop)
 
     def shorten_gates(self, now: float, wait: Callable[[int], float]) -> None:

@@ -197,6 +197,19 @@ def organizations_text(names: Sequence[str] | None) -> str:
     return "(all)" if names is None else ", ".join(names)
 
 
+def print_content(chunks: Iterable[bytes]) -> None:
+    """Print a stored message: as it is in a pipe, with its lines harmless on a terminal, as `printable` makes them."""
+    if not sys.stdout.isatty():
+        for chunk in chunks:
+            sys.stdout.buffer.write(chunk)
+        return
+    from codecs import iterdecode  # noqa: PLC0415 - other commands do without
+
+    for text in iterdecode(chunks, "utf-8", "replace"):
+        lines = text.replace("\r\n", "\n").replace("\r", "").split("\n")
+        click.echo("\n".join(printable(line.expandtabs()) for line in lines), nl=False)
+
+
 def print_dialogue(lines: Sequence[str]) -> None:
     """An SMTP dialogue below the host that it was with."""
     click.echo(_("    SMTP dialogue:"))

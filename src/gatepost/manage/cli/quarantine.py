@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from gatepost.manage.cli.options import NO, client, gateway_options, missing_is_no
-from gatepost.manage.cli.output import _, ours, print_facts, print_rows, printed_json, quantity, say
+from gatepost.manage.cli.output import _, ours, print_content, print_facts, print_rows, printed_json, quantity, say
 from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.use_cases import quarantine as quarantine_cases
 from gatepost.manage.use_cases.client import all_items
@@ -49,8 +47,7 @@ def show(request: quarantine_cases.GetQuarantined, body: bool) -> None:
     if not printed_json(messages):
         for message in messages:
             _print_message(message)
-    for chunk in chunks:
-        sys.stdout.buffer.write(chunk)
+    print_content(chunks)
 
 
 def _action(action: quarantine_cases.QuarantineAction, summary: str) -> None:

@@ -11,6 +11,7 @@ from gatepost.manage.cli.options import BAD_INPUT, NO, client, fail, gateway_opt
 from gatepost.manage.cli.output import (
     _,
     ours,
+    print_content,
     print_facts,
     print_table,
     printable,
@@ -94,8 +95,7 @@ def show(request: queue_cases.GetQueued, body: bool) -> None:
     if not printed_json(deliveries):
         for delivery in deliveries:
             _print_delivery(delivery)
-    for chunk in chunks:
-        sys.stdout.buffer.write(chunk)
+    print_content(chunks)
 
 
 _FINAL: Final = {

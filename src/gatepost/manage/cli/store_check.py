@@ -98,21 +98,17 @@ def _check_evidence(settings: Settings, found: StoreCheck) -> str:
     except (StoreFailure, Refusal, OSError) as failure:
         found.unreadable.append(Unreadable("evidence", str(failure)))
         return _("not readable")
-    if result.verified is False:
-        first = next(iter(result.faults.first.values()))
-        found.problems.append(
-            Problem(
-                "evidence",
-                _(
-                    "%(kind)s: %(file)s: %(text)s; run: evidence verify",
-                    kind=first.kind,
-                    file=first.file,
-                    text=ours(first.text),
-                ),
-            )
-        )
-        return "altered"
-    return "verified" if result.verified else _("not signed yet")
+    if not result.faults.first:
+        return _("verified") if result.verified else _("not signed yet")
+    first = next(iter(result.faults.first.values()))
+    text = _(
+        "%(kind)s: %(file)s: %(text)s; run: evidence verify", kind=first.kind, file=first.file, text=ours(first.text)
+    )
+    if result.verified is None:  # whoever may write the log may have signed another one with a key of his own
+        found.unreadable.append(Unreadable("evidence", text))
+        return _("signed with a key that is not known here")
+    found.problems.append(Problem("evidence", text))
+    return _("altered")
 
 
 def _data(found: StoreCheck, evidence: str) -> dict[str, Any]:

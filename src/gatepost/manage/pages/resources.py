@@ -353,10 +353,17 @@ def _new(request: Request, page: KindPage) -> Response:
     return edit(request, edited)
 
 
+_ASKED: Final = {
+    "inbound": ("require_tls", "restrict_domains_to_certificate", "tls_sender_certificate_name"),
+    "outbound": ("smart_hosts", "tls_settings", "tls_domain", "trust_anchors"),
+}
+"""What connectors are changed for, by direction: their forms ask for it even where it has its default."""
+
+
 def _edit_connector(request: Request) -> Response:
     chosen = chosen_of(request)
     is_outbound = chosen.direction == "outbound"
-    first = ("enabled", "mode", *(("trust_anchors",) if is_outbound else ()))
+    first = ("enabled", "mode", *_ASKED[chosen.direction])
     issuers = trust_path(chosen.organization.name, chosen.connector.name) if is_outbound else ""
     return edit_part(request, chosen.part, _("Connectors"), first, issuers=issuers)
 

@@ -15,6 +15,8 @@ from typing import Final, NamedTuple
 
 from markupsafe import Markup, escape
 
+from gatepost.language import grouped
+
 _TOKENS: Final = re.compile(r"--([a-z-]+): (?:light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)|(#[0-9a-f]{6}));")
 
 
@@ -29,7 +31,7 @@ def colours() -> dict[str, tuple[str, str]]:
 @cache
 def light_colours() -> dict[str, str]:
     """The same of the light theme alone."""
-    return {name: light for name, (light, _) in colours().items()}
+    return {name: pair[0] for name, pair in colours().items()}
 
 
 _WIDTH: Final = 880
@@ -161,7 +163,8 @@ def _grid(top: float, unit: str) -> Markup:
     lines = []
     for share in (0.0, 0.5, 1.0):
         y = _n(_TOP + room * (1 - share))
-        text = f"{top * share:,.0f}" if top * share == int(top * share) else f"{top * share:,.1f}"
+        value = top * share
+        text = grouped(int(value) if value == int(value) else round(value, 1))
         lines.append(
             Markup('<path class="rule" d="M{} {}H{}"/><text x="{}" y="{}" text-anchor="end">{}{}</text>').format(
                 _LEFT, y, _WIDTH, _LEFT - 6, _n(float(y) + 4), text, unit

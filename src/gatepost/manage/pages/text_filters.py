@@ -26,7 +26,7 @@ from gatepost.times import day_text, minute_text, rfc3339, second_text
 NOTHING: Final = Markup('<span class="soft">–</span>')  # noqa: RUF001 - a dash is what is meant
 _UNITS: Final = ((86400 * 365, N_("y")), (86400, N_("d")), (3600, "h"), (60, "min"), (1, "s"))
 _SAID: Final = 20  # of one field: a list may have a hundred thousand wrong entries
-_AFTER_SIGN: Final = re.compile(r"(?<=[@.:])(?=.)", re.DOTALL)
+_AFTER_SIGN: Final = re.compile(r"(?<=[@.:])(?<!\*\.)(?=.)", re.DOTALL)
 _OCTETS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -175,8 +175,13 @@ def _digits(value: float, digits: int) -> str:
 
 
 def breakable(name: str | None) -> Markup:
-    """An address or host name that breaks after its signs first, and within a label only where that is too long."""
-    return NOTHING if name is None else Markup("<wbr>").join(_AFTER_SIGN.split(name))
+    """An address or host name that breaks after its signs first, and within a label only where that is too long.
+
+    One with A-labels stays in one piece: `unicode_domains` writes their letters behind whole names only.
+    """
+    if name is None:
+        return NOTHING
+    return Markup("<wbr>").join([name] if "xn--" in name.lower() else _AFTER_SIGN.split(name))
 
 
 def initial(word: str) -> str | Markup:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gatepost.events.counts import verdict_of
 from gatepost.language import _
 from gatepost.manage.pages.code_labels import event_level, failure_label
 from gatepost.manage.use_cases.explain_text import detail_lines, tls_lines
@@ -203,7 +202,6 @@ def _facts(event: TraceEvent) -> Iterator[tuple[str, str | float]]:
         yield _("Required"), f"{event.requirement}{_origin(detail)}"
     if event.achieved:
         yield _("Achieved"), event.achieved
-        yield _("Required / achieved"), " / ".join(verdict_of(event.requirement, event.achieved))
     yield _("Rehearsal"), _rehearsal(detail.get("rehearsal"))
     yield from _tls_facts(event.tls)
     if isinstance(classical := detail.get("classical_only"), dict):

@@ -392,7 +392,9 @@ def _written(request: Request, endpoint: RestEndpoint, result: Any, *, dry_run: 
     if isinstance(result, FileResult):
         return _file(request, endpoint, result, headers)
     if version is not None:
-        headers |= {"ETag": etag(version), "Cache-Control": "private, no-cache"}
+        # The version is the same for all, and what they see is not: a cache keeps an answer for who asked (RFC 9111
+        # section 4.1), not for the next one at this browser.
+        headers |= {"ETag": etag(version), "Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie"}
         known = request.headers.get("if-none-match", "")
         if request.method in {"GET", "HEAD"} and known and is_known(known, version):
             return Response(status_code=304, headers=headers)

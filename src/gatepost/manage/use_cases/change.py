@@ -24,6 +24,7 @@ from gatepost.manage.use_cases.name_lookup import visible
 from gatepost.manage.use_cases.private_content import keys_lacking, orphaned, passwords_lacking, secrets_lacking
 from gatepost.manage.use_cases.record_budget import RecordBudget, added_to_history, check_rules
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
+from gatepost.net.own_addresses import reach_of_tenants
 from gatepost.policy.connectors.errors import MOST_ERRORS, FieldError, ResourceErrors
 from gatepost.policy.connectors.grants import GRANT, STORED_KINDS, mark
 from gatepost.policy.connectors.lint import warnings
@@ -402,7 +403,7 @@ def _warnings(gateway: Gateway, principal: Principal, resources: Resources) -> l
     listeners = Listeners(listening, settings.server.hostname, settings.server.own_addresses)
     return [
         *warnings(resources, settings.server.hostname),
-        *unreachable(resources, settings.network.policy()),
+        *unreachable(resources, reach_of_tenants(settings)),
         *own_smart_hosts(resources, listeners),
     ]
 

@@ -242,6 +242,9 @@ def _stored(context: Context) -> Iterator[DoctorFinding]:
     if not certificates and context.settings.acme.is_on:
         text = "there is none yet: ACME requests one while the gateway runs"
         yield DoctorFinding("certificate", Level.WARN, text, "see gatepost certificate acme status, once it runs")
+    elif not certificates and context.settings.certificates:
+        text = "none of those in the settings can be used: the gateway does not start"
+        yield DoctorFinding("certificate", Level.FAIL, text, "do what is said of files")
     elif not certificates:
         text = "there is no certificate: STARTTLS is not offered, and mail comes in unencrypted"
         yield DoctorFinding(
@@ -265,7 +268,7 @@ def _sending_limits(organizations: Sequence[Organization]) -> Iterator[DoctorFin
     ]
     if unlimited:
         many = quantity(len(unlimited), "organization", "organizations")
-        text = f"users of {many} may send without a limit, so that an account which others took over raises no alarm"
+        text = f"users of {many} may send without a limit, so that nothing stops an account which others took over"
         fix = f"gatepost organization set {unlimited[0]} user_recipients_per_day=2000"
         yield DoctorFinding("sending limits", Level.WARN, text, fix)
 

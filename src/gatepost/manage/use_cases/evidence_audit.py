@@ -188,7 +188,9 @@ def _log_result(audit: LogAudit, what: str, ids: list[str], *, trusted: bool) ->
     span = audit.first if audit.first == audit.last else f"{audit.first} to {audit.last}"
     result.lines.append(f"{what}: {span}, {counted}")
     result.lines.append(f"keys used to verify: {', '.join(ids) or 'none'}")
-    for writer, number in audit.signed.items():
+    for writer, number in (
+        audit.signed.items() if result.verified is not False else ()
+    ):  # an altered log is not verified
         if writer not in audit.unproven:
             result.lines.append(f"writer {writer}: verified up to entry {number}, which a signature covers")
     for writer, count in audit.unsigned.items() if FaultKind.KEY not in audit.faults.first else ():

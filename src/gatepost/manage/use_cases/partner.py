@@ -211,7 +211,8 @@ def plan_check(gateway: Gateway, principal: Principal, target: CheckTarget) -> P
         )
     settings = adjusted(gateway.settings, _SECONDS)
     bounds = bounds_of(_SECONDS, private=gateway.settings.outbound.private_policy_hosts)
-    return PartnerCheckPlan(target, settings, replace(bounds, bounded=not inside))
+    own = target.port in (0, *MAIL_PORTS)  # no other service of this machine
+    return PartnerCheckPlan(target, settings, replace(bounds, bounded=not inside, own=own))
 
 
 def run_check(plan: PartnerCheckPlan, watch: Watch | None = None) -> PartnerCheck:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 use_case = use_cases(scope=Scope.READ, visibility=Visibility.GATEWAY, tag="status")
+ABSENT = "does not run"  # the detail of a worker
 COUNTED = 10_000
 """Deliveries at which the counting ends."""
 _STATES = ("active", "deferred", "held")
@@ -176,7 +177,7 @@ def _worker(gateway: Gateway, index: int) -> ServiceStatus:
     except PermissionError:
         return ServiceStatus(str(index), ok=True, detail="runs, under another account")
     except (OSError, ValueError, OverflowError):
-        return ServiceStatus(str(index), ok=False, detail="does not run")
+        return ServiceStatus(str(index), ok=False, detail=ABSENT)
     figures = read_figures(gateway.data / WORKERS_DIRECTORY, index)
     reason = figures.reason if figures.pid == pid else ""
     if reason := reason or disk_refusal(gateway.settings):

@@ -20,6 +20,7 @@ from gatepost.manage.use_cases.jobs import TrialSubject, run_to_end
 from gatepost.manage.use_cases.listener_checks import resolver_of
 from gatepost.manage.use_cases.name_lookup import HOOK, ISSUER, choose_part, visible
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.net.own_addresses import reach_of_tenants
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.hook_index import ApplicableHook
 from gatepost.protocols.smtp.oauth import TOKEN_OCTETS
@@ -114,7 +115,7 @@ async def _looked(
     from gatepost.net.lookups.issuer_keys import IssuerKeys  # noqa: PLC0415
 
     resolver = resolver_of(settings)
-    tenants = settings.network.policy()
+    tenants = reach_of_tenants(settings)
     keys = IssuerKeys(resolver, settings.oauth, settings.tls.trust_anchors, tenants=tenants)
     try:
         fetched = await keys.fetch(issuer)
@@ -213,7 +214,7 @@ async def _hook_tried(hook: ApplicableHook, settings: Settings, message: bytes |
     messages: dict[str, tuple[bytes, bool | None]] = {"message": (message, None)} if message is not None else {}
     messages = messages or {**content_hook.samples(hook.hook.type, hostname, time.time())}
     async with resolver_of(settings) as resolver:
-        return await content_hook.try_hook(hook, messages, hostname, resolver, settings.network.policy())
+        return await content_hook.try_hook(hook, messages, hostname, resolver, reach_of_tenants(settings))
 
 
 def _shape(trial: content_hook.Trial) -> HookTrial:

@@ -30,7 +30,7 @@ from gatepost.manage.use_cases.nodes import known_nodes
 from gatepost.manage.use_cases.queue import ListWaitingDestinations, WaitingDestination, waiting_destinations
 from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.reports import ReportCounts
-from gatepost.manage.use_cases.status import workers
+from gatepost.manage.use_cases.status import ABSENT, workers
 from gatepost.policy.connectors.values import Mode
 from gatepost.protocols.message.next_step import MustAct, waiting_step
 from gatepost.quantity import quantity
@@ -214,6 +214,7 @@ def list_work(context: Context, request: ListWork) -> WorkList:
     ]
     items.sort(key=lambda item: (_RANKS.index(item.kind), _SEVERITIES.index(item.severity), -item.count))
     shown = [item for kind, some in groupby(items, key=lambda item: item.kind) for item in _shortened(kind, list(some))]
+    shown.sort(key=lambda item: _SEVERITIES.index(item.severity))
     return WorkList(shown, [*alarms.unknown, *unknown])
 
 
@@ -349,11 +350,20 @@ def _connector_page(finding: FailedValidation | QuietRehearsal) -> str:
 # the machine
 
 
+_NOT_STARTED = N_(
+    "Start it with systemctl start gatepost, or gatepost serve. gatepost doctor says what keeps it from starting."
+)
+
+
 def _nodes(context: Context) -> Iterator[WorkItem]:
     for node in known_nodes(context.gateway):
         if node.state is NodeState.DEAD:
             yield _node(f"Node {node.name} is dead", N_("It has not been heard from; other nodes took its mail over."))
-    for worker in workers(context.gateway):
+    here = workers(context.gateway)
+    if all(worker.detail == ABSENT for worker in here):
+        yield _node(N_("The gateway does not run"), _NOT_STARTED)
+        return
+    for worker in here:
         if not worker.ok:
             yield _node(f"Worker {worker.name} is not well", f"It {own(worker.detail)}.")
 

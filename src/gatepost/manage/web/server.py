@@ -12,6 +12,7 @@ import contextlib
 import logging
 import time
 from email.utils import formatdate
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
@@ -20,8 +21,10 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gatepost.manage.web.certificate import admin_certificate, tls_context
+from gatepost.manage.web.handshakes import Handshakes, HandshakeServer
 from gatepost.manage.web.problem import ProblemType, instance_of, problem_document
 from gatepost.net.listener import source_of
+from gatepost.net.places import FairShares
 from gatepost.net.tasks import spawn
 
 if TYPE_CHECKING:
@@ -78,7 +81,10 @@ class BoundedConnection(H11Protocol):
         self.conn = _MeasuredRequests(cast("int", self.config.h11_max_incomplete_event_size))
         self.place = source_of(self.client[0] if self.client else "")
         others = [cast("BoundedConnection", connection) for connection in self.connections if connection is not self]
-        if len(others) >= _MOST or sum(connection.place == self.place for connection in others) >= _MOST_OF_ONE:
+        shares = FairShares(_MOST)
+        for other in others:
+            shares.begin(other.place)
+        if self.place in shares or sum(other.place == self.place for other in others) >= _MOST_OF_ONE:
             self._turn_away()
         else:
             self._watch()
@@ -177,6 +183,16 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self._ending = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept on sockets that are bound; nothing else is asked of uvicorn here."""
+        await self.lifespan.startup()
+        tls, handshakes = self.config.ssl, Handshakes()
+        assert tls is not None  # noqa: S101 - the configuration has it
+        state, connections = self.lifespan.state, self.server_state
+        make = partial(BoundedConnection, config=self.config, server_state=connections, app_state=state)
+        self.servers = [HandshakeServer(sock, tls, make, handshakes) for sock in sockets or ()]  # type: ignore[misc]
+        self.started = True
 
     def end(self) -> None:
         """Have it stop."""

@@ -111,6 +111,7 @@ class Resolver:
             False  # an answer was refused for DNSSEC's sake, or was not proven, since the root was asked for
         )
         self._faulty = False  # as far as is known
+        self.unvalidated = ""  # why no answer is validated, as far as is known
         self.on_forget: list[Callable[[], object]] = []
         self.counts = Counts()
 
@@ -150,6 +151,7 @@ class Resolver:
         if fault is None and self._faulty:
             self.forget()
         self._faulty = self.in_doubt = fault is not None
+        self.unvalidated = fault.detail if fault is not None and not fault.stops_mail else ""
         if fault is None and domain:
             return await self._stale(domain)
         return fault

@@ -18,7 +18,7 @@ import msgspec
 from gatepost.decoding import from_json
 from gatepost.net.lookups.cache import make_room, replace_file
 from gatepost.net.shortage import shortage
-from gatepost.protocols.mtasts.policy import MAX_BYTES, PolicyError, StsPolicy, parse_policy
+from gatepost.protocols.mtasts.policy import MAX_AGE, MAX_BYTES, PolicyError, StsPolicy, parse_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ class CachedPolicy(msgspec.Struct, frozen=True):
     @property
     def expires(self) -> float:
         """Until when it is applied, seconds since 1970 UTC."""
-        return self.fetched + self.policy.max_age
+        return self.fetched + min(self.policy.max_age, MAX_AGE)
 
     def holds(self, now: float) -> bool:
         """Whether it is to be applied."""

@@ -57,7 +57,8 @@ class Entry(msgspec.Struct, frozen=True):
     switch_at: when a staged one is to become current, 0.0 for not planned. replaces: ids of those that it takes the
     place of. must_staple: the TLS feature extension asks for a stapled response (RFC 7633). told: partners notified of
     it. forced: why it is to become current at switch_at whatever the gates say then, "" if it is not. held: why it did
-    not become current at the time that was planned, "" if nothing kept it.
+    not become current at the time that was planned, "" if nothing kept it. chain: the first 16 hexadecimal digits of
+    the SHA-256 of its file, where that has other intermediates than when the certificate came, else "".
     """
 
     id: str
@@ -79,6 +80,7 @@ class Entry(msgspec.Struct, frozen=True):
     told: tuple[str, ...] = ()
     forced: str = ""
     held: str = ""
+    chain: str = ""
 
     @property
     def in_token(self) -> bool:
@@ -98,7 +100,7 @@ def entry_id(leaf: CertificateFacts) -> str:
 
 # A URI names a node of a site, whose certificate is never in the inventory.
 _LEAF = tuple(name for name in CertificateFacts.__struct_fields__ if name != "uris")
-_PLAIN = ("organization", "label", "key_file", "chain_file", "must_staple", "forced", "held")
+_PLAIN = ("organization", "label", "key_file", "chain_file", "must_staple", "forced", "held", "chain")
 
 
 def document_of(entry: Entry) -> dict[str, Any]:

@@ -6,8 +6,11 @@ The inventory with its states (next, current, deprecated) builds on this; here a
 from __future__ import annotations
 
 import errno
+import grp
 import os
+import pwd
 import secrets
+import shlex
 import stat
 import time
 from contextlib import suppress
@@ -193,6 +196,16 @@ def write_whole(path: Path, content: bytes, mode: int = 0o600, own: Callable[[Pa
         raise
 
 
+def _permission(path: Path) -> str:
+    """What lets this process read a file."""
+    try:
+        account, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+    except KeyError:  # as in a container
+        account, group = str(os.geteuid()), str(os.getegid())
+    file = shlex.quote(str(path))
+    return f"let the account {account} pass its folders and read it: chgrp {group} {file} && chmod 0640 {file}"
+
+
 def _read(path: Path, what: str) -> bytes:
     """Bounded, and of files alone: the event loop of a worker would wait for a pipe that nobody writes to."""
     try:
@@ -200,6 +213,8 @@ def _read(path: Path, what: str) -> bytes:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise CertificateFileError(f"{what} {path}: it is not a regular file")
             content = file.read(_MOST + 1)
+    except PermissionError as error:
+        raise CertificateFileError(f"{what} {path}: {error.strerror}; {_permission(path)}") from error
     except OSError as error:
         raise CertificateFileError(f"{what} {path}: {error.strerror}") from error
     if len(content) > _MOST:

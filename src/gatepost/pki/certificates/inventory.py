@@ -109,7 +109,7 @@ class Inventory:
             return self.files.read(Path(entry.chain_file), Path(entry.key_file), entry.id)
         sealed = self._store.content(key_place(entry))
         if sealed is None:
-            raise CertificateFileError(f"certificate {entry.id} is {entry.state}: its key is not kept")
+            raise CertificateFileError(f"certificate {entry.id}: its key is not in the store")
         if self._vault is None:
             raise CertificateFileError(
                 f"certificate {entry.id}: its key is sealed, and store.master_key not set, or not readable here"

@@ -8,8 +8,10 @@ and is told once.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import Final
@@ -170,6 +172,10 @@ class FileWatch:
         holder = _holder(pair, entries)
         step = recorded(pair, origin, identity, entries, now)
         if step is None:
+            if (entry := with_another_chain(pair, identity, self._inventory)) is not None:
+                note = f"another chain in {pair[0]}"
+                self._inventory.record(entry, identity.chain_pem, note=note, expected=version)
+                _log.info("certificate %s (%s) has %s", entry.id, entry.leaf.subject, note)
             return
         entry, before = step
         objection = self._objection(entry, holder, seen, now)
@@ -241,6 +247,20 @@ def recorded(
     if holder is None and known is not None and (known.key_file or known.origin not in _OWN):
         return None  # it is in the inventory in its own right, and a changeover may have its reasons
     return _succeed(_entry(pair, origin, identity, holder or known, now), holder, entries, now)
+
+
+def with_another_chain(pair: Pair, identity: ServerIdentity, inventory: Inventory) -> Entry | None:
+    """The entry of files that hold the same certificate with other intermediates than are stored; None if they do not.
+
+    As when one was missing, or ends too early. Raises IdentityError.
+    """
+    holder = _holder(pair, inventory.entries()[1])
+    if holder is None or holder.id != entry_id(read_identity(identity).leaf):
+        return None
+    with suppress(CertificateFileError):
+        if inventory.chain_pem(holder) == identity.chain_pem:
+            return None
+    return replace(holder, chain=hashlib.sha256(identity.chain_pem).hexdigest()[:16])
 
 
 def _holder(pair: Pair, entries: Mapping[str, Entry]) -> Entry | None:

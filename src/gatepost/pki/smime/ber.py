@@ -31,7 +31,9 @@ _CONSTRUCTED: Final = 0x20
 _LONG_TAG: Final = 0x1F
 _INDEFINITE: Final = 0x80
 _DEPTH: Final = 24
-_ELEMENTS: Final = 500_000
+# RSA keys of 1000 recipients are 30,000 elements; programs write content in pieces of 1000 octets or more.
+_ELEMENTS: Final = 50_000
+_OCTETS_AN_ELEMENT: Final = 256
 _LENGTH_OCTETS: Final = 5
 
 
@@ -69,7 +71,7 @@ class Element(msgspec.Struct, frozen=True, eq=False):
 class _Reader:
     def __init__(self, octets: memoryview) -> None:
         self._octets = octets
-        self._left = _ELEMENTS
+        self._left = _ELEMENTS + len(octets) // _OCTETS_AN_ELEMENT
 
     def element(self, at: int, end: int, depth: int = 0) -> tuple[Element, int]:
         """The element at a position, and the position behind it."""

@@ -7,7 +7,7 @@ name can change between the check and the connection. Pure.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -18,12 +18,24 @@ type _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")  # all that is given out (RFC 4291 section 2.4)
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # of IPv4, where there is only IPv6 (RFC 6052 section 2.1)
 _SIX_TO_FOUR: Final = ipaddress.IPv6Network("2002::/16")  # RFC 3056 section 2
+# Given out as public, it leads from each machine in Azure to the host below it, and nowhere else: the place of its
+# certificates and secrets, as 169.254.169.254 is (learn.microsoft.com, "What is IP address 168.63.129.16?").
+_AZURE_HOST: Final = ipaddress.IPv4Address("168.63.129.16")
+
+
+def _nobodys(_address: str) -> bool:
+    return False
 
 
 class AddressPolicy(msgspec.Struct, frozen=True):
-    """Addresses of the public internet, and those of `networks`."""
+    """Addresses of the public internet but for our own, and those of `networks`.
+
+    is_ours: whether a public address is one of this machine, on which services may listen that a firewall keeps from
+    others: what the machine calls itself passes by it.
+    """
 
     networks: tuple[_Network, ...] = ()
+    is_ours: Callable[[str], bool] = _nobodys
 
     @classmethod
     def of(cls, networks: Iterable[str]) -> AddressPolicy:
@@ -36,11 +48,10 @@ class AddressPolicy(msgspec.Struct, frozen=True):
             address = ipaddress.ip_address(text)
         except ValueError:
             return False
-        if _is_public(address):
+        candidates = [candidate for candidate in (address, _carried(address)) if candidate]
+        if any(candidate in network for candidate in candidates for network in self.networks):
             return True
-        return any(
-            candidate in network for candidate in (address, _carried(address)) if candidate for network in self.networks
-        )
+        return _is_public(address) and not any(self.is_ours(str(candidate)) for candidate in candidates)
 
 
 PUBLIC_ADDRESSES: Final = AddressPolicy()
@@ -54,8 +65,8 @@ def is_public(text: str) -> bool:
 def not_allowed(host: str) -> str:
     """Explain why the gateway does not connect to a host that a tenant named, without saying which addresses it has."""
     return (
-        f"{host} has no public address, and none among [network] tenants_may_reach; ask the gateway's owner, who may "
-        "add its network there"
+        f"{host} has no public address of another machine, and none among [network] tenants_may_reach; ask the "
+        "gateway's owner, who may add its network there"
     )
 
 
@@ -64,7 +75,7 @@ def _is_public(address: _Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and carried is None and address not in _GLOBAL_UNICAST:
         return False
     effective = carried or address
-    return effective.is_global and not effective.is_multicast
+    return effective.is_global and not effective.is_multicast and effective != _AZURE_HOST
 
 
 def _carried(address: _Address) -> ipaddress.IPv4Address | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gatepost.policy.connectors.address_index import AddressHolders, AddressIndex
 from gatepost.policy.connectors.certificate_index import CertificateIndex, ClientAnchors
 from gatepost.policy.connectors.hook_index import HookIndex
 from gatepost.policy.connectors.journal_index import journals
@@ -165,7 +166,9 @@ class Directory:
     resources: as they are written. organizations: as far as they count for mail, without domains that are pending or
     disputed and what is in them (`policy.connectors.verification`); what is found here is of these. version: its number
     in `store.changes`, 0 if it is not stored; what was decided by it is recorded with it. first: since which version an
-    organization has had a domain, by both names; it decides disputes.
+    organization has had a domain, by both names; it decides disputes. hooks, journals, quarantine_rules, signing_keys:
+    of all organizations, each by what it is looked up by. authenticates: whether any organization has
+    mail authenticated.
     """
 
     __slots__ = (
@@ -229,7 +232,7 @@ class Directory:
         self._filters: dict[str, list[InboundEntry]] = {}
         self._by_certificate, self._revocable = CertificateIndex[InboundEntry](), CertificateIndex[InboundEntry]()
         self._anchors = ClientAnchors()
-        self._at_address: dict[AddressKey, dict[int, list[InboundEntry]]] = {}
+        self._at_address = AddressIndex[InboundEntry]()
         self._certificates: dict[CertificateFacts, list[InboundEntry]] = {}
         self._oauth: dict[str, list[tuple[Organization, OauthIssuer]]] = {}
         for owner in self.organizations:
@@ -266,8 +269,7 @@ class Directory:
 
     def _index_on_premises(self, entry: InboundEntry) -> None:
         self._by_certificate.add(entry)
-        for version, shift, prefix in entry.networks:
-            self._at_address.setdefault((version, shift), {}).setdefault(prefix, []).append(entry)
+        self._at_address.add(entry)
 
     def entry(self, organization: Organization, connector: InboundConnector) -> InboundEntry:
         """The connector made ready for matching, whether it is enabled or not."""
@@ -408,17 +410,9 @@ class Directory:
                 anchors.add(connector.trust_anchors)
         return frozenset(anchors)
 
-    def on_premises_by_address(self, address: AddressKey | None) -> list[tuple[int, InboundEntry]]:
-        """On-premises connectors that hold the address, each with the bits behind its prefix (fewer are narrower)."""
-        if address is None:
-            return []
-        version, number = address
-        return [
-            (shift, entry)
-            for (network_version, shift), by_prefix in self._at_address.items()
-            if network_version == version
-            for entry in by_prefix.get(number >> shift, ())
-        ]
+    def on_premises_by_address(self, address: AddressKey | None) -> AddressHolders[InboundEntry]:
+        """On-premises connectors that hold the address."""
+        return self._at_address.find(address)
 
 
 def _in_force(entry: InboundEntry) -> bool:

@@ -7,10 +7,12 @@ sentences an administrator understands. Outbound connectors are chosen in `polic
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from gatepost.policy.connectors.address_index import NOBODY, AddressHolders
 from gatepost.policy.connectors.comparison import (
     PASSED_OVER_LIMIT,
     address_claim,
@@ -28,7 +30,7 @@ from gatepost.policy.connectors.credentials import (
     presented,
 )
 from gatepost.policy.connectors.directory import Directory, InboundEntry, address_key
-from gatepost.policy.connectors.values import AddressSenders, Mode
+from gatepost.policy.connectors.values import Mode
 from gatepost.protocols.tls.names import describe_names
 
 if TYPE_CHECKING:
@@ -51,7 +53,8 @@ class Attribution(msgspec.Struct, frozen=True):
     sentence, at most 20. claims: connectors that know the session, by "certificate" or "address", but not the
     organization whose mail it is. lack: the reason why the certificate that bears a connector's name does not identify
     its owner. unsure: connectors that may know the session later, as the client is not the cause; see `awaited`.
-    rehearsing: the connector that would have gone before this one, were it not in rehearsal.
+    rehearsing: the connector that would have gone before this one, were it not in rehearsal. held: the connectors of
+    the claims by address.
     """
 
     direction: str
@@ -64,6 +67,7 @@ class Attribution(msgspec.Struct, frozen=True):
     lack: Lack | None = None
     unsure: tuple[tuple[InboundEntry, Lack], ...] = ()
     rehearsing: InboundConnector | None = None
+    held: AddressHolders[InboundEntry] = NOBODY
 
     def awaited(self, concerned: Container[str], accepting: str = "") -> tuple[InboundConnector, Lack] | None:
         """The connector that mail waits for until it is certain, and what is missing; None if it need not wait.
@@ -125,7 +129,7 @@ def attribute(directory: Directory, session: SessionFacts, reverse_path: Path) -
         passed_over[candidate.label] = (
             certificate_loss(candidate, entry, sender) if won else certificate_claim(candidate, sender)
         )
-    for _, candidate in held:
+    for candidate in held.entries:
         if len(passed_over) > PASSED_OVER_LIMIT:  # one more than are told: the one that was chosen may be among them
             break
         passed_over.setdefault(candidate.label, address_loss(candidate, entry, basis, session, sender))
@@ -161,7 +165,7 @@ def _certified(
 
 
 def _identifying(
-    certified: list[InboundEntry], held: list[tuple[int, InboundEntry]], sender: str, owner: Organization | None
+    certified: list[InboundEntry], held: AddressHolders[InboundEntry], sender: str, owner: Organization | None
 ) -> tuple[InboundEntry, str, InboundEntry | None] | None:
     """Of the organization whose own server it is the first connector that is in force, its basis, and who stood back.
 
@@ -169,8 +173,8 @@ def _identifying(
     """
     candidates = _by_certificate([entry for entry in certified if entry.associated(sender)], owner)
     mine = candidates[0][0].organization if candidates else owner
-    if mine is owner:
-        candidates += [(entry, "address") for entry in _by_address(held, sender, owner)]
+    if mine is owner and owner is not None and (by_address := held.first(owner.name, sender)) is not None:
+        candidates += [(entry, "address") for entry in by_address]
     if not candidates:
         return None
     first = candidates[0][0]
@@ -204,21 +208,9 @@ def _in_force(entry: InboundEntry) -> bool:
     return entry.connector.mode is Mode.ENFORCE
 
 
-def _by_address(held: list[tuple[int, InboundEntry]], sender: str, owner: Organization | None) -> list[InboundEntry]:
-    """Connectors that hold the address, of the organization that the sender belongs to; none if it is nobody's."""
-    mine = [candidate for candidate in held if candidate[1].organization is owner and candidate[1].associated(sender)]
-    return [entry for _, entry in sorted(mine, key=_address_order)]
-
-
 def _certificate_order(entry: InboundEntry) -> tuple[int, tuple[int, ...], str]:
     """The lowest priority number, then the most specific name, then the first by name."""
     return entry.connector.priority, tuple(-int(number) for number in entry.specificity), entry.connector.name
-
-
-def _address_order(one: tuple[int, InboundEntry]) -> tuple[int, int, str]:
-    """The lowest priority number, then the narrowest network, then the first by name."""
-    shift, entry = one
-    return entry.connector.priority, shift, entry.connector.name
 
 
 def _identified(entry: InboundEntry, basis: str, session: SessionFacts, spoken: str) -> tuple[str, ...]:
@@ -241,16 +233,16 @@ def _unknown(
     session: SessionFacts,
     sender: str,
     certified: list[InboundEntry],
-    held: list[tuple[int, InboundEntry]],
+    held: AddressHolders[InboundEntry],
     lacks: list[tuple[InboundEntry, Lack]],
 ) -> Attribution:
     """Nobody's own server, as far as the session and the reverse-path say; who knows it all the same may claim it."""
-    if not (lacks or certified or held):
+    if not (lacks or certified or held.entries):
         nobody = f"{_NOBODY}: {describe_client(session)}"
         return Attribution("none", None, None, "none", (nobody,))
     reasons = [f"{entry.label} {lack.why}" for entry, lack in lacks[:PASSED_OVER_LIMIT]]
     reasons += [f"{entry.label} {certificate_claim(entry, sender)}" for entry in certified[:PASSED_OVER_LIMIT]]
-    reasons += [f"{entry.label} {address_claim(entry, session, sender)}" for _, entry in held[:PASSED_OVER_LIMIT]]
+    reasons += [f"{entry.label} {address_claim(entry, session, sender)}" for entry in held.entries[:PASSED_OVER_LIMIT]]
     # It is put off by one that is in force, if there is one: of one in rehearsal it would only be said.
     unsure = tuple(
         candidate for candidate in sorted(lacks, key=lambda lack: not _in_force(lack[0])) if candidate[1].is_ours
@@ -263,8 +255,9 @@ def _unknown(
         (*reasons, _NOBODY),
         claims=(
             *(("certificate", entry) for entry in sorted(certified, key=_certificate_order)),
-            *(("address", entry) for _, entry in sorted(held, key=_address_order)),
+            *held.claims,
         ),
+        held=held,
         lack=unsure[0][1] if unsure else next((lack for _, lack in lacks), None),
         unsure=unsure,
     )
@@ -280,9 +273,11 @@ def attribute_by_recipient(
     """
     claims = [
         (basis, entry)
-        for basis, entry in attribution.claims
+        for basis, entry in takewhile(lambda claim: claim[0] == "certificate", attribution.claims)
         if entry.organization is organization and entry.associated(recipient.domain)
     ]
+    if (by_address := attribution.held.first(organization.name, recipient.domain)) is not None:
+        claims += [("address", entry) for entry in by_address]
     if not claims:
         return attribution
     first = claims[0][1]
@@ -307,18 +302,13 @@ def attribute_by_address(
     Only where no other organization has to do with it: the sender's domain is none of theirs, and none of them knows
     the client too. sender: the domain of the reverse-path, "" for the null one.
     """
-    owners = {id(entry.organization) for _, entry in attribution.claims}
+    known = takewhile(lambda claim: claim[0] == "certificate", attribution.claims)
+    owners = {entry.organization.name for _, entry in known} | attribution.held.organizations
     if len(owners) != 1 or directory.is_disputed(sender) or directory.organization_of(sender) is not None:
         return attribution
-    enough = {AddressSenders.ANY} if sender else {AddressSenders.ANY, AddressSenders.NULL}
-    entries = [
-        entry
-        for basis, entry in attribution.claims
-        if basis == "address" and entry.connector.senders_by_address in enough
-    ]
-    if not entries:
+    if (candidates := attribution.held.first_by_address_alone(null=not sender)) is None:
         return attribution
-    entry = next(filter(_in_force, entries), entries[0])
+    first, entry = candidates
     allowed = f"senders_by_address = {str(entry.connector.senders_by_address)!r}"
     return Attribution(
         "originating",
@@ -326,8 +316,8 @@ def attribute_by_address(
         entry.connector,
         "address-alone",
         (f"{entry.label} holds the address {session.peer_ip}, and its {allowed} takes {describe_sender(sender)}",),
-        ((entries[0].label, _STOOD_BACK),) if entries[0] is not entry else (),
-        rehearsing=entries[0].connector if entries[0] is not entry else None,
+        ((first.label, _STOOD_BACK),) if first is not entry else (),
+        rehearsing=first.connector if first is not entry else None,
     )
 
 

@@ -37,14 +37,16 @@ def select_outbound(
 ) -> Selection:
     """The outbound connector for mail of an organization to a domain.
 
-    recipient_domain: lower-case A-labels, as `protocols.smtp.grammar.Path.domain` has it; in another form no connector
-    that names the domain matches.
+    recipient_domain: lower-case A-labels, as `protocols.smtp.grammar.Path.domain` has it. ValueError for another form:
+    no connector that names the domain would match, and its mail would go out below what is required.
 
     An exact domain goes before the longest wildcard, that before all accepted domains, that before "*"; a lower
     priority number before all of these. A connector that routes all messages via on-premises goes first, but never for
     mail that came from there (from_on_premises), which it takes only for a domain that it names. Connectors of the same
     place and priority: the first by name. Those that only mail flow rules use take no part.
     """
+    if not recipient_domain.isascii() or (recipient_domain.lower() != recipient_domain and recipient_domain[0] != "["):
+        raise ValueError(f"the domain {recipient_domain!r} is not in lower-case A-labels")
     index = directory.outbound(organization.name)
     if index is None:
         return Selection(None, (f"organization {organization.name} is not known",))

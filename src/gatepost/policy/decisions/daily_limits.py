@@ -17,7 +17,7 @@ from gatepost.quantity import quantity
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.facts import SessionFacts
@@ -42,15 +42,21 @@ class Allowed(msgspec.Struct, frozen=True):
 
 
 class DailyLimit(msgspec.Struct, frozen=True):
-    """The limits of one sender. subject: "user ann@contoso.example" or "server NAME", unique in its organization.
+    """The limits of one sender, if it has any.
 
-    own: of the mailbox or connector. ceiling: of the organization for each of its users or servers.
+    subject: "user ann@contoso.example" or "server NAME", unique in its organization. own: of the mailbox or connector.
+    ceiling: of the organization for each of its users or servers.
     """
 
     organization: str
     subject: str
     own: Allowed
     ceiling: Allowed
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is one at all; a sender without one is counted, too, to notice what is unusual."""
+        return {self.own, self.ceiling} != {Allowed()}
 
     def in_force(self, lifted: Lifted) -> Allowed:
         """The amount that is allowed today."""
@@ -74,7 +80,7 @@ class DailyUsage(msgspec.Struct, frozen=True):
 
 
 def limit_of(directory: Directory, session: SessionFacts, attribution: Attribution) -> DailyLimit | None:
-    """The limit of the sender of a message, None if it has none."""
+    """The limit of the sender of a message, set or not; None if it is no user and no own server."""
     name = attribution.organization
     organization = directory.organization(name) if name is not None else None
     if organization is None:
@@ -86,42 +92,49 @@ def limit_of(directory: Directory, session: SessionFacts, attribution: Attributi
     return server_limit(organization, connector) if connector is not None else None
 
 
-def mailbox_limit(organization: Organization, mailbox: Mailbox) -> DailyLimit | None:
-    """The limit of a user, None if there is none."""
+def mailbox_limit(organization: Organization, mailbox: Mailbox) -> DailyLimit:
+    """The limit of a user, set or not."""
     own = Allowed(mailbox.messages_per_day, mailbox.recipients_per_day)
     ceiling = Allowed(organization.user_messages_per_day, organization.user_recipients_per_day)
-    return _limit(organization, f"user {mailbox.address}", own, ceiling)
+    return DailyLimit(organization.name, f"user {mailbox.address}", own, ceiling)
 
 
 def server_limit(organization: Organization, connector: InboundConnector) -> DailyLimit | None:
-    """The limit of the servers of a connector, None if there is none; partners have none."""
+    """The limit of the servers of a connector, set or not; None for a partner's, which have none."""
     if connector.connector_type is not ConnectorType.ON_PREMISES:
         return None
     own = Allowed(connector.messages_per_day, connector.recipients_per_day)
     ceiling = Allowed(organization.server_messages_per_day, organization.server_recipients_per_day)
-    return _limit(organization, f"server {connector.name}", own, ceiling)
+    return DailyLimit(organization.name, f"server {connector.name}", own, ceiling)
 
 
 def limits_of(organization: Organization) -> list[DailyLimit]:
-    """The limits of all users and servers of an organization."""
-    limits = [mailbox_limit(organization, mailbox) for mailbox in organization.mailboxes]
-    limits += [server_limit(organization, server) for server in organization.inbound_connectors]
-    return [limit for limit in limits if limit is not None]
+    """The limits that are set for users and servers of an organization."""
+    return [limit for limit in _senders(organization) if limit.is_set]
 
 
-def _limit(organization: Organization, subject: str, own: Allowed, ceiling: Allowed) -> DailyLimit | None:
-    return DailyLimit(organization.name, subject, own, ceiling) if {own, ceiling} != {Allowed()} else None
+def _senders(organization: Organization) -> Iterator[DailyLimit]:
+    for mailbox in organization.mailboxes:
+        yield mailbox_limit(organization, mailbox)
+    for server in organization.inbound_connectors:
+        if (limit := server_limit(organization, server)) is not None:
+            yield limit
 
 
 def with_daily_limit(directory: Directory, session: SessionFacts, verdict: InboundVerdict) -> InboundVerdict:
     """The verdict on a recipient, with the limit of the sender among its reasons: what it sent today is not known."""
     limit = limit_of(directory, session, verdict.attribution)
-    return verdict if limit is None else replace(verdict, reasons=(*verdict.reasons, limit.reason))
+    return verdict if limit is None or not limit.is_set else replace(verdict, reasons=(*verdict.reasons, limit.reason))
 
 
 def limits_anybody(directory: Directory) -> bool:
-    """Whether any user or server has a limit, so that somebody must count."""
+    """Whether any user or server has a limit."""
     return any(limits_of(organization) for organization in directory.organizations)
+
+
+def has_senders(directory: Directory) -> bool:
+    """Whether there is any user or own server, with a limit or without."""
+    return any(True for organization in directory.organizations for _ in _senders(organization))
 
 
 def judge(limit: DailyLimit, usage: DailyUsage, lifted: Lifted) -> Reply | None:

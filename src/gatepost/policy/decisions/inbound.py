@@ -317,9 +317,9 @@ def _relay_denied(directory: Directory, attribution: Attribution, reverse_path: 
     What another organization's connector knows is no help for who has a sender of ours.
     """
     author = directory.organization_of(reverse_path.domain)
-    claims = [claim for claim in attribution.claims if author is None or claim[1].organization.name == author.name]
-    if claims:
-        basis, entry = claims[0]
+    claims = (claim for claim in attribution.claims if author is None or claim[1].organization.name == author.name)
+    if (claim := next(claims, None)) is not None:
+        basis, entry = claim
         if author is not None or (basis == "certificate" and entry.ownership):
             return refusals.RELAY_SENDER
         if basis == "certificate":

@@ -6,6 +6,7 @@ the mailboxes of the organization that named it and for no other's. Pure: a dire
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -43,7 +44,8 @@ class TokenVerdict(msgspec.Struct, frozen=True):
     user: the mailbox it logs in, "" if none. reason: for us, with no part of the token.
 
     temporary: it could not be checked now. genuine: its issuer made it for us, though it is refused, so that this is
-    no attempt at guessing.
+    no attempt at guessing. expires: when it logs nobody in any more, in seconds since 1970: the issuer's `leeway` after
+    its time (`exp`); 0 where it logs in nobody.
     """
 
     user: str
@@ -51,6 +53,7 @@ class TokenVerdict(msgspec.Struct, frozen=True):
     status: TokenStatus = TokenStatus.INVALID_TOKEN
     temporary: bool = False
     genuine: bool = False
+    expires: int = 0
 
 
 class Hint(msgspec.Struct, frozen=True):
@@ -95,7 +98,8 @@ def judge_claims(directory: Directory, voucher: TrustedIssuer, claims: Mapping[s
         return TokenVerdict("", mailbox)
     if authzid and directory.mailbox(authzid) is not mailbox:
         return TokenVerdict("", f"it is the token of {mailbox.address}, who may not act as another")
-    return TokenVerdict(mailbox.address, "logged in", genuine=True)
+    expires = int(claims["exp"]) + math.ceil(voucher.issuer.leeway)
+    return TokenVerdict(mailbox.address, "logged in", genuine=True, expires=expires)
 
 
 def _mailbox(directory: Directory, voucher: TrustedIssuer, claims: Mapping[str, Any]) -> Mailbox | str:

@@ -205,7 +205,8 @@ class TlsaLookup(msgspec.Struct, frozen=True):
 
     base: the TLSA base domain, whose records they are, "" if there are none. names: the reference identifiers for
     DANE-TA records, base first. detail: one sentence for an administrator. bogus: FAILED since DNSSEC proves a fault
-    (RFC 8460 calls it dnssec-invalid), not since nobody answers.
+    (RFC 8460 calls it dnssec-invalid), not since nobody answers. unvalidated: INSECURE for no doing of the domain, as
+    nothing is validated at all now.
     """
 
     status: TlsaStatus
@@ -214,3 +215,4 @@ class TlsaLookup(msgspec.Struct, frozen=True):
     base: str = ""
     names: tuple[str, ...] = ()
     bogus: bool = False
+    unvalidated: bool = False

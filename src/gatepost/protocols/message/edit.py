@@ -37,6 +37,11 @@ class HeaderSection:
         self._change: Callable[[bytes], bytes] | None = change  # until the section was passed on: it may hold us
         self._buffer = bytearray()
 
+    @property
+    def held(self) -> int:
+        """Octets of the section that have come while it is not whole; 0 once it was passed on."""
+        return len(self._buffer)
+
     def feed(self, chunk: bytes) -> bytes:
         """The next chunk, cut anywhere; what may be passed on by now, b"" if nothing."""
         if self._change is None:

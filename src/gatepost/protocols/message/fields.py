@@ -56,14 +56,13 @@ class HeaderScanner:
     done: nothing more need be fed. too_large: the section has more than `limit` octets; nothing of it is kept then.
     """
 
-    __slots__ = ("_buffer", "_facts", "_limit", "_section", "done", "too_large")
+    __slots__ = ("_buffer", "_facts", "_limit", "done", "too_large")
 
     def __init__(self, limit: int) -> None:
         """limit: octets of the section, the empty line left out."""
         self.done = False
         self.too_large = False
         self._limit = limit
-        self._section = b""
         self._buffer = bytearray()
         self._facts: HeaderFacts | None = None
 
@@ -95,16 +94,13 @@ class HeaderScanner:
     def facts(self) -> HeaderFacts:
         """The facts, of an empty section if it is too large. Raises RuntimeError before the scanner is done."""
         if self._facts is None:
-            if not self.done:
-                raise RuntimeError("the header section is not complete")
-            self._facts = _facts(self._section)
+            raise RuntimeError("the header section is not complete")
         return self._facts
 
     def _end(self, buffer: bytes | bytearray, size: int) -> None:
         self.done = True
         self.too_large = size > self._limit
-        if not self.too_large:
-            self._section = bytes(buffer[:size])
+        self._facts = _facts(b"" if self.too_large else bytes(buffer[:size]))
         self._buffer = bytearray()
 
 

@@ -18,7 +18,8 @@ import msgspec
 
 from gatepost.protocols.tls.names import is_ip_address, normalise
 
-MAX_AGE: Final = 31_557_600  # seconds, a year (section 3.2)
+MAX_AGE: Final = 31_557_600
+"""Seconds, a year: the longest that a policy is kept (section 3.2)."""
 MAX_BYTES: Final = 64 * 1024  # suggested in section 3.3
 MAX_PATTERNS: Final = 500
 _MAX_LINES: Final = 1000
@@ -62,7 +63,9 @@ class StsPolicy(msgspec.Struct, frozen=True):
     """A policy that can be used (RFC 8461 section 3.2).
 
     mx: host names or "*.domain", lower-case A-labels, at most 500; () only if the mode is none.
-    max_age: seconds for which it may be kept after a fetch. extensions: the fields that this version does not define.
+    max_age: seconds for which it may be kept after a fetch, as its domain wrote it: more than `MAX_AGE` counts as that,
+    since nobody gains by leaving mail unprotected whose domain asked for too much protection.
+    extensions: the fields that this version does not define.
     """
 
     mode: StsMode
@@ -176,7 +179,7 @@ class _Fields:
             return _wrong(Reason.VERSION, "version", version, "STSv1")
         if mode not in set(StsMode):
             return _wrong(Reason.MODE, "mode", mode, "enforce, testing or none")
-        if max_age is None or not _SECONDS.fullmatch(max_age) or int(max_age) > MAX_AGE:
+        if max_age is None or not _SECONDS.fullmatch(max_age):
             return _wrong(Reason.MAX_AGE, "max_age", max_age, f"0 to {MAX_AGE} seconds")
         if not self._mx and mode != StsMode.NONE:
             return PolicyError(Reason.MX, f"mode {mode} without an mx, so that no host would be allowed")
@@ -208,6 +211,7 @@ class LintKind(StrEnum):
     MX_UNUSED = "mx-unused"
     MAX_AGE_SHORT = "max-age-short"
     MAX_AGE_LONG = "max-age-long"
+    MAX_AGE_EXCEEDED = "max-age-exceeded"
     MODE_TESTING = "mode-testing"
     MODE_NONE = "mode-none"
 
@@ -284,6 +288,12 @@ def _age(policy: StsPolicy) -> Iterator[Lint]:
             "policy off; 604800 (a week) or more is usual"
         )
         yield Lint(LintKind.MAX_AGE_SHORT, "warn", text)
-    if policy.mode is not StsMode.NONE and policy.max_age > LONG:
+    if policy.max_age > MAX_AGE:
+        text = (
+            f"max_age {policy.max_age} is more than {MAX_AGE}, the longest there is: some senders ignore the whole "
+            "policy for it; the gateway keeps it for a year"
+        )
+        yield Lint(LintKind.MAX_AGE_EXCEEDED, "warn", text)
+    elif policy.mode is not StsMode.NONE and policy.max_age > LONG:
         text = f"max_age {policy.max_age} is more than half a year: a sender may apply a wrong policy that long"
         yield Lint(LintKind.MAX_AGE_LONG, "info", text)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gatepost.protocols.mtasts.policy import Lint, PolicyError, StsMode, StsPolicy, lint, parse_policy
+from gatepost.protocols.mtasts.policy import MAX_AGE, Lint, PolicyError, StsMode, StsPolicy, lint, parse_policy
 from gatepost.protocols.mtasts.record import MAX_ID, StsRecord
 from gatepost.protocols.tls.names import normalise
 
@@ -71,6 +71,8 @@ def publish(
     if not normalise(record_name(name)):
         raise ValueError(f"{domain!r} is too long: {record_name(name)} would not be a valid name")
     patterns = tuple(dict.fromkeys(_pattern(text) for text in mx))
+    if max_age > MAX_AGE:
+        raise ValueError(f"max_age '{max_age}' is not 0 to {MAX_AGE} seconds")
     policy = StsPolicy(mode, patterns, max_age)
     read = parse_policy(policy.text.encode("ascii"))
     if isinstance(read, PolicyError):

@@ -50,7 +50,10 @@ class AddressFault(StrEnum):
 
 
 class GrammarError(ValueError):
-    """Text that the grammar does not allow. why: one clause for an administrator, never sent to a peer."""
+    """Text that the grammar does not allow. why: one clause for an administrator, never sent to a peer.
+
+    fault: by which the reply is chosen.
+    """
 
     def __init__(self, why: str, fault: AddressFault = AddressFault.SYNTAX) -> None:
         super().__init__(why)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -195,6 +196,11 @@ class PostgresStore(StoreEngine):
                 disk = os.statvfs(self._directory)
                 self._disk = now, disk.f_bavail * disk.f_frsize > self._settings.local.free_space_mark + size
         return self._disk[1]
+
+    @property
+    def room(self) -> float:
+        """See `Store.room`. The disk of the server is not seen from here."""
+        return math.inf
 
     @override
     def _refusal(self, body: Body) -> StoreFailure | None:

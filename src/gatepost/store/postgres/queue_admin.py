@@ -53,6 +53,7 @@ _COUNTS: Final = (
     "SELECT count(*) FILTER (WHERE NOT held AND owner IS NOT NULL), count(*) FILTER (WHERE NOT held AND owner IS NULL),"
     " count(*) FILTER (WHERE held) FROM queue_delivery WHERE NOT dropped AND quarantine = ''"
 )
+_OCTETS: Final = "SELECT organization, sum(size)::bigint FROM queue_message GROUP BY 1"
 _COUNTS_OF_WORKER: Final = (
     "SELECT held, count(*) FROM queue_owner JOIN queue_delivery ON owner = epoch"
     " WHERE node = ? AND worker = ? AND ended IS NULL AND owner IS NOT NULL AND NOT dropped GROUP BY held"
@@ -147,6 +148,11 @@ class PostgresQueueAdmin(queue_admin.QueueAdmin):
         """See `QueueAdmin.oldest`."""
         with self._database.reading() as connection:
             return _oldest(connection)
+
+    def octets(self) -> dict[str, int]:
+        """See `QueueAdmin.octets`."""
+        with self._database.reading() as connection:
+            return {organization: int(size) for organization, size in connection.rows(_OCTETS)}
 
     # ------------------------------------------------------------------------------------------- parts
 

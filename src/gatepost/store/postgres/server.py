@@ -23,7 +23,7 @@ from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.move_mark import check_open, decoded_mark
 from gatepost.store.postgres import connecting
 from gatepost.store.postgres.hosts import each_host, first_to_answer, others, wait_for_name
-from gatepost.store.postgres.timelines import OlderPrimaryError, admit, note_used
+from gatepost.store.postgres.timelines import admit, note_older, note_used
 
 OLDEST: Final = 15
 """The oldest major version of PostgreSQL that is used."""
@@ -123,19 +123,16 @@ async def _connect_host(host: str, url: str, role: str, statement: float) -> Any
 
 async def _watch_others(url: str) -> None:
     """Look now and then whether another host of the URL took over while ours went on, or came back as it was."""
-    told: set[str] = set()
     while True:
         await asyncio.sleep(_WATCH_SECONDS)
         for host in others(url):
             try:
                 connection = await _connect_host(host, url, "watch", _SHORT_SECONDS)
             except Exception as error:  # noqa: BLE001 - a standby, or nobody: as it should be
-                if not isinstance(error.__cause__, OlderPrimaryError):
-                    told.discard(host)
-                elif host not in told:
-                    told.add(host)
+                if note_older(host, str(connecting.Address(host)), error.__cause__):
                     _log.error("%s", error)
             else:
+                note_older(host, "", None)
                 connection.terminate()
 
 
@@ -178,6 +175,16 @@ def _milliseconds(seconds: float) -> str:
     return str(round(seconds * 1000))
 
 
+def _pass_over_lost(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say what went wrong on the loop of a `DatabaseServer`, but for one thing.
+
+    A connection that is ended as the server does not answer is ended while asyncpg opens another one, to have the
+    statement cancelled. Of that one a future is left over which nobody asks; whoever waited was told already.
+    """
+    if "future" not in context or not isinstance(context.get("exception"), ConnectionError):
+        loop.default_exception_handler(context)
+
+
 class DatabaseServer:
     """The connections of this process to one server, lent to threads. Every method blocks, and raises StoreFailure."""
 
@@ -193,6 +200,7 @@ class DatabaseServer:
         self.url = url
         self._statement = statement
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_pass_over_lost)
         self._thread = threading.Thread(target=self._loop.run_forever, name="postgres", daemon=True)
         self._thread.start()
         self._free: list[Any] = []

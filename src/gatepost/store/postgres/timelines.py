@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 _lock = threading.Lock()
 _newest: dict[_Cluster, int] = {}
 _used: dict[_Cluster, int] = {}  # the same, of servers that were chosen
+_older: dict[str, tuple[str, int, int]] = {}  # hosts of store.url that are older primaries, as last seen
 _connections: weakref.WeakKeyDictionary[Any, tuple[_Cluster, int, asyncio.AbstractEventLoop]] = (
     weakref.WeakKeyDictionary()
 )
@@ -100,6 +101,24 @@ def note_used(connection: Any, url: str) -> None:
         )
 
 
+def note_older(host: str, place: str, error: BaseException | None) -> bool:
+    """Note what a look at a host showed, for alarms; whether it is an older primary and was not at the look before.
+
+    host: its own URL. place: the same for sentences. error: of the look, None if the host is as it should be.
+    """
+    with _lock:
+        before = _older.pop(host, None)
+        if isinstance(error, OlderPrimaryError):
+            _older[host] = place, error.timeline, error.newest
+        return before is None and host in _older
+
+
+def older_primaries() -> list[tuple[str, int, int]]:
+    """Servers that took writes when this process last looked, and were taken over from: place, timeline, the newest."""
+    with _lock:
+        return sorted(_older.values())
+
+
 def newest_of(connections: Iterable[Any]) -> Any:
     """Of connections that were admitted, at least one: the first, or one to a server that took over from that one."""
     known = {connection: _known(connection, "") for connection in connections}
@@ -121,6 +140,7 @@ def _forget_connections() -> None:
     """In a child: the connections are the parent's. What the newest timeline is stays true."""
     global _lock  # noqa: PLW0603 - the parent may have held it
     _connections.clear()
+    _older.clear()
     _lock = threading.Lock()
 
 

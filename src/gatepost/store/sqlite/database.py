@@ -16,6 +16,7 @@ from gatepost.store.sqlite.schema import (
     open_database,
     open_for_reading,
 )
+from gatepost.store.sqlite.versions import refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -173,10 +174,7 @@ class SqliteDatabase:
                 self._connection.execute(schema.upgrades[older])
             self._connection.execute(f"PRAGMA application_id = {schema.application_id}")
         elif version or self._connection.execute("SELECT count(*) FROM sqlite_schema").get:
-            raise StoreFailure(
-                f"{self.path} has tables of version {version}, and this version of gatepost knows {schema.version}: "
-                "use the version of gatepost that made it, or a newer one"
-            )
+            refuse_newer(self.path, version, schema.version)
         else:
             self._connection.execute(schema.tables)
             self._connection.execute(f"PRAGMA application_id = {schema.application_id}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -148,6 +149,12 @@ class SqliteStore(StoreEngine):
     def room_for(self, size: int) -> bool:
         """See `Store.room_for`."""
         return self._writer.room.holds(size, self._settings.free_space_mark, self._settings.inline_limit)
+
+    @property
+    def room(self) -> float:
+        """See `Store.room`."""
+        mark = self._settings.free_space_mark
+        return self._writer.room.above(mark) if mark else math.inf
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """See `Store.settle`."""

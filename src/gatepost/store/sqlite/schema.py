@@ -18,6 +18,7 @@ import apsw
 import msgspec
 
 from gatepost.store.interface import StoreFailure
+from gatepost.store.sqlite.versions import refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -279,6 +280,8 @@ def check_queue_tables(connection: apsw.Connection, path: Path) -> None:
     end = time.monotonic() + _MAKING_S
     while (state := (connection.pragma("application_id"), connection.pragma("user_version"))) != _CURRENT:
         if state not in _UNFINISHED or time.monotonic() > end:
+            if state[0] == QUEUE_MARK and state not in _UNFINISHED:
+                refuse_newer(path, state[1], QUEUE_VERSION)
             raise StoreFailure(f"{path} is not a queue of this version")
         time.sleep(_MAKING_S / 20)
 

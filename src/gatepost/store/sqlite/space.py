@@ -55,6 +55,11 @@ class Room(NamedTuple):
         whole = self.free + self.reusable + self.reserved
         return self.whole and whole - size >= mark and self.free - apart >= mark // 4
 
+    def above(self, mark: int) -> int:
+        """The bytes that mail of any size may take in all; 0 or less for none. mark: as for `holds`."""
+        left = min(self.free + self.reusable + self.reserved - mark, self.free - mark // 4)
+        return left if self.whole else 0
+
 
 NO_ROOM = Room(0, whole=False)
 """As found out by a write that failed."""

@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
-from gatepost.analysis.alarms.machine import MachineFacts, SilentNode, judge_machine, judge_silence
+from gatepost.analysis.alarms.machine import (
+    MachineFacts,
+    OldPrimary,
+    SilentNode,
+    judge_machine,
+    judge_old_primaries,
+    judge_silence,
+)
 from gatepost.events.machine_report import DiskRoom, EndedProcess
 from gatepost.values import replace
 
@@ -91,3 +98,9 @@ def test_a_clock_that_is_minutes_off_the_database_is_told(ahead, said):
     ][: int(said is not None)]
     assert all(alarm.detail.startswith(said) for alarm in found)
     assert all(alarm.lines == ("timedatectl", "gatepost node list") for alarm in found)
+
+
+def test_an_old_primary_that_takes_writes():
+    (one,) = judge_old_primaries([OldPrimary("PostgreSQL at db1:5432", 1, 2)])
+    assert (one.kind, one.severity, one.about) == ("old-primary", "critical", "PostgreSQL at db1:5432")
+    assert "(timeline 2, it has 1)" in one.detail

@@ -8,7 +8,8 @@ import pytest
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
 from gatepost.analysis.alarms.machine import MachineFacts, SilentNode
-from gatepost.analysis.alarms.mail_flow import LimitBreach, MailFacts, MailLimits, Shares, judge_mail
+from gatepost.analysis.alarms.mail_flow import MailFacts, MailLimits, Shares, judge_mail
+from gatepost.analysis.alarms.senders import NotableSender
 from gatepost.events.delivery_problems import (
     HOOK,
     LOGIN_REFUSED,
@@ -20,6 +21,7 @@ from gatepost.events.delivery_problems import (
     FailingPartner,
     UnsentNotice,
 )
+from gatepost.mail.model.queue_share import QueueShare
 from gatepost.mail.model.worker_load import WorkerLoad
 from gatepost.values import replace
 
@@ -70,6 +72,15 @@ def test_the_queue_s_age(oldest, threshold, told):
     found = judged(MailLimits(queue_age=threshold), oldest=oldest, destination="contoso/b.example")
     assert [str(one.kind) for one in found] == ["queue-age"] * told
     assert all("contoso/b.example" in one.detail for one in found)
+
+
+def test_why_the_oldest_message_waits():
+    reply = "450 4.7.324 DNSSEC validation failed [Message=DnssecInvalid of b.example]"
+    (one,) = judged(oldest=9 * HOUR, destination="contoso/b.example", reason=reply)
+    assert f"The last attempt for it: {reply}." in one.detail
+    assert one.fix.startswith("The administrators of b.example must correct the DNSSEC signatures of their zone. See")
+    (plain,) = judged(oldest=9 * HOUR, destination="contoso/b.example")
+    assert (plain.fix, plain.lines) == ("See which messages wait and why:", one.lines)
 
 
 RISING = [
@@ -173,10 +184,18 @@ def test_a_journal_mailbox_that_refuses_copies_is_told_of():
 
 def test_a_quarantine_that_is_nearly_full():
     nearly, full = judge_mail(MailFacts(quarantines={"a": 1.0, "b": 0.85, "c": 0.5}), MailLimits(), now=NOW)[::-1]
-    assert (nearly.kind, nearly.severity, nearly.about) == (Kind.QUARANTINE_FULL, Severity.WARNING, "b")
+    assert (nearly.kind, nearly.severity, nearly.about) == (Kind.QUARANTINE_FULL, Severity.WARNING, "b/quarantine")
     assert (full.severity, full.title) == (Severity.CRITICAL, "the quarantine of a is full")
     assert "85 %" in nearly.detail
     assert judge_mail(MailFacts(quarantines=None), MailLimits(), now=NOW) == ()
+
+
+def test_an_organization_whose_mail_fills_the_queue():
+    share = QueueShare("contoso", (7 << 20) + 5, 0.85)
+    (one,) = judge_mail(MailFacts(refused=(share,)), MailLimits(), now=NOW)
+    assert (one.kind, one.severity, one.about) == (Kind.QUEUE_SHARE, Severity.CRITICAL, "contoso/queue")
+    assert one.detail.startswith("It has 7MB of mail in the queue, 85% of all.")
+    assert one.lines == ("gatepost queue list --organization contoso",)
 
 
 @pytest.mark.parametrize(
@@ -204,15 +223,6 @@ def test_workers_that_have_too_much_to_do(loads, severity, title):
     for alarm in alarms:
         assert "The reason: why." in alarm.detail
         assert "asked 7 times" in alarm.detail
-
-
-def test_a_sender_that_reached_its_daily_limit():
-    (one,) = judged(breached=(LimitBreach("contoso", "user ann@contoso.example", "450 4.7.1 limit"),))
-    assert (str(one.kind), str(one.severity), one.about) == (
-        "sending-limit", "critical", "contoso/user ann@contoso.example",
-    )  # fmt: skip
-    assert one.lines[-1] == "gatepost limit lift --organization contoso ann@contoso.example"
-    assert judged(breached=None) == ()
 
 
 @pytest.mark.parametrize(
@@ -298,7 +308,7 @@ def hostile(kind, **fields):
         MailFacts((hostile(SCANNER_DOWN),)),
         MailFacts((hostile(LOGIN_REFUSED),)),
         MailFacts((hostile("starttls-not-supported", by_connector=True),)),
-        MailFacts(breached=(LimitBreach("contoso", f"connector {HOSTILE}", ""),)),
+        MailFacts(senders=(NotableSender("contoso", f"server {HOSTILE}", "450"),)),
     ],
 )
 def test_a_name_that_a_tenant_chose_runs_nothing_in_the_shell_of_who_follows_an_alarm(facts):

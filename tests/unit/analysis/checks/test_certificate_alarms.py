@@ -175,6 +175,11 @@ CHAINS = [
     (chain(revoked=None), []),
     (chain(revoked="by somebody"), [("revoked", "critical")]),
     (chain(missing="CN=Middle"), [("chain-incomplete", "error")]),
+    (chain(ending=leaf(31)), []),
+    (chain(ending=leaf(30)), [("chain-ends", "warning")]),
+    (chain(ending=leaf(7)), [("chain-ends", "error")]),
+    (chain(ending=leaf(1)), [("chain-ends", "critical")]),
+    (chain(ending=leaf(-1)), [("chain-ends", "critical")]),
     (Observed(chains={"b": ChainSeen(revoked="by somebody")}), []),
     (Observed(renewals={"a": FAILED}), [("renewal-failing", "warning")]),
     (Observed(renewals={"a": None}), []),
@@ -357,6 +362,8 @@ OPEN = [
     (standing(Kind.REVOKED, "gone"), Observed(), False),
     (standing(Kind.CHAIN_INCOMPLETE), Observed(), True),
     (standing(Kind.CHAIN_INCOMPLETE), FULL, False),
+    (standing(Kind.CHAIN_ENDS), Observed(), True),
+    (standing(Kind.CHAIN_ENDS), FULL, False),
     (standing(Kind.TLSA_MISMATCH, "", NAME), Observed(), True),
     (standing(Kind.TLSA_MISMATCH, "", NAME), FULL, False),
     (standing(Kind.DNSSEC_BOGUS, "", NAME), Observed(), True),
@@ -433,3 +440,18 @@ def test_where_a_chain_led_is_remembered_as_long_as_the_certificate():
 def test_only_so_many_addresses_are_remembered():
     endpoints = [Endpoint(f"{URL}{number}", "CRL", "x") for number in range(100)]
     assert len(look(Memory(), *endpoints).troubles) == 50
+
+
+@pytest.mark.parametrize(
+    ("days", "title", "then"), [(6.5, "expires in 6 days", "From then on"), (-1, "has expired", "")]
+)
+def test_what_is_told_of_an_issuer_that_ends_first(days, title, then):
+    (alarm,) = judged(entry(chain_file="/etc/chain.pem"), observed=chain(ending=leaf(days, "Middle")))
+    assert alarm.title == f"an issuer of the certificate a for {NAME} {title}"
+    assert (
+        f"CN=Middle, which is between it and its root or is its root, ends at {minute_text(NOW + days * DAY)}"
+        in alarm.detail
+    )
+    assert then in alarm.detail
+    assert "put it into /etc/chain.pem" in alarm.fix
+    assert alarm.lines == ("gatepost check chain /etc/chain.pem",)

@@ -85,6 +85,15 @@ def test_a_chain_in_order(anchors):
     assert found == ChainSeen("CN=Root", "", "", tuple(Endpoint(*one) for one in good))
 
 
+def test_an_intermediate_that_ends_before_its_certificate(anchors):
+    def longer(web):
+        authority = StatusAuthority("Intermediate", parent=ROOT)
+        return server(authority, days=(-1, 60)), [authority]
+
+    found, _ = seen(anchors, longer)
+    assert (found.ending.subject, found.ending.not_after) == ("CN=Intermediate", TIME + 30 * 86400)
+
+
 def test_an_intermediate_that_had_to_be_fetched_is_missing(anchors):
     found, _ = seen(anchors, lambda web: (intermediate(web)[0], []))
     assert (found.missing, found.root, found.revoked) == ("CN=Intermediate", "CN=Root", "")

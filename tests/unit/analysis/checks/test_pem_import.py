@@ -27,6 +27,9 @@ TOP = x509.load_pem_x509_certificate(ROOT.certificate_pem)
 OTHER, OTHER_KEY = MIDDLE.issue(["other.example"])
 STRANGER = x509.load_pem_x509_certificates(OTHER)[0]
 ANCHORS = TrustAnchors([TOP.public_bytes(Encoding.DER)], "the test's roots")
+STRANGERS = TrustAnchors(
+    [x509.load_pem_x509_certificate(Authority("x").certificate_pem).public_bytes(Encoding.DER)], "x"
+)
 NOW = datetime.now(UTC).timestamp()
 WORD = b"geheim"
 PRIVATE = load_pem_private_key(KEY, None)
@@ -158,7 +161,8 @@ def test_what_cannot_be_used(content, key, why):
             "the chain is incomplete: the certificate of CN=Intake Middle is missing; get it from its",
         ),
         (pem(TOP), ANCHORS, ""),
-        (CHAIN, TrustAnchors(ders(x509.load_pem_x509_certificate(Authority("x").certificate_pem)), "x"), "by x it is"),
+        (CHAIN, STRANGERS, "by x it is"),
+        (ROOT.issue(["a"])[0] + pem(TOP), STRANGERS, "by x it is untrusted-root"),  # not the root that was left out
         (CHAIN, None, ""),
         (MIDDLE.issue(["a"], not_before=datetime.now(UTC) - timedelta(days=200))[0], ANCHORS, "it has expired"),
         (MIDDLE.issue(["a"], not_before=datetime.now(UTC) + timedelta(days=2))[0], ANCHORS, "it is not valid yet"),

@@ -55,6 +55,12 @@ LACKS = {
         "are refused here",
         "domain set contoso.example type=internal-relay",
     ),
+    "an authoritative domain with an alias": (
+        {"accepted": ROUTED, "domains": ["gate.example"], "mailboxes": [ANN[0] | {"aliases": ["ann@gate.example"]}]},
+        "accepted-domain gate.example",
+        "are refused here",
+        "domain set gate.example type=internal-relay",
+    ),
     "no inbound connector": (
         {"inbound": None},
         "inbound-connector",

@@ -223,6 +223,25 @@ async def test_a_client_that_goes_while_keys_are_fetched(users):
             gate.keys.come.set()
 
 
+@pytest.mark.parametrize("mechanism", ["OAUTHBEARER", "XOAUTH2"])
+async def test_a_session_ends_at_the_first_message_after_the_token_has_expired(users, mechanism):
+    async with users() as gate:
+        now = time.time()
+        gate.service.clock = lambda: now
+        client = await secured(gate)
+        text = token(exp=now + 600)
+        message = bearer(text) if mechanism == "OAUTHBEARER" else xoauth2(text)
+        assert (await client.say(f"AUTH {mechanism} {said(message)}")).startswith("235")
+        now += 655  # the issuer's leeway is a minute
+        assert await client.say(f"MAIL FROM:<{ANN}>") == "250 2.1.0 Sender OK"
+        now += 10
+        assert await client.say(f"RCPT TO:<{JOE}>") == "250 2.1.5 Recipient OK"
+        assert await client.say("RSET", f"MAIL FROM:<{ANN}>") == "421 4.7.0 Log in again"
+        await client.ends()
+    (refused,) = [event for event in gate.traced if event.event == "REFUSE"]
+    assert refused.detail["reasons"] == ["the log-in of the session holds no more: its token has expired"]
+
+
 MORE = """
 [[organization.contoso.oauth_issuer]]
 name = "another"
@@ -232,6 +251,7 @@ audiences = ["smtp"]
 CHANGES = {
     "nothing": (RESOURCES, True),
     "another mailbox": (RESOURCES.replace("joe@", "jim@"), True),
+    "other letters": (RESOURCES.replace("ann@", "Ann@"), True),
     "no mailbox": (RESOURCES.replace('{ address = "ann@contoso.example" }, ', ""), False),
     "another issuer": (RESOURCES.replace("https://idp.example", "https://other.example"), False),
     "one more issuer": (RESOURCES + MORE, True),

@@ -184,3 +184,51 @@ async def test_a_certificate_that_comes_through_a_load_balancer_is_the_clients(g
         record.secured(tls(der(gate.identity("mail.contoso.example", authority=gate.authority))))
     assert record.facts.client_chain.trusted
     assert record.facts.introduction is introduction
+
+
+async def test_the_next_message_goes_by_the_anchors_that_connectors_name_now(gate):
+    async with gate.open():
+        gate.service.directory = gate.directory(gate.resources.replace('trust_anchors = "OTHER"', ""))
+        record = SessionRecord("s1", "203.0.113.9", gate.service)
+        record.secured(tls(der(gate.identity("vault.contoso.example", authority=gate.other))))
+        before, repeated = record.facts, record.repeated
+        assert record.renew() == {}
+        assert (record.facts, record.repeated) == (before, repeated), "nothing was changed"
+        anchors = str(gate.path / "other.pem")
+        without = gate.resources.replace('trust_anchors = "OTHER"', "")
+        for resources, judged in ((gate.resources, {anchors}), (without, set())):
+            gate.service.directory = gate.directory(resources)
+            assert record.directory is not gate.service.directory
+            record.renew()
+            assert record.directory is gate.service.directory
+            assert record.repeated is not repeated
+            assert set(record.facts.chains) == judged
+            assert set(record.tls.get("chains", {})) == judged
+            assert record.facts.client_chain is before.client_chain
+
+
+async def test_what_was_found_out_of_a_certificate_is_not_asked_again(gate):
+    async with gate.open():
+
+        async def check(_chain):
+            return Revocation("good", "", "crl")
+
+        gate.service.check_revocation = check
+        record = SessionRecord("s1", "203.0.113.9", gate.service)
+        record.secured(tls(der(gate.identity("vault.contoso.example", authority=gate.other))))
+        await record.check_revocation(record.revocable())
+        assert record.revocable() == {}
+        facts = record.facts
+        gate.service.directory = gate.directory()
+        assert record.renew() == {}
+        assert record.facts.chains == facts.chains
+
+
+async def test_a_session_in_clear_has_nothing_to_judge_when_the_configuration_changes(gate):
+    async with gate.open():
+        record = SessionRecord("s1", "203.0.113.9", gate.service)
+        gate.service.directory = gate.directory(gate.resources.replace('trust_anchors = "OTHER"', ""))
+        facts = record.facts
+        record.renew()
+        assert record.directory is gate.service.directory
+        assert record.facts is facts

@@ -853,14 +853,18 @@ async def test_time_outs_are_said_over_tls(gate):
 # Configuration
 
 
-async def test_a_session_keeps_the_configuration_it_began_with(gate):
+async def test_each_message_goes_by_the_configuration_in_force_at_its_mail(gate):
     async with gate.open():
-        before = await gate.greeted()
+        client = await gate.greeted()
+        replies = [await client.say(f"MAIL FROM:<{STRANGER}>", f"RCPT TO:<{ANN}>")]
         gate.service.directory = gate.directory("[organization.nobody]")
-        after = await gate.greeted()
-        old = await before.say(f"MAIL FROM:<{STRANGER}>", f"RCPT TO:<{ANN}>")
-        new = await after.say(f"MAIL FROM:<{STRANGER}>", f"RCPT TO:<{ANN}>")
-    assert (old, new) == ("250 2.1.5 Recipient OK", "550 5.7.64 TenantAttribution; Relay Access Denied")
+        replies.append(await client.say(f"RCPT TO:<{ANN}>"))
+        assert (await client.say("DATA"))[:3] == "354"
+        client.send("Subject: under way", "", ".")
+        assert (await client.reply())[:3] == "250"
+        replies.append(await client.say(f"MAIL FROM:<{STRANGER}>", f"RCPT TO:<{ANN}>"))
+    accepted, refused = "250 2.1.5 Recipient OK", "550 5.7.64 TenantAttribution; Relay Access Denied"
+    assert replies == [accepted, accepted, refused]
 
 
 async def test_errors_of_the_protocol_are_answered_and_counted_by_the_machine(gate):

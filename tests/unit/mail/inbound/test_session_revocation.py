@@ -107,3 +107,36 @@ async def test_a_fault_of_ours_lets_nobody_pass_unchecked(gate, caplog):
         await client.ends()
         await asyncio.sleep(0.01)
     assert "a fault" in caplog.text
+
+
+async def test_a_message_waits_where_the_configuration_asks_for_the_first_time(gate):
+    async with gate.open():
+        gate.service.directory = gate.directory("[organization.nobody]")
+        asked = Asked(gate)
+        client = await _secured(gate)
+        assert (await client.say("EHLO mail.contoso.example"))[:3] == "250"
+        gate.service.directory = gate.directory()
+        client.send("MAIL FROM:<ann@contoso.example>", "RCPT TO:<bob@elsewhere.example>")
+        await gate.until(lambda: asked.count)
+        assert client._data == b""
+        asked.answer.set_result(Revocation("revoked", "says the list", "crl"))
+        assert (await client.reply()).startswith("250 2.1.0")
+        assert (await client.reply()).startswith("550 5.7.64")
+        assert (await client.say("RSET", "MAIL FROM:<ann@contoso.example>")).startswith("250")
+    assert asked.count == 1
+
+
+async def test_a_client_may_leave_while_its_message_waits(gate):
+    async with gate.open():
+        gate.service.directory = gate.directory("[organization.nobody]")
+        asked = Asked(gate)
+        client = await _secured(gate)
+        await client.say("EHLO mail.contoso.example")
+        gate.service.directory = gate.directory()
+        client.send("MAIL FROM:<ann@contoso.example>")
+        await gate.until(lambda: asked.count)
+        client.vanish()
+        await gate.until(lambda: not len(gate.registry))
+        asked.answer.set_result(Revocation("good", "", "crl"))
+        await asyncio.sleep(0.01)
+        assert client.session._transaction is None

@@ -204,6 +204,14 @@ async def test_a_session_ends_with_its_password(users, content, new):
     assert gate.traced[-1].detail.get("user", ANN) == ANN
 
 
+async def test_other_letters_in_an_address_are_the_same_log_in(users):
+    async with users() as gate:
+        client = await secured(gate)
+        assert (await client.say(plain()))[:3] == "235"
+        gate.service.directory = gate.directory(gate.resources.replace("ann@contoso", "Ann@Contoso"))
+        assert (await client.say(f"MAIL FROM:<{ANN}>"))[:3] == "250"
+
+
 async def test_while_a_password_cannot_be_read_clients_are_to_try_again(users, content):
     def unreadable(_name):
         raise StoreFailure("configuration.db: disk I/O error")

@@ -199,6 +199,44 @@ forwarding_smtp_address = "y@b.example"
 """
 
 
+LARGE = b"X-Padding: " + b"x" * 50_000 + b"\r\n"
+
+
+async def test_a_large_header_section_counts_from_its_first_octets_to_the_end_of_the_message(gate):
+    gate.store_settings = replace(gate.store_settings, memory_budget=200_000, inline_limit=0)
+    async with gate.open():
+        transaction = begin(gate)
+        transaction.begin_body("EHLO", gate.service.directory, RepeatedDecisions())
+        transaction.write(HEADER[:-2])
+        assert gate.store._bodies.in_memory == 0, "small ones are not counted"
+        transaction.write(LARGE)
+        transaction.write(LARGE)
+        section = len(HEADER) - 2 + 2 * len(LARGE)
+        assert gate.store._bodies.in_memory == section
+        for chunk in (b"\r\n", b"body", b"body"):
+            transaction.write(chunk)
+            assert gate.store._bodies.in_memory == section
+        assert transaction.refusal() is None
+        transaction.abort()
+        assert gate.store._bodies.in_memory == 0
+
+
+@pytest.mark.parametrize("rest", [b"", b"\r\nbody"])
+async def test_a_large_header_section_without_memory_for_it_is_refused_for_now_and_not_kept(gate, rest):
+    gate.store_settings = replace(gate.store_settings, memory_budget=80_000, inline_limit=0)
+    async with gate.open():
+        transaction = begin(gate)
+        transaction.begin_body("EHLO", gate.service.directory, RepeatedDecisions())
+        for chunk in (HEADER[:-2], LARGE, LARGE, LARGE, rest):
+            transaction.write(chunk)
+        assert gate.store._bodies.in_memory == 0
+        assert transaction._header is None
+        reply = transaction.refusal()
+        assert (reply.code, reply.enhanced) == (451, "4.3.0")
+        assert transaction._failure.__traceback__ is None
+        transaction.abort()
+
+
 async def test_who_is_named_twice_gets_the_message_once(gate):
     async with gate.open():
         transaction = begin(gate, "ann@contoso.example", "joe@contoso.example", "ann@contoso.example")

@@ -109,10 +109,39 @@ def test_a_new_day_begins_anew(scene):
     assert scene.send(usage)[0] == [450]
 
 
-def test_nobody_is_counted_where_nobody_has_a_limit(tmp_path, directory, session, path):
-    free = SERVER.replace("messages_per_day = 2", "").replace("recipients_per_day = 5", "")
-    scene = Scene(tmp_path, directory, session, path, free)
+FREE = SERVER.replace("messages_per_day = 2", "").replace("recipients_per_day = 5", "")
+
+
+def test_who_has_no_limit_is_counted_and_read_by_nobody(tmp_path, directory, session, path, monkeypatch):
+    scene = Scene(tmp_path, directory, session, path, FREE)
     usage = scene.usage()
+    usage.wait_until_read(0)
+    monkeypatch.setattr(usage._table, "since", None)
+    assert scene.send(usage, 9)[0] == [250] * 9
+    wait_until(scene.rows)
+    usage.close()
+    (row,) = scene.rows()
+    assert (row.subject, row.messages, row.recipients, row.breached) == ("server printers", 1, 9, 0)
+
+
+def test_a_limit_that_is_set_later_holds_soon(tmp_path, directory, session, path):
+    scene = Scene(tmp_path, directory, session, path, FREE)
+    usage = SendingUsage(scene.storage.sending_usage(), lambda: NOW, interval=600)
+    usage.use(scene.directory)
+    scene.send(usage, 5)
+    with closing(scene.storage.sending_usage()) as table:
+        table.add([SenderUsage(DAY, "o", "server printers", 1, 1)])
+    scene.directory = directory(SERVER)
+    scene.verdict = decide_mail(scene.directory, scene.facts, path("x@o.example"))
+    usage.use(scene.directory)
+    wait_until(lambda: usage._known)
+    assert scene.send(usage)[0] == [450]
+    usage.close()
+
+
+def test_nobody_is_counted_where_neither_limits_nor_the_alarm_need_it(tmp_path, directory, session, path):
+    scene = Scene(tmp_path, directory, session, path, FREE)
+    usage = scene.usage(everybody=False)
     assert scene.send(usage, 9) == ([250] * 9, None)
     usage.close()
     assert not (tmp_path / "sending-usage.db").exists()

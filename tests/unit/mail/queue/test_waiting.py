@@ -222,3 +222,20 @@ def test_an_order_to_retry_opens_the_same_hosts_from_any_source_address(now, mak
     waiting.forget_the_idle()
     assert waiting.open_gates(A, usual.name) == set()
     assert (waiting.hops, other.lanes) == ({}, 0)
+
+
+def test_backlogs_whose_mail_was_put_back_are_forgotten(waiting, make, now):
+    """As of a relay that failed, and answers again: mail for a thousand domains was put back, and none comes again."""
+    for number in range(1000):
+        hop, _ = fill(waiting, make, number + 1, destination=f"contoso/{number}.example")
+    waiting.put_back(hop.backlogs.values(), 500.0)
+    hop.gate.failures = 1
+    waiting.forget_the_idle()
+    assert len(hop.backlogs) == 1000
+    hop.gate.failures = 0
+    fill(waiting, make, 2000, destination=B)
+    waiting.forget_the_idle()
+    assert list(hop.backlogs) == [(B, "")]
+    waiting.put_back(hop.backlogs.values(), 500.0)
+    waiting.forget_the_idle()
+    assert (waiting.hops, waiting.window.waiting) == ({}, 0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import pytest
 
 from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Alarm, AlarmStatus, Kind, Memory, Severity, encoded
 from gatepost.node import machine_findings
+from gatepost.pki.certificates import files
 from gatepost.pki.certificates.authority import Authority
 from gatepost.store.changes import ConfigStore
 from gatepost.testing.name_server import DnsServer
@@ -193,6 +196,23 @@ def test_faults_of_files_and_certificates(healthy, sections, area, text, fix):
     found = examined(home, "--offline", code=1)
     said = found[area, "fail"]
     assert (text in said[0], fix in said[1]) == (True, True), said
+
+
+def test_a_key_that_the_gateways_account_may_not_read(healthy, monkeypatch):
+    home = healthy()
+    real = files.open_to_read
+
+    def denied(path):
+        if path.name == "mx.key":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(files, "open_to_read", denied)  # root may read everything
+    found = examined(home, "--offline", code=1)
+    said, fix = found["files", "fail"]
+    assert said.endswith("mx.key: Permission denied")
+    assert re.fullmatch(r"let the account \w+ pass its folders and read it: chgrp \w+ (\S+) && chmod 0640 \1", fix)
+    assert found["certificate", "fail"][1] == "do what is said of files", "not: add one"
 
 
 def test_a_port_that_another_program_has(healthy):

@@ -77,6 +77,7 @@ def test_what_was_done_is_printed_with_its_place(home, evidence):
     assert f"changed: {path.name} line 2, entry 7: its hash does not follow" in result.stdout
     assert f"removed: {path.name} line 3, entry 9: entry 8 is missing" in result.stdout
     assert "FAILED: the log was altered" in result.stdout
+    assert "verified up to" not in result.stdout
     data = home.json("evidence", "verify", code=1)
     assert data["verified"] is False
     assert {(one["kind"], one["line"], one["count"]) for one in data["faults"]} >= {

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +70,27 @@ def test_the_commands_that_are_printed_complete_the_pair(stored):
     complete = stored.json("hybrid", "plan", "contoso", "--exchange-certificate", shown, code=0)
     assert complete["complete"]
     assert "This gateway is complete." in stored.call("hybrid", "plan").stdout
+
+
+def test_the_plan_on_the_page_is_what_the_command_of_the_page_prints(home):
+    """Lines are folded as wide as the terminal is; a step is whole."""
+    page = (Path(__file__).parents[4] / "docs/hybrid.md").read_text()
+    chain, key = certificate(home, Authority("Root"), "mx1.contoso.example", "gate")
+    home.settings(
+        server={"hostname": "mx1.contoso.example"}, certificate=[{"chain": str(chain), "key": str(key)}],
+        listener=[{"role": "mx", "address": "127.0.0.1:2525"}],
+    )  # fmt: skip
+    own = RESOURCES.replace("o'brien", "ann").partition('[[organization.contoso.accepted_domain]]\nname = "*.branch')[0]
+    boxes = [
+        f'[[organization.contoso.mailbox]]\naddress = "{name}@contoso.example"\n' for name in ("ann", "postmaster")
+    ]
+    home.call("apply", "-f", home.write(own + "".join(boxes)))
+    command = re.search(r"gatepost (hybrid plan) \[ORGANIZATION\] (.*?) -o plan\.ps1", page, re.DOTALL)
+    said = home.call(*command[1].split(), *command[2].replace("\\\n", " ").split(), code=1).stdout
+    blocks = re.findall(r"^    \S.*(?:\n    .*|\n(?=\n))*", page, re.MULTILINE)
+    steps = [block for block in blocks if "This gateway\n" in block or "Exchange (Exchange Management Shell" in block]
+    assert len(steps) == 2
+    assert [block for block in steps if " ".join(block.split()) not in " ".join(said.split())] == []
 
 
 def test_what_was_requested_is_not_asked_for_again(stored):

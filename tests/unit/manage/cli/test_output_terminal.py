@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from gatepost.manage.cli.output import progress, wrapped, writes
+from gatepost.manage.cli.output import print_content, progress, wrapped, writes
 
 
 class Terminal(io.TextIOWrapper):
@@ -57,3 +57,24 @@ def test_a_sign_that_output_cannot_show_is_known(monkeypatch, encoding, able):
         output = type("Output", (), {"encoding": encoding})()
     monkeypatch.setattr(sys, "stdout", output)
     assert writes("✓") is able
+
+
+MAIL = "Subject: a\r\n\r\n\ttwo\x1b]52;c;AAAA\x07 \u009b2J caf\u00e9\x80\rover\u202ewritten\r\n".encode()
+
+
+@pytest.mark.parametrize("cut", [1, 2, 7, 1000])
+def test_a_message_does_nothing_to_a_terminal(monkeypatch, cut):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    print_content([MAIL[at : at + cut] for at in range(0, len(MAIL), cut)])
+    shown = terminal.text()
+    assert shown.split("\n")[0] == "Subject: a"
+    assert "?]52;c;AAAA? ?2J café" in shown
+    assert "over?written\n" in shown
+    assert all(line.isprintable() for line in shown.split("\n"))
+
+
+def test_a_pipe_gets_a_message_as_it_is(capfdbinary):
+    print_content([MAIL[:20], MAIL[20:]])
+    sys.stdout.flush()
+    assert capfdbinary.readouterr().out == MAIL

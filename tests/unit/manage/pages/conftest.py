@@ -67,7 +67,7 @@ class Answer:
     @property
     def words(self):
         """What a person reads of it, tags taken out."""
-        return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", self.text)))
+        return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", self.text.replace("<wbr>", ""))))
 
     @property
     def json(self):

@@ -37,7 +37,7 @@ def test_a_page_behind_the_end_does_not_say_that_there_is_no_connector(centre):
 def test_what_it_did_is_counted_when_htmx_asks(centre):
     assert 'hx-trigger="load"' in centre.get("/connectors").text
     part = centre.get("/connectors?verdicts=yes", hx_request="true", hx_request_type="partial")
-    assert part.text.lstrip().startswith('<div id="connectors" class="dense">')
+    assert part.text.lstrip().startswith('<div id="connectors">')
     assert "No results" in part.words, "mail that could not be judged is mail"
 
 

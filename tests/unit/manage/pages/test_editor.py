@@ -186,3 +186,16 @@ def test_the_authority_of_a_partner_is_asked_for_at_once_with_the_way_to_trust_w
     assert 'href="/connectors/trust/contoso/bank-out"' in shown
     assert 'name="trust_anchors"' not in folded
     assert "trust the issuer" not in centre.get("/connectors/edit/contoso/inbound/bank-in").words
+
+
+@pytest.mark.parametrize(
+    ("way", "fields"),
+    [
+        ("outbound/bank-out", ("smart_hosts", "tls_settings", "tls_domain", "trust_anchors")),
+        ("inbound/bank-in", ("require_tls", "restrict_domains_to_certificate", "tls_sender_certificate_name")),
+    ],
+)
+def test_what_connectors_are_changed_for_is_not_among_more_fields(centre, way, fields):
+    asked, _, folded = centre.get(f"/connectors/edit/contoso/{way}").text.partition("More fields")
+    assert folded
+    assert [field for field in fields if f'name="{field}"' not in asked] == []

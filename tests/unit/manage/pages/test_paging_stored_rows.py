@@ -9,7 +9,7 @@ from gatepost.manage.pages import paging
 from gatepost.manage.use_cases.audit import list_audit
 from gatepost.manage.use_cases.client import LocalClient
 
-_SUBJECT = re.compile(r'data-label="Subject">(of-\d+)')
+_SUBJECT = re.compile(r'data-label="Subject"><span class="any">(of-\d+)')
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ NAMES = ("b.example", "c.example", "a.example")
 DAYS = (DayResult.NO_MAIL, DayResult.CLEARTEXT, DayResult.VERIFIED)  # of the first day
 COUNTED = (("b.example", 3), ("c.example", 2), ("a.example", 1))
 _HEADING = re.compile(r'<a class="sort" href="[^"]*sort=(-?[a-z-]+\.[a-z0-9-]+)')
-_ROW = re.compile(r'<th scope="row"[^>]*>(.*?)(?:</th>|<td)', re.DOTALL)
+_ROW = re.compile(r'<th scope="row"[^>]*>(.*?)(?:<br>|</th>|<td)', re.DOTALL)
 
 
 def sums(name, count):

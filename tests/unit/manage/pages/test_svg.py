@@ -4,6 +4,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from gatepost.language import in_language
 from gatepost.manage.pages.svg import Series, _ceiling, document, shares, stacked
 
 NAME = "<script>alert(1)</script>"
@@ -96,3 +97,8 @@ def test_a_file_has_its_pictures_below_each_other_and_a_legend():
 
 def test_a_file_without_a_legend():
     assert "tone-" not in document("Mail", [], []).partition("</style>")[2]
+
+
+def test_the_scale_is_written_as_the_language_does():
+    with in_language("de"):
+        assert ">2.000<" in stacked("t", ["a"], [Series("x", "pass", [1900])])

@@ -156,6 +156,8 @@ def test_a_thumbprint_can_break_and_is_escaped():
         ("bob@bank.example", "bob@<wbr>bank.<wbr>example"),
         ("127.0.0.1:25", "127.<wbr>0.<wbr>0.<wbr>1:<wbr>25"),
         ("localhost", "localhost"),
+        ("*.bank.example", "*.bank.<wbr>example"),
+        ("bob@xn--bcher-kva.example", "bob@xn--bcher-kva.example"),
         ("<b>@x.", "&lt;b&gt;@<wbr>x."),
         ("", ""),
     ],

@@ -78,7 +78,7 @@ def test_everybody_finds_what_is_theirs(both):
     assert "kanarie" in page.words
     assert SCRIPT not in page.text
     tenant = both.get("/trace", "tenant")
-    assert ("fay@fabrikam.example" in tenant.text, "contoso" in tenant.text) == (True, False)
+    assert ("fay@fabrikam.example" in tenant.words, "contoso" in tenant.text) == (True, False)
 
 
 def test_the_evidence_of_a_message_is_of_organizations_that_are_seen(both, logs):
@@ -175,7 +175,7 @@ def test_pages_follow_each_other(traced, monkeypatch):
     seen, address = [], "/trace"
     for _ in range(4):
         page = centre.get(address, **PARTIAL)
-        seen += dict.fromkeys(re.findall(r"r\d@contoso\.example", page.text))
+        seen += dict.fromkeys(re.findall(r"r\d@contoso\.example", page.words))
         following = re.search(r'href="([^"]*after=[^"]*)"', page.text)
         if following is None:
             break

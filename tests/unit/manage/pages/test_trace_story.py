@@ -67,7 +67,6 @@ def test_a_deferral_says_who_asked_what_was_achieved_and_why_not_otherwise():
         "Connector": "a",
         "Required": "authenticated(mx.a.example), required by connector:a, dane",
         "Achieved": "dnssec/encrypted",
-        "Required / achieved": "authenticated / encrypted",
         "TLS": "TLSv1.3 TLS_AES_256_GCM_SHA384 X25519MLKEM768, resumed",
         "Certificate": "CN=x for x, y",
         "Issuer": "CN=i",

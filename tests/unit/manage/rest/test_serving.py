@@ -244,6 +244,7 @@ def test_what_is_known_is_not_sent_again(api, method, value, status):
     answer = api.call(method, "/versioned", headers={"if-none-match": value} if value else {})
     assert answer.status == status
     assert answer.headers["etag"] == '"v17"'
+    assert answer.headers["vary"] == "Authorization, Cookie", "who asks next with this browser may see less"
     assert bool(answer.body) == (status == 200 and method == "GET")
 
 

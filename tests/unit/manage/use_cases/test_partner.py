@@ -78,6 +78,7 @@ def test_smart_hosts_that_a_tenant_wrote_are_bound_on_any_port(gateway):
         store.apply({"organization": {"contoso": {}}}, author="root")
     add_part(gateway, TENANT, PartName(OUTBOUND, "contoso", "hq"), fields, ChangeOptions("tim"))
     assert plan_check(gateway, TENANT, CheckTarget("10.0.0.5", 2525)).bounds.bounded
+    assert not plan_check(gateway, TENANT, CheckTarget("10.0.0.5", 2525)).bounds.own, "no other service of ours"
     assert not plan_check(gateway, ADMINISTRATOR, CheckTarget("10.0.0.5", 2525)).bounds.bounded
 
 
@@ -92,3 +93,8 @@ def test_other_ports_are_for_smart_hosts(stored, who):
 def test_another_tenants_smart_host_is_nobodys(stored):
     with pytest.raises(Refusal):
         plan_check(stored, STRANGER, CheckTarget("10.0.0.5", 2525))
+
+
+@pytest.mark.parametrize("target", [CheckTarget("c.example"), CheckTarget("c.example", 25)])
+def test_who_checks_the_own_domain_sees_this_gateway(stored, target):
+    assert plan_check(stored, TENANT, target).bounds.own

@@ -94,6 +94,7 @@ COMMANDS = {
     "analysis/alarms/machine",
     "analysis/alarms/mail_flow",
     "analysis/alarms/partners",
+    "analysis/alarms/senders",
     "analysis/checks/certificate_alarm_texts",
     "analysis/reports/evidence_pdf",
     "events/log_lines",

@@ -72,9 +72,17 @@ def busy(gateway, queued):
     return gateway
 
 
-def test_the_most_urgent_comes_first_and_the_machine_last(busy):
+def test_a_gateway_that_was_not_started_is_one_thing_to_do(gateway):
+    (item,) = (item for item in work(gateway, OWNER) if item.kind is WorkKind.NODE)
+    assert (item.title, item.severity) == ("The gateway does not run", Severity.ERROR)
+    assert item.detail.startswith("Start it with systemctl start gatepost, or gatepost serve.")
+
+
+def test_what_is_critical_comes_first_and_of_one_severity_the_machine_last(busy):
     items = work(busy, OWNER)
-    assert list(dict.fromkeys(kinds(items))) == ["held-mail", "alarm", "failed-validation", "node", "resolver"]
+    severities = [item.severity for item in items]
+    assert severities == sorted(severities, key=["critical", "error", "warning"].index)
+    assert list(dict.fromkeys(kinds(items))) == ["held-mail", "alarm", "resolver", "failed-validation", "node"]
     assert [item.title for item in items[:2]] == ["1 delivery of contoso is held", "1 delivery of fabrikam is held"]
     assert items[0].page == "/queue?state=held&organization=contoso"
     (failed,) = (item for item in items if item.kind is WorkKind.FAILED_VALIDATION)

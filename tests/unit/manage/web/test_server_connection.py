@@ -37,8 +37,9 @@ async def served(app, settings):
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     writers = []
 
-    async def dial():
-        reader, writer = await asyncio.open_connection("127.0.0.1", port.getsockname()[1], ssl=context)
+    async def dial(source="127.0.0.1"):
+        place = ("127.0.0.1", port.getsockname()[1])
+        reader, writer = await asyncio.open_connection(*place, ssl=context, local_addr=(source, 0))
         writers.append(writer)
         return reader, writer
 
@@ -238,5 +239,24 @@ def test_all_together_are_bounded_too(settings, echo, monkeypatch):
         async with served(echo, settings) as dial:
             reader, _ = await dial()
             assert (await ends(reader)).startswith(b"HTTP/1.1 503")
+
+    asyncio.run(story())
+
+
+def test_a_few_together_leave_places_for_others(settings, echo, monkeypatch):
+    monkeypatch.setattr(server, "_MOST", 16)
+
+    async def story():
+        async with served(echo, settings) as dial:
+            answers = []
+            for source in ("127.0.0.1", "127.0.0.2"):
+                for _ in range(16):
+                    reader, writer = await dial(source)
+                    writer.write(REQUEST)
+                    answers.append((await head_of(reader))[9:12])
+            assert answers.count(b"200") == 12 + 3
+            reader, writer = await dial("127.0.0.3")
+            writer.write(REQUEST)
+            assert (await head_of(reader)).startswith(b"HTTP/1.1 200")
 
     asyncio.run(story())

@@ -65,6 +65,8 @@ PASSED_OVER = [
     RSA | {"n": None},
     {"kty": "RSA"},
     rsa_jwk(1024),
+    {"kty": "RSA", "n": b64((1 << 8200) - 1), "e": "AQAB"},
+    RSA | {"e": b64((1 << 64) + 1)},
     {"kty": "oct", "k": "c2VjcmV0"},
     {"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"},
     {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"},

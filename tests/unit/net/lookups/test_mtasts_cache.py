@@ -46,6 +46,11 @@ def test_how_long_a_policy_holds(age: int, later: float, holds: bool, due: bool)
     assert entry.due(NOW + later) is due
 
 
+@pytest.mark.parametrize(("age", "seconds"), [(31_557_600, 31_557_600), (9_999_999_999, 31_557_600)])
+def test_no_policy_holds_longer_than_a_year(age: int, seconds: int) -> None:
+    assert replace(ENTRY, policy=replace(POLICY, max_age=age)).expires == NOW + seconds
+
+
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     folder = tmp_path / "cache" / "mta-sts"
     PolicyFolder(folder).write(ENTRY)

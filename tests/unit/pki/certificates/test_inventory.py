@@ -100,7 +100,7 @@ def test_all_or_none_change_and_a_retired_key_is_gone(inventory, store):
     inventory.change([replace(old, state=State.RETIRED), replace(new, state=State.CURRENT)], author="ann", expected=2)
     _, entries = inventory.entries()
     assert (entries[old.id].state, entries[new.id].state) == (State.RETIRED, State.CURRENT)
-    with pytest.raises(CertificateFileError, match="is retired: its key is not kept"):
+    with pytest.raises(CertificateFileError, match="its key is not in the store"):
         inventory.identity(entries[old.id])
     assert inventory.chain_pem(entries[old.id]) == OLD.chain_pem
     assert store.content(f"certificate/{old.id}/key") is None

@@ -12,7 +12,7 @@ from support.rsa_keys import rsa_key
 
 from gatepost.net.identity import ServerIdentity, read_identity
 from gatepost.pki.certificates.authority import Authority
-from gatepost.pki.certificates.entry import Origin, Purpose, State, entry_id
+from gatepost.pki.certificates.entry import Origin, Purpose, State, document_of, entry_id, entry_of
 from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.presented import presented, settings_identities
 from gatepost.pki.certificates.watch import FileWatch
@@ -112,6 +112,24 @@ def test_a_renewal_takes_the_place_with_dates_for_the_table(scene):
     assert (old.key_file, old.chain_file, new.replaces) == ("", "", (old.id,))
     notes = [(one.author, one.note) for one in scene.store.history("certificate")]
     assert notes[0] == ("gatepost", f"renewed in {scene.pair[0]}")
+
+
+def test_other_intermediates_of_the_same_certificate_are_taken(scene):
+    first, other = issued(), issued()
+    scene.write(first)
+    scene.look()
+    before = scene.entry(first)
+    more = ServerIdentity(first.chain_pem + other.chain_pem, first.key_pem)
+    scene.write(more, key=False)
+    assert scene.look() == {number(first): "current"}
+    after = scene.entry(first)
+    assert (after.chain != before.chain, replace(after, chain="")) == (True, before)
+    assert scene.inventory.chain_pem(after) == more.chain_pem
+    version = scene.store.version()
+    scene.start()
+    scene.look()
+    assert scene.store.version() == version
+    assert entry_of(after.id, document_of(after)) == after
 
 
 def test_half_a_renewal_is_waited_for(scene, caplog):

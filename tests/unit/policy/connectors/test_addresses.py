@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 
 from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES, AddressPolicy, is_public, not_allowed
@@ -10,6 +12,7 @@ INSIDE = [
     "ff02::1", "2001:db8::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2",
     "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::ffff:0:10.0.0.1",
     "64:ff9b::10.0.0.1", "64:ff9b::127.0.0.1", "64:ff9b:1::8.8.8.8",
+    "168.63.129.16", "::ffff:168.63.129.16",
     "2002:0a00:0001::1", "2002:7f00:0001::", "2002:a9fe:a9fe::1",
 ]  # fmt: skip
 OUTSIDE = ["8.8.8.8", "192.88.98.1", "2a00::1", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "2002:0808:0808::1"]
@@ -47,6 +50,24 @@ def test_what_is_no_address_is_not_allowed(text):
 )
 def test_leave_is_by_network(address, expected):
     assert AddressPolicy.of(["10.20.0.0/16", "fd00::/32"]).allows(address) is expected
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("8.8.8.8", False),
+        ("::ffff:8.8.8.8", False),
+        ("64:ff9b::8.8.8.8", False),
+        ("2a00::1", False),
+        ("9.9.9.9", True),  # ours, with leave
+        ("8.8.4.4", True),
+        ("10.0.0.1", False),
+    ],
+)
+def test_our_own_addresses_need_leave(address, expected):
+    ours = {"8.8.8.8", "2a00::1", "9.9.9.9"}
+    policy = AddressPolicy((ip_network("9.9.9.9/32"),), is_ours=ours.__contains__)
+    assert policy.allows(address) is expected
 
 
 def test_the_reason_names_the_setting_and_no_address():

@@ -73,6 +73,14 @@ def select(index: Directory, domain: str, **fields: Any) -> Selection:
     return select_outbound(index, organization, domain, **fields)
 
 
+@pytest.mark.parametrize("domain", ["Sales.o.example", "bücher.example"])
+def test_a_domain_in_another_form_is_not_sent_to_without_its_connector(directory: Build, domain: str) -> None:
+    built = directory(SALES + EXACT)
+    with pytest.raises(ValueError, match="not in lower-case A-labels"):
+        select_outbound(built, built.organizations[0], domain)
+    assert select_outbound(built, built.organizations[0], "[IPv6:2001:db8::1]").connector is None
+
+
 def test_a_priority_goes_before_specificity_and_says_so(directory: Build) -> None:
     selection = select(directory(SALES + ALL + "priority = 7\n" + EXACT + WILD), "sales.o.example")
     assert selection.connector is not None

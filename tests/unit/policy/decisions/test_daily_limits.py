@@ -8,6 +8,7 @@ from gatepost.policy.decisions.daily_limits import (
     DailyLimit,
     DailyUsage,
     Lifted,
+    has_senders,
     judge,
     limit_of,
     limits_anybody,
@@ -77,6 +78,19 @@ def test_all_limits(directory):
     assert limits_of(known.organization("o")) == [USER, SERVER]
     assert limits_anybody(known)
     assert not limits_anybody(directory(RESOURCES[RESOURCES.index("[organization.free]") :]))
+
+
+def test_a_sender_without_limits_is_known_all_the_same(directory, session, path):
+    known = directory(RESOURCES.replace("recipients_per_day = 7", ""))
+    facts = session("192.0.2.1")
+    verdict = decide_mail(known, facts, path("x@o.example"))
+    limit = limit_of(known, facts, verdict.attribution)
+    assert (limit, limit.is_set) == (DailyLimit("o", "server printers", Allowed(), Allowed()), False)
+    assert judge(limit, DailyUsage(10**6, 10**6), Lifted.NOTHING) is None
+    assert with_daily_limit(known, facts, verdict) is verdict
+    assert limits_of(known.organization("o")) == [USER]
+    assert has_senders(known)
+    assert not has_senders(directory(RESOURCES[RESOURCES.index("[organization.free]") :]))
 
 
 def test_the_lower_one_holds_and_is_lifted_step_by_step():

@@ -48,7 +48,7 @@ accepted_domain = [{{ name = "northwind.example" }}]
 """
 ANN = "ann@contoso.example"
 IDP = "https://idp.contoso.example"
-GOOD = {"iss": IDP, "email": ANN, "scope": "mail smtp.send"}
+GOOD = {"iss": IDP, "email": ANN, "scope": "mail smtp.send", "exp": 1000}
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +123,7 @@ def test_whom_claims_log_in(known, claims, authzid, user, why):
     assert verdict.user == user
     assert why in verdict.reason
     assert verdict.genuine == bool(user)
+    assert verdict.expires == (1060 if user else 0), "a minute of leeway behind exp"
     assert verdict.status is TokenStatus.INVALID_TOKEN
 
 
@@ -135,7 +136,7 @@ def test_scopes(known, scopes):
 
 
 def test_other_claims_need_no_verified_mail(known):
-    claims = {"iss": SHARED, "upn": ANN, "email_verified": False}
+    claims = {"iss": SHARED, "upn": ANN, "email_verified": False, "exp": 1000}
     assert judge_claims(known, trusted_issuer(known, claims), claims, "").user == ANN
 
 

@@ -45,7 +45,9 @@ def test_a_message_that_begins_with_a_blank_is_all_body(blank: bytes) -> None:
 def test_nothing_is_passed_on_before_the_section_is_whole_and_nothing_kept_after() -> None:
     section = HeaderSection(1000, louder)
     assert section.feed(HEADER) == b""
+    assert section.held == len(HEADER)
     assert section.feed(b"\r\nbody") == louder(HEADER) + b"\r\nbody"
+    assert section.held == 0
     assert section.feed(b" goes on") == b" goes on"
     assert section.finish() == b""
 

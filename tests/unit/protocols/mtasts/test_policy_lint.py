@@ -69,6 +69,10 @@ CASES: dict[str, tuple[tuple[StsMode, tuple[str, ...], int, tuple[str, ...]], li
         (StsMode.ENFORCE, ("a.b.example",), 31_557_600, ()),
         [(LintKind.MAX_AGE_LONG, "info", "more than half a year")],
     ),
+    "more than a year": (
+        (StsMode.ENFORCE, ("a.b.example",), 31_557_601, ()),
+        [(LintKind.MAX_AGE_EXCEEDED, "warn", "max_age 31557601 is more than 31557600, the longest there is")],
+    ),
     "a year of none": ((StsMode.NONE, (), 31_557_600, ()), [(LintKind.MODE_NONE, "info", "")]),
 }
 

@@ -6,7 +6,14 @@ import asyncpg
 import pytest
 
 from gatepost.store.postgres import timelines
-from gatepost.store.postgres.timelines import OlderPrimaryError, admit, newest_of, note_used
+from gatepost.store.postgres.timelines import (
+    OlderPrimaryError,
+    admit,
+    newest_of,
+    note_older,
+    note_used,
+    older_primaries,
+)
 
 URL = "postgresql://a,b/gatepost"
 
@@ -27,7 +34,7 @@ class Connection:
 
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch):
-    for name in ("_newest", "_used"):
+    for name in ("_newest", "_used", "_older"):
         monkeypatch.setattr(timelines, name, {})
 
 
@@ -91,3 +98,14 @@ def test_a_change_of_the_server_that_is_used_is_logged_once(caplog):
     asyncio.run(scene())
     (record,) = caplog.records
     assert "another server took over (timeline 2, before: 1)" in record.message
+
+
+def test_older_primaries_are_known_until_they_are_stopped():
+    error = OlderPrimaryError(1, 2)
+    assert note_older("a", "PostgreSQL at a", error)
+    assert not note_older("a", "PostgreSQL at a", OlderPrimaryError(1, 3))
+    assert not note_older("b", "PostgreSQL at b", OSError())
+    assert older_primaries() == [("PostgreSQL at a", 1, 3)]
+    assert not note_older("a", "", None)
+    assert older_primaries() == []
+    assert note_older("a", "PostgreSQL at a", error)

@@ -378,7 +378,7 @@ def test_a_queue_that_cannot_be_read(shop, admin):
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     for call in (admin.entries, lambda wanted: admin.drop(wanted, author="me")):
-        with pytest.raises(StoreFailure, match="not a queue of this version"):
+        with pytest.raises(StoreFailure, match="has tables of version 99"):
             call(QueueFilter())
     (shop.shard / QUEUE_FILE).write_bytes(b"no database, but long enough to be read as one " * 100)
     with pytest.raises(StoreFailure):
@@ -427,6 +427,15 @@ def test_the_size_of_the_whole_queue(shop, admin):
     assert admin.depth()[:3] == (1, 2, 0)
     assert admin.depth().destination == deferred.destination
     assert admin.oldest() == admin.depth()[3:]
+
+
+@pytest.mark.parametrize("piece", [1, 2, 20_000])
+def test_the_octets_of_each_organization(shop, admin, monkeypatch, piece):
+    assert admin.octets() == {}
+    monkeypatch.setattr(administration, "_PIECE", piece)
+    asyncio.run(fill(shop))
+    asyncio.run(fill(shop))
+    assert admin.octets() == {"contoso": 2 * len(b"hello\r\n"), "fabrikam": 2 * 3 * LIMIT}
 
 
 def test_the_oldest_message_of_several_shards(shop, admin):

@@ -35,6 +35,20 @@ def test_what_may_still_come(room, size, held):
     assert room.holds(size, 128 * MIB, 256 << 10) is held
 
 
+@pytest.mark.parametrize(
+    ("room", "above"),
+    [
+        (Room(129 * MIB), MIB),
+        (Room(40 * MIB, 600 * MIB, 48 * MIB), 8 * MIB),
+        (Room(90 * MIB, 30 * MIB, 9 * MIB), MIB),
+        (Room(1 * MIB), -127 * MIB),
+        (Room(999 * MIB, whole=False), 0),
+    ],
+)
+def test_what_may_still_come_in_all(room, above):
+    assert room.above(128 * MIB) == above
+
+
 def test_the_reserve_is_there_from_the_start_and_stays_after_a_stop(shop):
     wal = shop.shard / f"{QUEUE_FILE}-wal"
 

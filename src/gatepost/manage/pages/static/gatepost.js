@@ -251,7 +251,7 @@
     foldTables(within);
     offerTicks(within);
     offerColumns(within);
-    for (const menu of within.querySelectorAll("[data-nav]")) menu.open = innerWidth > 860;
+    for (const menu of within.querySelectorAll("[data-nav]")) menu.open = innerWidth > 1100;
   }
   document.addEventListener("DOMContentLoaded", () => { applyTheme(); arrive(document); });
   document.addEventListener("htmx:after:swap", () => arrive(document));

@@ -1,0 +1,144 @@
+"""Proves that a session which stays open goes by the configuration in force at each MAIL, not by that of its start.
+
+Own servers and partners keep sessions open for an hour: what an administrator tightens or takes away counts for their
+next message.
+"""
+
+from __future__ import annotations
+
+import copy
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.gateway import Gateway
+from support.raw import RawClient, RawReply
+from support.scenes import ALICE, STRANGER, connector, contoso
+
+from gatepost.testing.sink import Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gatepost.testing.pki import Leaf, Pki
+
+HOST = "mx1.contoso.example"
+OUTSIDE = "bob@partner.example"
+BRANCH, OFFICE = "127.0.7.7", "*.contoso.example"
+
+Resources = dict[str, Any]
+
+
+def _resources(next_hop: Sink) -> Resources:
+    return contoso(
+        inbound=[
+            {"name": "branch", "connector_type": "on-premises", "sender_ip_addresses": [BRANCH]},
+            {"name": "office", "connector_type": "on-premises", "tls_sender_certificate_name": OFFICE},
+            {"name": "lab", "sender_domains": ["lab.example"], "require_tls": False},
+        ],
+        outbound=[connector("partner.example", next_hop.address)],
+    )
+
+
+def _inbound(resources: Resources, name: str) -> dict[str, Any]:
+    (found,) = [one for one in resources["organization"]["contoso"]["inbound_connector"] if one["name"] == name]
+    assert isinstance(found, dict)
+    return found
+
+
+def _set(name: str, **fields: Any) -> Callable[[Resources], None]:
+    return lambda resources: _inbound(resources, name).update(fields)
+
+
+def _without(name: str) -> Callable[[Resources], None]:
+    def change(resources: Resources) -> None:
+        resources["organization"]["contoso"]["inbound_connector"].remove(_inbound(resources, name))
+
+    return change
+
+
+@pytest.fixture(scope="module")
+def world(pki: Pki) -> Iterator[tuple[Gateway, Resources, Leaf]]:
+    with ExitStack() as stack:
+        resources = _resources(stack.enter_context(Sink()))
+        leaf = pki.leaf(HOST)
+        running = stack.enter_context(Gateway(resources, certificates=[leaf], anchors=pki.root))
+        yield running, resources, pki.client("mail.contoso.example")
+
+
+def _deliver(client: RawClient, sender: str, recipient: str) -> RawReply:
+    """The last reply: to the end of a message that was taken, or to the command that was refused."""
+    for line, code in ((f"MAIL FROM:<{sender}>", 250), (f"RCPT TO:<{recipient}>", 250), ("DATA", 354)):
+        reply = client.command(line)
+        if reply.code != code:
+            client.command("RSET")
+            return reply
+    return client.command("Subject: in an open session\r\n\r\nHello.\r\n.")
+
+
+def _session(running: Gateway, who: str, certificate: Leaf) -> RawClient:
+    client = RawClient(running.port, source=BRANCH if who == "branch" else "127.0.7.9")
+    client.greet()
+    if who == "office":
+        client.starttls(certificate=certificate)
+        client.command("EHLO mail.contoso.example")
+    return client
+
+
+RELAY, LAB = (ALICE, OUTSIDE), ("carol@lab.example", ALICE)
+NO_TLS, NOBODY = (530, "5.7.0"), (550, "5.7.64")
+# The client, what it sends, what is changed, and the reply from then on.
+CASES: dict[str, tuple[str, tuple[str, str], Callable[[Resources], None], tuple[int, str]]] = {
+    "an own server's TLS is required": ("branch", RELAY, _set("branch", require_tls=True), NO_TLS),
+    "a partner's TLS is required": ("lab", LAB, _set("lab", require_tls=True), NO_TLS),
+    "a partner is held to its addresses": (
+        "lab",
+        LAB,
+        _set("lab", restrict_domains_to_ip_addresses=True, sender_ip_addresses=["192.0.2.0/24"]),
+        (550, "5.7.51"),
+    ),
+    "the address is removed": ("branch", RELAY, _set("branch", sender_ip_addresses=["127.0.7.8"]), NOBODY),
+    "the connector of an address is disabled": ("branch", RELAY, _set("branch", enabled=False), NOBODY),
+    "the connector of an address is deleted": ("branch", RELAY, _without("branch"), NOBODY),
+    "the connector of a certificate is disabled": ("office", RELAY, _set("office", enabled=False), NOBODY),
+    "a certificate must lead elsewhere": ("office", RELAY, _set("office", trust_anchors="system"), NOBODY),
+}
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_the_next_message_of_an_open_session_goes_by_the_new_rule(
+    world: tuple[Gateway, Resources, Leaf], case: str
+) -> None:
+    running, resources, certificate = world
+    who, envelope, change, expected = CASES[case]
+    running.apply(resources)
+    running.wait_in_force()
+    with _session(running, who, certificate) as client:
+        first = _deliver(client, *envelope)
+        assert (first.code, first.enhanced) == (250, "2.0.0")
+        changed = copy.deepcopy(resources)
+        change(changed)
+        running.apply(changed)
+        running.wait_in_force()
+        later = _deliver(client, *envelope)
+        assert (later.code, later.enhanced) == expected
+        running.apply(resources)
+        running.wait_in_force()
+        again = _deliver(client, *envelope)
+        assert (again.code, again.enhanced) == (250, "2.0.0"), "and by the one after that"
+
+
+def test_when_an_organization_is_removed_its_servers_and_recipients_are_nobody_s(
+    world: tuple[Gateway, Resources, Leaf],
+) -> None:
+    running, resources, certificate = world
+    running.apply(resources)
+    running.wait_in_force()
+    cases = {"branch": RELAY, "office": RELAY, "stranger": (STRANGER, ALICE)}
+    with ExitStack() as stack:
+        clients = {who: stack.enter_context(_session(running, who, certificate)) for who in cases}
+        assert [_deliver(clients[who], *envelope).code for who, envelope in cases.items()] == [250] * 3
+        running.cli("organization", "remove", "contoso")
+        running.wait_in_force()
+        replies = [_deliver(clients[who], *envelope) for who, envelope in cases.items()]
+        assert [(reply.code, reply.enhanced) for reply in replies] == [NOBODY] * 3
