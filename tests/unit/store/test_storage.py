@@ -155,6 +155,13 @@ def test_nothing_is_asked_of_a_server_before_it_must_be(tmp_path):
     assert storage.evidence().name == "the evidence log"
 
 
+def test_old_primaries_are_those_that_this_process_saw(tmp_path, monkeypatch):
+    seen = {"db1": ("db1", 1, 2)}
+    monkeypatch.setattr("gatepost.store.postgres.timelines._older", seen)
+    assert Storage(NOBODY, tmp_path).older_primaries() == [("db1", 1, 2)]
+    assert Storage("", tmp_path).older_primaries() == []
+
+
 def test_a_store_that_was_moved_is_closed_to_all_who_open_it(settings, tmp_path):
     storage = Storage.of(settings)
     write_file_mark(tmp_path, MoveMark("word", MoveState.LEFT, "PostgreSQL at db1", 1.0))
