@@ -44,7 +44,8 @@ class AcmeFront:
     """authority: passed on to. leaf: its HTTPS certificate. url: its directory.
 
     answers: by the beginning of a path, what is answered instead of Pebble's answer. changes: by the beginning of a
-    path, what becomes of Pebble's answer. asked: method and path of each request.
+    path, what becomes of Pebble's answer. asked: method and path of each request, but of those whose nonce Pebble
+    refused, as it does with one in twenty: they are repeated.
     """
 
     def __init__(self, authority: Pebble, leaf: Leaf) -> None:
@@ -70,9 +71,9 @@ class AcmeFront:
 
     def reply(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """The answer to one request."""
-        self.asked.append(f"{method} {path}")
         for begin, instead in self.answers.items():
             if path.startswith(begin):
+                self.asked.append(f"{method} {path}")
                 return instead
         link = http.client.HTTPSConnection(
             "127.0.0.1", self.authority.port, timeout=20, context=context_of(self.authority.anchors)
@@ -83,6 +84,8 @@ class AcmeFront:
             content = response.read()
         finally:
             link.close()
+        if b"acme:error:badNonce" not in content:
+            self.asked.append(f"{method} {path}")
         for begin, change in self.changes.items():
             if path.startswith(begin):
                 content = change(content)
