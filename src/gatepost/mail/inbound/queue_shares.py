@@ -100,12 +100,11 @@ class QueueShares:
 
     def look(self) -> None:
         """See whether room is short, and who has too much. To be called every `LOOK_SECONDS`; does not block."""
-        room, now = self._room(), self._clock()
-        is_near = self._several and room < (NEARLY_FULL - 1) * self._space.mark
-        if is_near or self._space.size:
+        room, now = self._short_room(), self._clock()
+        if room < math.inf or self._space.size:
             if now >= self._due:
                 self._counting.begin(self._count)
-            self._divide(room if is_near else math.inf)
+            self._divide(room)
         else:
             self._shares, self._full = None, frozenset()
             if now >= self._due:  # until then it is not counted again, and room comes and goes
@@ -166,6 +165,13 @@ class QueueShares:
             self._since -= before
             now, is_far = self._clock(), self._known.total() < self._space.size // 2
             self._due = now + max(_AGAIN if is_far else LOOK_SECONDS, _REST * (now - begun))
+            if self._shares is not None:  # a second is much mail
+                self._divide(self._short_room())
+
+    def _short_room(self) -> float:
+        """See `Store.room`; infinity where it is not short."""
+        room = self._room()
+        return room if self._several and room < (NEARLY_FULL - 1) * self._space.mark else math.inf
 
     def _divide(self, room: float) -> None:
         self._arriving = {message: (message.organization, message.bytes_seen) for message in self._arriving}

@@ -48,11 +48,10 @@ class Queue:
         return {name: octets * MB for name, octets in self.held.items()}
 
     async def look(self, seconds: float = 1.0) -> None:
-        """Twice, so that what was counted counts."""
+        """Once, and wait until it was counted."""
         self.now += seconds
         self.shares.look()
         await self.shares._counting.ended()
-        self.shares.look()
 
     def take(self, organization: str, size: int) -> str:
         body = Body(organization)
