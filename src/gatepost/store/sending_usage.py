@@ -84,6 +84,14 @@ class SenderUsage(msgspec.Struct, frozen=True):
 class UsageTable(StoredTables):
     """Every method raises StoreFailure."""
 
+    def note_day(self, day: str) -> None:
+        """Note that on a day those without a limit are counted as well; see `counted_since`."""
+        self.add([SenderUsage(day, "", "everybody")])
+
+    def counted_since(self, days: Sequence[str]) -> str:
+        """The first of some days on which those without a limit were counted as well, "" for none."""
+        return self.history(days, "")[1]
+
     def add(self, rows: Iterable[SenderUsage]) -> None:
         """Add to what is there, all or none."""
         with self._database.changing() as change:

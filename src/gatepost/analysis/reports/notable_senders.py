@@ -44,6 +44,9 @@ class NotableSenders:
         days = [day_text(now - number * _DAY) for number in range(1, _DAYS + 1)]
         busiest, first = self._usage.history(days, row.organization, row.subject)
         if row.subject.startswith("user "):
-            _, first = self._usage.history(days, row.organization)
+            # Before everybody was counted, others of the organization were: those that had a limit.
+            _, others = self._usage.history(days, row.organization)
+            since = self._usage.counted_since(days)
+            first = max(others, since) if others and since else ""
         known = days.index(first) + 1 if first else 0
         return NotableSender(row.organization, row.subject, row.breach, row.recipients, busiest, known)

@@ -33,11 +33,22 @@ def test_who_sent_much_with_what_it_sent_before(table):
     table.add([sent("user a", 500), sent("user b", 499), sent("server s", 900)])
     table.add([sent("user a", 40, 9), sent("user a", 70, 3), sent("user a", 5000, 36), sent("server s", 1, 2)])
     table.add([sent("user c", 1, 35), sent("user a", 9000, 1, organization="other")])
+    table.note_day(day_text(NOW - 36 * 86400))
+    table.note_day(day_text(NOW - 35 * 86400))
     found = {one.subject: one for one in NotableSenders(table, 500).find(NOW)}
     assert found == {
         "user a": NotableSender("o", "user a", "", 500, 70, 35),  # others of its organization were counted before
         "server s": NotableSender("o", "server s", "", 900, 1, 2),
     }
+
+
+@pytest.mark.parametrize(("ago", "days"), [(None, 0), (0, 0), (1, 1), (6, 6), (20, 9)])
+def test_what_a_user_sent_before_is_known_since_those_without_a_limit_are_counted(table, ago, days):
+    """An earlier version counted only those that had a limit: who had none did not send nothing."""
+    table.add([sent("user a", 5000), sent("user b", 3, 9)])
+    if ago is not None:
+        table.note_day(day_text(NOW - ago * 86400))
+    assert NotableSenders(table, 500).find(NOW) == (NotableSender("o", "user a", "", 5000, 0, days),)
 
 
 def test_who_reached_a_limit_is_named_however_little_it_sent(table):
