@@ -193,7 +193,7 @@ def mend_waiting(world: World) -> None:
     world.hands.click(item.first.get_by_role("link").last)
     if "/queue" in world.page.url and not re.search(r"/queue/[0-9a-f]{6,}", world.page.url):
         world.hands.click(world.page.locator("#queue tbody th a").first)
-    world.see(re.compile("The administrators of clinic.example"))
+    world.see(re.compile("The administrators of the smart host"))
     world.picture("waiting")
     world.open("Edit and retry")
     world.hands.fill(world.page.locator('textarea[name="trust_anchors"]'), world.private.root.read_text())
