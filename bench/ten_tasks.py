@@ -126,11 +126,11 @@ class World:
         """Wait for a text of the page."""
         self.hands.see(self.page.locator("main").get_by_text(text))
 
-    def picture(self, name: str) -> None:
-        """For the documentation."""
+    def picture(self, name: str, *, whole: bool = False) -> None:
+        """For the documentation. whole: what is below the window, too."""
         if self._pictures:
             self.page.evaluate("scrollTo(0, 0)")
-            self.page.screenshot(path=self._pictures / f"{name}.png", caret="initial")
+            self.page.screenshot(path=self._pictures / f"{name}.png", caret="initial", full_page=whole)
 
     def stored(self, name: str) -> dict[str, Any]:
         """A connector as it is stored."""
@@ -353,7 +353,7 @@ def run(way: str, pictures: Path | None) -> list[Timing]:
 
 
 def _last_pictures(world: World) -> None:
-    """The overview and a report, with some mail."""
+    """The overview and a report, with some mail, and an explanation."""
     for number in range(24):
         world.send(BOB if number % 3 else "eve@clinic.example", f"Minutes {number}")
     wait_until(lambda: len(world.gateway.trace(event="SEND", limit="100")) > 25, "all are sent", timeout=90)
@@ -364,6 +364,14 @@ def _last_pictures(world: World) -> None:
         world.page.goto(f"{world.centre.url}{path}")
         world.page.locator(there).first.wait_for()
         world.picture(name)
+    world.page.goto(
+        f"{world.centre.url}/explain?sender=alice%40contoso.example&recipient=eve%40clinic.example&ip=127.0.0.1"
+    )
+    world.page.locator("#failures").wait_for()
+    world.page.locator("#share, #question").evaluate_all(
+        "panels => panels.forEach((panel) => { panel.hidden = true; })"
+    )
+    world.picture("explain", whole=True)
 
 
 PAGE = """\

@@ -305,7 +305,8 @@ def _name(label: str) -> str:
 
 
 def _failure(outcome: FailureOutcome) -> Failure:
-    kind = sentence(_(KINDS[outcome.kind]))
+    kind = _(KINDS[outcome.kind])
+    kind = kind[:1].upper() + kind[1:]
     if outcome.reply is not None and outcome.returned is not None:
         last, final = outcome.reply, outcome.returned
         text = f"{last.code} {last.enhanced} {outcome.message}"

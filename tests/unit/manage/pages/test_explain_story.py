@@ -8,7 +8,6 @@ import pytest
 from gatepost.analysis.checks.tasks import HostReport, Task, TaskStatus
 from gatepost.language import in_language
 from gatepost.manage.pages.explain_story import SHOWN, Failure, story
-from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.explain import ExplainAssumption, ExplainCertificates, ExplainResult, ExplainSession
 from gatepost.manage.use_cases.explain_live import ExplainLogin
 from gatepost.manage.use_cases.explain_text import KINDS
@@ -115,7 +114,7 @@ def test_where_it_goes_and_how_it_is_protected(settings, said):
     assert dict(told.outbound.facts)["Connector"] == "bank-out"
     assert any("DANE and MTA-STS" in note for note in told.notes)
     assert [one.kind for one in told.failures] == [
-        sentence(KINDS[one.kind]) for one in leaving(of=out).explanation.failures
+        KINDS[failure.kind][:1].upper() + KINDS[failure.kind][1:] for failure in leaving(of=out).explanation.failures
     ]
 
 
