@@ -55,6 +55,17 @@ def test_who_sent_much_or_was_beyond_a_limit(table):
     assert table.notable(DAY, 0) == [row(1, 1, breached=5.0, breach="450")]
 
 
+def test_since_when_senders_without_a_limit_are_counted(table):
+    days = ["2026-11-22", "2026-11-23", DAY]
+    table.add([row(1, 1)])
+    assert table.counted_since(days) == "", "one with a limit was counted before, too"
+    for day in (DAY, "2026-11-23"):
+        table.note_day(day)
+    assert table.counted_since(days) == "2026-11-23"
+    assert table.counted_since(days[:1]) == ""
+    assert table.notable(DAY, 0) == [], "nobody sent what the note says"
+
+
 def test_the_busiest_of_some_days(table):
     days = ["2026-11-23", "2026-11-22"]
     table.add([SenderUsage(day, "o", "user b", 1, number) for day, number in zip(days, (3, 8), strict=True)])
