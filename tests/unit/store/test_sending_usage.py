@@ -60,5 +60,16 @@ def test_the_busiest_of_some_days(table):
     table.add([SenderUsage(day, "o", "user b", 1, number) for day, number in zip(days, (3, 8), strict=True)])
     table.add([row(1, 99), SenderUsage("2026-11-22", "o", "user c", 1, 50)])
     assert table.history(days, "o", "user b") == (8, "2026-11-22")
-    assert table.history(days[:1], "o") == (3, "2026-11-23")
-    assert table.history(days, "other") == (0, "")
+    assert table.history(days[:1], "o", "user b") == (3, "2026-11-23")
+    assert table.history(days, "other", "user b") == (0, "")
+
+
+def test_since_when_an_organization_and_everybody_is_counted(table):
+    days = ["2026-11-23", "2026-11-22", "2026-11-21"]
+    table.add([SenderUsage(day, "o", "user b", 1, 1) for day in days[:2]])
+    assert (table.first_day(days, "o"), table.first_day(days, "other")) == ("2026-11-22", "")
+    assert table.everybody_counted(days) == 0
+    for day in (*days[1:], days[1]):  # as each worker does
+        table.note_everybody(day)
+    assert table.everybody_counted(days) == 2
+    assert table.since(days[2]) == ([], 0)  # it is nobody's usage

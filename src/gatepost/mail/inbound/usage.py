@@ -195,7 +195,7 @@ class SendingUsage:
         try:
             self._write(breaches)
             if day != self._day:
-                self._table.prune(day_text(now - _DAYS))
+                self._begin_day(day, day_text(now - _DAYS))
             revision = self._revision if day == self._day else 0
             rows, revision = self._table.since(day, revision) if self._limited else ([], revision)
         except StoreFailure as failure:
@@ -217,6 +217,11 @@ class SendingUsage:
         rows = [SenderUsage(*key, messages, recipients) for key, (messages, recipients) in self._leaving.items()]
         if rows or breaches:
             self._table.add([*rows, *breaches.values()])
+
+    def _begin_day(self, day: str, oldest: str) -> None:
+        self._table.prune(oldest)
+        if self._everybody:
+            self._table.note_everybody(day)
 
     def _keep(self) -> None:
         """What could not be written is written the next time."""

@@ -33,11 +33,30 @@ def test_who_sent_much_with_what_it_sent_before(table):
     table.add([sent("user a", 500), sent("user b", 499), sent("server s", 900)])
     table.add([sent("user a", 40, 9), sent("user a", 70, 3), sent("user a", 5000, 36), sent("server s", 1, 2)])
     table.add([sent("user c", 1, 35), sent("user a", 9000, 1, organization="other")])
+    for days_ago in range(1, 36):
+        table.note_everybody(day_text(NOW - days_ago * 86400))
     found = {one.subject: one for one in NotableSenders(table, 500).find(NOW)}
     assert found == {
         "user a": NotableSender("o", "user a", "", 500, 70, 35),  # others of its organization were counted before
         "server s": NotableSender("o", "server s", "", 900, 1, 2),
     }
+
+
+def test_a_user_is_not_compared_with_days_on_which_only_senders_with_a_limit_were_counted(table):
+    """As after the upgrade from a version that counted no others, and after `unusual_sending` was 0."""
+    table.add([sent("user a", 600), sent("server s", 1, 30), sent("user limited", 3, 20)])
+    assert [one.days for one in NotableSenders(table, 500).find(NOW)] == [0]
+    for days_ago in (1, 2, 3):
+        table.note_everybody(day_text(NOW - days_ago * 86400))
+    assert [one.days for one in NotableSenders(table, 500).find(NOW)] == [3]
+
+
+def test_an_organization_with_many_users_is_looked_at_once(table, monkeypatch):
+    table.add([sent(f"user {number}", 600) for number in range(50)] + [sent("user old", 1, 35)])
+    asked, ask = [], table.first_day
+    monkeypatch.setattr(table, "first_day", lambda days, name: asked.append(name) or ask(days, name))
+    assert len(NotableSenders(table, 500).find(NOW)) == 50
+    assert asked == ["o"]
 
 
 def test_who_reached_a_limit_is_named_however_little_it_sent(table):
