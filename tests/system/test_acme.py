@@ -6,6 +6,7 @@ Each is seen as a client of the MX listener sees it. Nothing leaves loopback: ev
 from __future__ import annotations
 
 import hashlib
+import smtplib
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.admin import served
 from support.clients import openssl_s_client
-from support.pebble import context_of
+from support.pebble import Pebble, context_of
 from support.scenes import contoso
 
 from gatepost.manage.cli import main
@@ -27,13 +28,13 @@ from gatepost.testing.process import free_port, wait_until
 from gatepost.times import minute_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from support.gateway import Gateway
-    from support.pebble import Pebble
 
     from gatepost.testing.name_server import DnsServer
+    from gatepost.testing.pki import Pki
 
 NAME = "mx1.contoso.example"
 TLSA = f"_25._tcp.{NAME} TLSA"
@@ -57,7 +58,13 @@ class World:
 
     def first(self) -> x509.Certificate:
         """The certificate that comes by itself."""
+        wait_until(self._offers_tls, f"a certificate\n{self.mx.log()}")
         return self.other_than(None)
+
+    def _offers_tls(self) -> bool:
+        with smtplib.SMTP("127.0.0.1", self.mx.port, "client.example", timeout=60) as client:
+            client.ehlo()
+            return client.has_extn("starttls")
 
     def other_than(self, before: x509.Certificate | None) -> x509.Certificate:
         """The certificate that is presented once it is another one."""
@@ -98,16 +105,23 @@ def spki(leaf: x509.Certificate) -> str:
     return hashlib.sha256(leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
+@pytest.fixture(scope="module")
+def common_authority(pki: Pki) -> Iterator[Pebble]:
+    """Of tests that only use it; each gateway has an account of its own."""
+    with Pebble(pki) as started:
+        yield started
+
+
 @pytest.fixture
 def world(
-    gateway: Callable[..., Gateway], pebble: Callable[..., Pebble], dns_server: Callable[..., DnsServer], tmp_path: Path
+    gateway: Callable[..., Gateway], common_authority: Pebble, dns_server: Callable[..., DnsServer], tmp_path: Path
 ) -> Callable[..., World]:
     key = tmp_path / "master.key"
     key.touch(0o600)
     key.write_bytes(MASTER)
 
     def make(authority: Pebble | None = None, failures: dict[str, str] | None = None, **acme: Any) -> World:
-        authority = authority or pebble()
+        authority = authority or common_authority
         names = dns_server({f"{NAME} A": ["127.0.0.1"]}, failures=failures)
         settings = {"acme": authority.settings(**acme), "store": {"master_key": f"file:{key}"}}
         mx = gateway(contoso(), nameservers=[f"127.0.0.1:{names.port}"], settings=settings)
@@ -116,8 +130,10 @@ def world(
     return make
 
 
-def test_a_certificate_comes_by_itself_and_is_renewed_with_its_key(world: Callable[..., World]) -> None:
-    it = world(contact=["owner@contoso.example"])
+def test_a_certificate_comes_by_itself_and_is_renewed_with_its_key(
+    world: Callable[..., World], pebble: Callable[..., Pebble]
+) -> None:
+    it = world(pebble(), contact=["owner@contoso.example"])
     first = it.first()
     seen = openssl_s_client(it.mx.port, anchors=it.authority.root(), server_name=NAME)
     assert seen.verified
@@ -145,13 +161,13 @@ def test_a_certificate_comes_by_itself_and_is_renewed_with_its_key(world: Callab
 
 
 def test_a_certificate_is_asked_for_from_afar(
-    gateway: Callable[..., Gateway], pebble: Callable[..., Pebble], dns_server: Callable[..., DnsServer], tmp_path: Path
+    gateway: Callable[..., Gateway], common_authority: Pebble, dns_server: Callable[..., DnsServer], tmp_path: Path
 ) -> None:
     key, token = tmp_path / "master.key", tmp_path / "token"
     for file in (key, token):
         file.touch(0o600)
     key.write_bytes(MASTER)
-    authority, names = pebble(), dns_server({f"{NAME} A": ["127.0.0.1"]})
+    authority, names = common_authority, dns_server({f"{NAME} A": ["127.0.0.1"]})
     settings = {"acme": authority.settings(), "store": {"master_key": f"file:{key}"}}
     centre = served(gateway, contoso(), nameservers=[f"127.0.0.1:{names.port}"], settings=settings)
     it = World(centre.gateway, authority, names)
@@ -231,10 +247,10 @@ def _revoke(it: World, leaf: x509.Certificate) -> None:
     owner.close()
 
 
-def test_dns_01_by_a_hook(world: Callable[..., World], pebble: Callable[..., Pebble]) -> None:
-    authority = pebble()
+def test_dns_01_by_a_hook(world: Callable[..., World], common_authority: Pebble) -> None:
+    authority = common_authority
     names = [NAME, "*.contoso.example"]
-    it = world(authority, challenge="dns-01", dns_hook=authority.hook, names=names)
+    it = world(challenge="dns-01", dns_hook=authority.hook, names=names)
     assert dns_names(it.first()) == set(names)
     calls = [line.split()[:2] for line in authority.calls.read_text().splitlines()]
     records = {f"_acme-challenge.{NAME}", "_acme-challenge.contoso.example"}

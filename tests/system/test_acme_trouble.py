@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.acme_front import AcmeFront, Reply, problem
-from support.jumping_clock import JumpingGateway
-from support.pebble import context_of
+from support.gateway import Gateway
+from support.pebble import Pebble, context_of
 from support.scenes import contoso, send
 
 from gatepost.pki.acme.client import Authority
@@ -26,11 +26,9 @@ from gatepost.testing.process import wait_until
 from gatepost.times import minute_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import ExitStack
     from pathlib import Path
-
-    from support.pebble import Pebble
 
     from gatepost.testing.gateway import CliRun
     from gatepost.testing.name_server import DnsServer
@@ -45,7 +43,7 @@ ORDER, BUSY = "/order-plz", 3
 class Night:
     """A gateway, whose clock can be put forward, and an authority that fails as it is told."""
 
-    def __init__(self, mx: JumpingGateway, front: AcmeFront) -> None:
+    def __init__(self, mx: Gateway, front: AcmeFront) -> None:
         self.mx = mx
         self.front = front
 
@@ -91,26 +89,33 @@ class Night:
         )
 
 
+@pytest.fixture(scope="module")
+def authority(pki: Pki) -> Iterator[Pebble]:
+    """The one of all tests: what fails is in front of it, and each gateway has an account of its own."""
+    with Pebble(pki) as started:
+        yield started
+
+
 @pytest.fixture
 def night(
-    running: ExitStack, pebble: Callable[..., Pebble], pki: Pki, dns_server: Callable[..., DnsServer], tmp_path: Path
+    running: ExitStack, authority: Pebble, pki: Pki, dns_server: Callable[..., DnsServer], tmp_path: Path
 ) -> Callable[..., Night]:
     key = tmp_path / "master.key"
     key.touch(0o600)
     key.write_bytes(MASTER)
 
-    def make(*, answers: dict[str, Reply] | None = None, validity: int = 90 * 86_400, **acme: Any) -> Night:
+    def make(*, answers: dict[str, Reply] | None = None) -> Night:
         leaf = pki.leaf("localhost", names=("localhost", "127.0.0.1"))
-        front = running.enter_context(AcmeFront(pebble(validity=validity), leaf))
+        front = running.enter_context(AcmeFront(authority, leaf))
         front.answers |= answers or {}
         names = dns_server({f"{NAME} A": ["127.0.0.1"]})
         settings = {
-            "acme": front.settings(**acme),
+            "acme": front.settings(),
             "store": {"master_key": f"file:{key}"},
             "alarms": {"look": "2s"},
         }
         nameservers = [f"127.0.0.1:{names.port}"]
-        mx = running.enter_context(JumpingGateway(contoso(), nameservers=nameservers, settings=settings))
+        mx = running.enter_context(Gateway(contoso(), nameservers=nameservers, settings=settings, clock=0.0))
         return Night(mx, front)
 
     return make
@@ -225,6 +230,7 @@ def test_a_first_certificate_that_never_comes_is_an_alarm_and_comes_by_itself(ni
     """Without it there is no STARTTLS, and nothing else says so: neither the queue nor the expiry of anything."""
     away = Reply(503, [("Content-Type", "text/html"), ("Retry-After", "7200")], b"<html>maintenance</html>")
     it = night(answers={"/dir": away})
+    wait_until(lambda: "alarm: no certificate has been issued" in it.mx.log(), it.mx.log())
     one = it.failed()
     alarm = it.alarm("renewal-failing")
     assert (alarm["severity"], alarm["about"]) == ("error", NAME)
@@ -233,11 +239,11 @@ def test_a_first_certificate_that_never_comes_is_an_alarm_and_comes_by_itself(ni
     assert "answers 503, and does not say why" in alarm["detail"]
     assert f"next try is at {minute_text(one['not_before'])}" in alarm["detail"]
     assert f"no certificate has been issued for {NAME}" in it.mx.cli("status", expect=None).stdout
-    wait_until(lambda: "alarm: no certificate has been issued" in it.mx.log(), it.mx.log())
     asked = it.front.count("/dir")
     it.front.answers.clear()
     it.mx.jump(7300)
-    wait_until(lambda: it.order()["certificate"], it.mx.log(), timeout=120)
+    wait_until(lambda: it.front.count("/dir") > asked, it.mx.log(), timeout=120)
+    wait_until(lambda: it.order()["certificate"], it.mx.log())
     assert it.front.count("/dir") == asked + 1
     wait_until(lambda: f"alarm over: no certificate has been issued for {NAME}" in it.mx.log(), it.mx.log())
 

@@ -11,7 +11,6 @@ import os
 import pwd
 import re
 import shutil
-import signal
 import smtplib
 import stat
 import subprocess
@@ -24,7 +23,7 @@ import apsw
 import pytest
 from support.debian import MARK, need
 from support.gateway import Gateway
-from support.process import GATEPOST
+from support.kill_points import MortalGateway, Point
 from support.scenes import ALICE, connector, contoso, message, send
 from support.senders import Senders
 
@@ -125,8 +124,12 @@ def test_what_was_acknowledged_before_a_backup_arrives_after_a_restore(
 @pytest.fixture
 def filled(gateway: Callable[..., Gateway], sink: Callable[..., Sink]) -> Gateway:
     """A gateway with one small and one large message that wait."""
+    return fill(gateway, sink)
+
+
+def fill[AnyGateway: Gateway](make: Callable[..., AnyGateway], sink: Callable[..., Sink]) -> AnyGateway:
     later = sink(behaviour=Behaviour(replies={"RCPT": "450 4.2.1 Later"}))
-    server = gateway(contoso(outbound=[connector("later.example", later.address)]))
+    server = make(contoso(outbound=[connector("later.example", later.address)]))
     for lines in (1, 5000):
         send(server.port, LATER, content=message("waits", BIG * lines))
     wait_until(lambda: len(server.trace(event="DEFER")) == 2, "both to wait")
@@ -250,19 +253,23 @@ def test_what_is_in_quarantine_is_in_a_backup_and_stays_there(gateway: Callable[
     assert [mail.field("Subject") for mail in server.wait_maildir(ANN)] == ["offer 5000"]
 
 
-def test_a_backup_that_is_killed_is_told_apart_and_the_gateway_waits_for_a_restore(filled: Gateway) -> None:
-    target = filled.folder / "backup"
-    child = subprocess.Popen([GATEPOST, "--config", filled.config, "store", "backup", target])
-    wait_until(target.exists, "the backup to begin")
-    child.send_signal(signal.SIGKILL)
-    child.wait(10)
-    if (target / "manifest.json").exists():
-        pytest.skip("the backup was whole before it was killed")
-    lose(filled)
-    assert "the backup was cut off" in filled.cli("store", "restore", str(target), "--yes", expect=1).stderr
-    (filled.data_dir / ".restore").mkdir(parents=True)
-    assert "a restore is under way here, or was cut off" in filled.cli("serve", expect=2).stderr
-    assert "cut off" in filled.cli("store", "restore", str(target), "--yes", expect=3).stderr
+def test_a_backup_that_is_killed_is_told_apart_and_the_gateway_waits_for_a_restore(
+    running: ExitStack, sink: Callable[..., Sink]
+) -> None:
+    """As it begins, in its midst, and with all but its manifest written."""
+    steps = [("database", "after"), ("add", "after"), ("finish", "before")]
+    points = [Point(f"gatepost.store.sqlite.backup_archive:DirectoryTarget.{name}", moment) for name, moment in steps]
+    server = fill(lambda resources: running.enter_context(MortalGateway(points, resources, delayed=True)), sink)
+    targets = [server.folder / f"backup-{name}" for name, _ in steps]
+    for number, target in enumerate(targets):
+        server.killed_command(number, "store", "backup", str(target))
+        assert target.exists()
+    lose(server)
+    for target in targets:
+        assert "the backup was cut off" in server.cli("store", "restore", str(target), "--yes", expect=1).stderr
+    (server.data_dir / ".restore").mkdir(parents=True)
+    assert "a restore is under way here, or was cut off" in server.cli("serve", expect=2).stderr
+    assert "cut off" in server.cli("store", "restore", str(targets[-1]), "--yes", expect=3).stderr
 
 
 def test_a_full_disk_ends_a_backup_and_leaves_nothing(filled: Gateway, running: ExitStack, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.jumping_clock import JumpingGateway
+from support.gateway import Gateway
 from support.load import wait_empty
 from support.scenes import connector, contoso, message, send
 
@@ -39,7 +39,7 @@ def test_mail_goes_on_when_the_clock_jumps(running: ExitStack, sink: Callable[..
     outbound = [connector("partner.example", partner.address)]
     resources = contoso(outbound=outbound, message_expiration="1h")  # less than any jump: nothing is returned for it
     server = running.enter_context(
-        JumpingGateway(resources, settings={"queue": {"retry": ["2s"]}, "alarms": {"look": "2s"}})
+        Gateway(resources, settings={"queue": {"retry": ["2s"]}, "alarms": {"look": "2s"}}, clock=0.0)
     )
     for number, ahead in enumerate(jumps):
         subject = f"jump-{number}"
@@ -65,18 +65,18 @@ def test_mail_goes_on_when_the_clock_jumps(running: ExitStack, sink: Callable[..
     assert (verified["faults"], verified["unsigned"]) == ([], {})
 
 
-def attempts(server: JumpingGateway) -> int:
+def attempts(server: Gateway) -> int:
     """How often the one message that waits was tried."""
     (row,) = server.cli("queue", "list", json=True).data
     return int(row["attempts"])
 
 
-def alarmed(server: JumpingGateway) -> bool:
+def alarmed(server: Gateway) -> bool:
     """Whether it says that the clock was put ahead."""
     return any(row["kind"] == "clock-jumped" for row in server.cli("alarms", json=True, expect=None).data["alarms"])
 
 
-def verification(server: JumpingGateway) -> dict[str, Any]:
+def verification(server: Gateway) -> dict[str, Any]:
     """What `evidence verify` says, {} if it cannot say that all is as it was written."""
     data: dict[str, Any] = server.cli("evidence", "verify", json=True, expect=None).data
     return data if data["verified"] else {}

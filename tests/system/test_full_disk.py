@@ -108,6 +108,7 @@ def test_mail_is_taken_again_after_the_queue_has_filled_the_disk(
     assert sender.send(5000) == 452
     assert len(sender.taken) > 500
     partner.start()
+    partner.wait_messages(len(sender.taken), timeout=240)
     wait_until(lambda: empty(server), "the queue to run empty", timeout=240)
     assert arrived(partner) == Counter(sender.taken)
     wait_until(lambda: sender.send(1) == 0, "mail to be taken again")

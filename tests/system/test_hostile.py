@@ -77,7 +77,7 @@ def baseline(fortress: Gateway) -> int:
 def good_client(fortress: Gateway, baseline: int) -> Iterator[None]:
     """Served during every test of this file."""
     witness = Witness(fortress, ANN)
-    with Pace() as pace, witness.watching():
+    with Pace(every=1.0) as pace, witness.watching():
         yield
     assert witness.failures == []
     assert max(witness.delays) < 5 * pace.slowness, pace
@@ -323,16 +323,15 @@ def test_a_client_that_never_reads_costs_no_memory(fortress: Gateway) -> None:
 def test_300_silent_connections_are_told_and_closed(fortress: Gateway, tls: bool) -> None:
     with ExitStack() as stack:
         clients = []
-        for _ in range(
-            300
-        ):  # each to its end at once: on a busy machine the first has been closed before the last comes
+        # Each to its end at once: on a busy machine the first has been closed before the last comes.
+        for _ in range(300):
+            begun = time.monotonic()
             client = stack.enter_context(RawClient(fortress.port))
             assert client.reply().code == 220
             if tls:
                 assert client.command("EHLO x").code == 250
                 assert client.starttls() == "TLSv1.3"
             clients.append(client)
-        begun = time.monotonic()
         assert clients[-1].reply().enhanced == "4.4.2"
         assert time.monotonic() - begun > 1
         assert {client.reply().enhanced for client in clients[:-1]} == {"4.4.2"}

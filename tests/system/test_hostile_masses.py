@@ -161,3 +161,23 @@ def test_large_header_sections_of_many_sessions_are_kept_in_the_memory_for_arriv
         assert clients[-1].command("DATA").code == 354
         clients[-1].send(section + b"\r\n.\r\n")
         assert clients[-1].reply().code == 250, "when the others have ended there is room again"
+
+
+def test_bodies_that_do_not_end_leave_memory_for_header_sections() -> None:
+    """They could have gone to files: what is in memory of them refuses nobody's mail."""
+    settings = {"store": {"memory_budget": 4 * MEGABYTE}, "rates": UNLIMITED}
+    section = b"X-Padding: " + b"x" * 900 + b"\r\n"
+    envelope = "MAIL FROM:<eve@elsewhere.example>", f"RCPT TO:<{ANN}>", "DATA"
+    with Gateway(contoso(mailboxes=[ANN]), settings=settings) as running, ExitStack() as stack:
+        for lines in [240] * 16 + [20] * 20:
+            client = stack.enter_context(RawClient(running.port))
+            client.greet()
+            for words in envelope:
+                client.command(words)
+            client.send(b"\r\n" + (b"x" * 998 + b"\r\n") * lines)
+        with RawClient(running.port, source="127.81.0.1") as client:
+            client.greet()
+            for words in envelope:
+                client.command(words)
+            client.send(section * 25 + b"\r\nhello\r\n.\r\n")
+            assert client.reply().code == 250

@@ -117,10 +117,12 @@ def test_an_alert_that_refuses_what_was_read_is_no_reason_for_a_second_handshake
     partner = postfix(certificates=[pki.leaf(NAME)], settings={"smtpd_tls_protocols": "TLSv1.2"})
     demand = {"tls_settings": "encryption-only", "min_tls_version": "TLSv1.3"}
     server = gateway(contoso(outbound=[connector("partner.example", partner.address, **demand)]))
+    wait_until(lambda: "disconnect from" in partner.log(), "the end of the fixture's own connection in its log")
+    before = partner.log().count(" connect from")  # on a busy machine the fixture may try more than once
     send(server.port, "bob@partner.example")
     server.wait_trace(recipient="bob@partner.example", event="DEFER")
-    wait_until(lambda: partner.log().count("disconnect from") >= 2, "the end of both connections in its log")
-    assert partner.log().count(" connect from") == 2  # the fixture's own, and ours
+    wait_until(lambda: partner.log().count("disconnect from") > before, "the end of each connection in its log")
+    assert partner.log().count(" connect from") == before + 1
 
 
 SERVERS = {

@@ -306,8 +306,12 @@ def test_a_session_ends_with_its_token(world: World, mechanism: str) -> None:
         assert (ended.code, ended.enhanced) == (421, "4.7.0")
         with pytest.raises(ClosedError):
             client.reply()
-    reasons = [row["detail"]["reasons"] for row in world.gateway.wait_trace(event="REFUSE")]
-    assert ["the log-in of the session holds no more: its token has expired"] in reasons
+    ended_for = ["the log-in of the session holds no more: its token has expired"]
+
+    def reasons() -> list[list[str]]:
+        return [row["detail"]["reasons"] for row in world.gateway.wait_trace(event="REFUSE")]
+
+    wait_until(lambda: ended_for in reasons(), "the row of the session that ended")
 
 
 def test_nobody_acts_as_another(world: World) -> None:

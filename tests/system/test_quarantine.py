@@ -235,14 +235,14 @@ def test_a_mailbox_is_told_once_a_day(centre: AdminCentre) -> None:
 
 def test_what_is_over_is_deleted_by_the_gateway(clamd: Clamd) -> None:
     hook = {"name": "av", "type": "clamav", "address": clamd.socket, "quarantine": ["reject"]}
-    with Gateway(contoso(content_hook=[hook], quarantine_days=1)) as gateway:
+    with Gateway(contoso(content_hook=[hook], quarantine_days=1), clock=0.0) as gateway:
         send(gateway.port, ANN, sender=STRANGER, content=VIRUS)
         (one,) = held(gateway)
         gateway.stop()
         assert len(held(gateway)) == 1  # of a stopped one
         for days in (0.9, 1.8):  # a clock that is ahead by more than a day lets nothing expire
             gateway.stop()
-            gateway._program = Gateway(clock=days * 86400)._program
+            gateway.jump(days * 86400)
             gateway.start()
         wait_until(lambda: not held(gateway), "it was deleted", timeout=60)
         wait_until(lambda: f"drop: message {one['message']}" in gateway.log(), "it is told")

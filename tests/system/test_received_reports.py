@@ -116,6 +116,7 @@ def test_reports_come_by_mail_and_over_https_and_hostile_ones_change_nothing(
 
 def told_beside_the_trace(gateway: Gateway) -> None:
     """The messages that brought the reports came from the address that the reports name."""
+    wait_until(lambda: len(gateway.trace(event="RECEIVE")) == 3, "their rows of the trace")
     for failed in reports(gateway, "--failures"):
         assert failed["failure"]["sending_address"] == "127.0.0.1"
-        assert failed["here"]["received"] == len(gateway.trace(event="RECEIVE")) == 3
+        assert failed["here"]["received"] == 3

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 import smtplib
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.relays import Relay, Relays
-from support.scenes import OWN_SERVERS, blind_context, connector, contoso, message, send
+from support.scenes import ALICE, OWN_SERVERS, blind_context, connector, contoso, message, send
 
 from gatepost.store.sending_usage import SenderUsage
 from gatepost.store.storage import Storage
@@ -19,7 +20,7 @@ from gatepost.testing.sink import Behaviour
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from support.gateway import Gateway
     from support.peers import Postfix
@@ -148,6 +149,53 @@ def refusals(server: Gateway, number: int, *, to: str = "u@partner.example") -> 
     return said
 
 
+def worker_of(server: Gateway, client: smtplib.SMTP) -> int:
+    """The process that has the other end of a connection."""
+    assert client.sock is not None
+    ends = [f"0100007F:{port:04X}" for port in (server.port, client.sock.getsockname()[1])]
+    table = map(str.split, Path("/proc/net/tcp").read_text(encoding="ascii").splitlines())
+    socket = f"socket:[{next(fields[9] for fields in table if fields[1:3] == ends)}]"
+
+    def has_it(pid: int) -> bool:
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):  # closed just then
+                if str(file.readlink()) == socket:
+                    return True
+        return False
+
+    return next(pid for pid in server.family() if has_it(pid))
+
+
+@contextmanager
+def each_worker(server: Gateway, workers: int) -> Iterator[list[smtplib.SMTP]]:
+    """A session with each of so many workers."""
+    with ExitStack() as stack:
+        sessions: dict[int, smtplib.SMTP] = {}
+
+        def has_all() -> bool:
+            client = smtplib.SMTP("127.0.0.1", server.port, local_hostname="client.example", timeout=60)
+            sessions.setdefault(worker_of(server, stack.enter_context(client)), client)
+            return len(sessions) == workers
+
+        wait_until(has_all, f"a session with each of {workers} workers")
+        yield list(sessions.values())
+
+
+def answered(server: Gateway, code: int, *, workers: int = 1) -> None:
+    """Return when each worker would answer a recipient so; none of these messages is sent."""
+
+    def answers(client: smtplib.SMTP) -> bool:
+        client.mail(ALICE)
+        said, _ = client.rcpt("u@partner.example")
+        client.rset()
+        return said == code
+
+    with each_worker(server, workers) as clients:
+        for client in clients:
+            client.ehlo()
+            wait_until(lambda client=client: answers(client), f"{code} of each worker")  # type: ignore[misc]
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_an_own_server_reaches_its_daily_limit(
     gateway: Callable[..., Gateway], sink: Callable[..., Sink], workers: int
@@ -160,9 +208,9 @@ def test_an_own_server_reaches_its_daily_limit(
         settings={"server": {"workers": workers}, "alarms": {"look": "1s"}},
     )
     assert refusals(server, 6) == [""] * 6
-    time.sleep(4.5)  # until every worker knows what the others counted
+    time.sleep(4.5)  # by then every worker knows what the others counted, and none counts it twice
     assert refusals(server, 4) == [""] * 4
-    time.sleep(4.5)
+    answered(server, 450, workers=workers)
     assert [said[:9] for said in refusals(server, 2)] == ["450 4.7.1"] * 2
     server.stop()
     server.start()
@@ -175,7 +223,7 @@ def test_an_own_server_reaches_its_daily_limit(
     wait_until(lambda: "sending-limit" in server.cli("alarms", expect=None).stdout, "the alarm", timeout=60)
     lifted = server.cli("limit", "lift", "own servers", "--json", expect=0).data
     assert (lifted["lifted"], lifted["messages_allowed"]) == ("all", 0)
-    time.sleep(4.5)
+    answered(server, 250, workers=workers)
     assert refusals(server, 3) == [""] * 3
     wait_until(
         lambda: "sending-limit" not in server.cli("alarms", expect=None).stdout, "the end of the alarm", timeout=60
@@ -227,15 +275,16 @@ def test_two_nodes_with_one_database_count_together(
 
     first, second = node("mx1", resources), node("mx2", "")
     assert refusals(first, 3) == [""] * 3
-    time.sleep(4.5)  # until each node knows what the other counted
-    assert [said[:9] for said in refusals(second, 3)] == ["", "", "450 4.7.1"]
-    time.sleep(4.5)
-    assert [said[:9] for said in refusals(first, 1)] == ["450 4.7.1"]
+    time.sleep(4.5)  # by then each node knows what the other counted
+    assert refusals(second, 2) == [""] * 2
+    for server in (second, first):
+        answered(server, 450)
+        assert [said[:9] for said in refusals(server, 1)] == ["450 4.7.1"]
     for server in (first, second):
         (sender,) = listed(server, "limit", "list")
         assert (sender["messages"], sender["messages_allowed"]) == (5, 5)
     first.cli("limit", "lift", "own servers")
-    time.sleep(4.5)
+    answered(second, 250)
     assert refusals(second, 1) == [""]
 
 

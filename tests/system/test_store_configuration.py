@@ -333,7 +333,7 @@ def test_a_database_that_was_restored_replaces_the_copy(nodes: Nodes, postgres: 
         )
         with closing(nodes.second.configuration()) as second:
             second.apply({"organization": {"other": FABRIKAM}}, author="joe", content={"key/b/k": b"b"})
-            seconds_until(lambda: "other" in first.load()[1]["organization"], 5)
+            seconds_until(lambda: "other" in first.load()[1]["organization"])
             assert first.load() == second.load() == (2, {"organization": {"contoso": CONTOSO, "other": FABRIKAM}})
             assert first.contents("key/", "/k") == {"key/a/k": b"a", "key/b/k": b"b"}
 

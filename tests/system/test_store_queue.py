@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 from support.queue_site import (
     INLINE,
@@ -385,8 +386,12 @@ def test_what_changes_while_mail_is_deferred_counts(
 ) -> None:
     """An order to return mail is not put off by a statement that began before it, by a clock that is ahead."""
     site, now = PostgresSite(tmp_path, postgres), time.time()
-    slow = queue_rows.SUSPEND.replace("AND NOT held", "AND NOT held AND pg_sleep(1) IS NOT NULL", 1)
-    monkeypatch.setattr(queue_rows, "SUSPEND", slow)
+    gated = queue_rows.SUSPEND.replace(
+        "AND NOT held", "AND NOT held AND pg_advisory_xact_lock_shared(1) IS NOT NULL", 1
+    )
+    monkeypatch.setattr(queue_rows, "SUSPEND", gated)
+    at_gate = """SELECT count(*) FROM pg_locks JOIN pg_database AS d ON d.oid = database
+        WHERE d.datname = current_database() AND locktype = 'advisory' AND NOT granted"""
 
     async def main() -> None:
         async with site.open() as store:
@@ -395,10 +400,13 @@ def test_what_changes_while_mail_is_deferred_counts(
             store.settle([Settlement(delivery, delivery.recipients, now - 10, "451 4.0.0 later")])
             await store.flushed()
             order = Suspension(PARTNER, 9, now + 5, waits=(900.0,), received_after=0.0, reply="450 4.4.316 no")
+            gate = await asyncpg.connect(site.url)
+            await gate.execute("SELECT pg_advisory_lock(1)")
             suspended = spawn(store.suspend(order), "suspension")
-            await asyncio.sleep(0.4)
+            await eventually(lambda: site.sql(at_gate) == "1")  # the statement has begun, and sees the row as it was
             wanted = QueueFilter()
             assert await asyncio.to_thread(lambda: site.admin().send_back(wanted, author="ops", text="no"))
+            await gate.close()
             assert await suspended == 0
             (entry,) = site.admin().entries(wanted)
             assert entry.delivery.returned is not None

@@ -438,9 +438,13 @@ async def stop(load: Load, running: asyncio.Task[None], store: Store) -> None:
     await store.flushed()
 
 
+def stored(site: PostgresSite) -> set[int]:
+    return {int(line) for line in site.sql("SELECT id FROM queue_message").split()}
+
+
 async def found_after(site: PostgresSite, store: Store) -> set[int]:
     await eventually(lambda: store.failure is None)
-    return {int(line) for line in site.sql("SELECT id FROM queue_message").split()}
+    return stored(site)
 
 
 def test_a_server_that_is_stopped_under_load_loses_nothing(own: PostgresSite) -> None:
@@ -485,11 +489,8 @@ def test_broken_connections_under_load_lose_nothing_and_leave_nothing(own: Postg
             await asyncio.sleep(1)
             await stop(load, running, store)
             kept = load.accepted - load.settled
-            for _ in range(100):
-                if await found_after(own, store) == kept:
-                    break
-                await asyncio.sleep(0.1)
-            assert await found_after(own, store) == kept
+            await eventually(lambda: store.failure is None)
+            await eventually(lambda: stored(own) == kept)
             assert load.refused
 
     asyncio.run(main())

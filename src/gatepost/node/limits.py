@@ -100,7 +100,9 @@ def queue_shares(
     space = QueueSpace(settings.store.free_space, settings.store.queue_size)
     shares = QueueShares(lambda: storage.queue_admin().octets(), lambda: store.room, space)
     shares.use(directory)
-    return shares, Lifecycle("shares of the queue", duties=[Duty(LOOK_SECONDS, shares.look)], refresh=shares.use)
+    return shares, Lifecycle(
+        "shares of the queue", duties=[Duty(LOOK_SECONDS, shares.look, at_once=True)], refresh=shares.use
+    )
 
 
 def usage_part(usage: SendingUsage, directory: Callable[[], Directory]) -> Lifecycle:

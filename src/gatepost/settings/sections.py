@@ -53,8 +53,8 @@ class Store(Section):
     )
     memory_budget: Size = setting(
         default=33554432,
-        description="Memory for arriving messages, for each worker. Beyond it bodies go to files, and messages with a "
-        "header section of more than 16 KB are refused for now (451).",
+        description="Memory for arriving messages, for each worker. Once three quarters are used bodies go to files, "
+        "and beyond it messages with a header section of more than 16 KB are refused for now (451).",
     )
     free_space: Size = setting(
         default=134217728, description="Free disk space below which the gateway accepts no more mail (452 4.3.1)."

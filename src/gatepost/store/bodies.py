@@ -124,9 +124,12 @@ class Bodies:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store-bodies")
         self._loop = asyncio.get_running_loop()
 
-    def claim(self, size: int) -> bool:
-        """Whether so many more bytes may stay in memory; counts them if so."""
-        if self.in_memory + size > self._budget:
+    def claim(self, size: int, *, of_body: bool = False) -> bool:
+        """Whether so many more bytes may stay in memory; counts them if so.
+
+        of_body: they can go to a file instead, so a quarter is left for heads and header sections, which cannot.
+        """
+        if self.in_memory + size > self._budget - (self._budget // 4 if of_body else 0):
             return False
         self.in_memory += size
         return True
@@ -235,7 +238,7 @@ class Body:
         else:
             self._chunks.append(chunk)
         if self.file is None:
-            if self.size <= self._bodies.inline_limit and self._bodies.claim(size):
+            if self.size <= self._bodies.inline_limit and self._bodies.claim(size, of_body=True):
                 self._claimed += size
                 return None
             self.file = BigFile(self._bodies.directory, self._bodies.new_id(), synced=self._bodies.synced)

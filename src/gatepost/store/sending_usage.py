@@ -7,7 +7,7 @@ the alarm about a sender that sends far more than usual compares days. Blocks: c
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -55,11 +55,7 @@ _NEXT = (
     "INSERT INTO sending_usage_revision VALUES (1, 1)"
     " ON CONFLICT (id) DO UPDATE SET revision = sending_usage_revision.revision + 1 RETURNING revision"
 )
-_NOBODY: Final = ""  # the organization of a row that says of its day that all senders were counted
-_SINCE = (
-    f"SELECT {_COLUMNS}, revision FROM sending_usage"  # noqa: S608 - ours
-    f" WHERE day = ? AND revision > ? AND organization <> '{_NOBODY}'"
-)
+_SINCE = f"SELECT {_COLUMNS}, revision FROM sending_usage WHERE day = ? AND revision > ?"  # noqa: S608 - ours
 
 _NOTABLE = (
     f"SELECT {_COLUMNS} FROM sending_usage"  # noqa: S608 - ours
@@ -88,6 +84,14 @@ class SenderUsage(msgspec.Struct, frozen=True):
 class UsageTable(StoredTables):
     """Every method raises StoreFailure."""
 
+    def note_day(self, day: str) -> None:
+        """Note that on a day those without a limit are counted as well; see `counted_since`."""
+        self.add([SenderUsage(day, "", "everybody")])
+
+    def counted_since(self, days: Sequence[str]) -> str:
+        """The first of some days on which those without a limit were counted as well, "" for none."""
+        return self.first_day(days, "")
+
     def add(self, rows: Iterable[SenderUsage]) -> None:
         """Add to what is there, all or none."""
         with self._database.changing() as change:
@@ -106,30 +110,19 @@ class UsageTable(StoredTables):
             rows = connection.rows(_NOTABLE, (day, recipients, recipients))
         return [SenderUsage(*row) for row in rows]
 
-    def note_everybody(self, day: str) -> None:
-        """Note that on this day senders without a limit are counted as well."""
-        self.add([SenderUsage(day, _NOBODY, "")])
-
-    def everybody_counted(self, days: Sequence[str]) -> int:
-        """On how many of some days senders without a limit were counted as well."""
-        return int(self._of_days("COUNT(*)", days, _NOBODY)[0])
-
     def first_day(self, days: Sequence[str], organization: str) -> str:
         """The first of some days on which anybody of an organization was counted, "" if nobody was."""
-        counted = (day for day in sorted(days) if self._of_days("1", [day], organization, " LIMIT 1"))
-        return next(counted, "")
+        query = "SELECT day FROM sending_usage WHERE day = ? AND organization = ? LIMIT 1"
+        with self._database.reading() as connection:  # MIN(day) would read what each of its users sent on all of them
+            return next((day for day in sorted(days) if list(connection.rows(query, (day, organization)))), "")
 
     def history(self, days: Sequence[str], organization: str, subject: str) -> tuple[int, str]:
         """The most recipients of one sender on one of some days, and the first of them on which it sent; 0 and ""."""
-        most, first = self._of_days("MAX(recipients), MIN(day)", days, organization, " AND subject = ?", subject)
-        return int(most or 0), first or ""
-
-    def _of_days(self, what: str, days: Sequence[str], organization: str, more: str = "", *values: str) -> Any:
-        """The first row, () for none."""
-        of_days = f"day IN ({', '.join('?' * len(days))}) AND organization = ?"
-        query = f"SELECT {what} FROM sending_usage WHERE {of_days}{more}"  # noqa: S608 - ours
+        of_days = f"day IN ({', '.join('?' * len(days))}) AND organization = ? AND subject = ?"
+        query = f"SELECT MAX(recipients), MIN(day) FROM sending_usage WHERE {of_days}"  # noqa: S608 - placeholders
         with self._database.reading() as connection:
-            return next(iter(connection.rows(query, (*days, organization, *values))), ())
+            ((most, first),) = connection.rows(query, (*days, organization, subject))
+        return int(most or 0), first or ""
 
     def prune(self, before: str) -> None:
         """Forget days before one ("2026-11-10")."""

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
@@ -230,18 +230,9 @@ class Child:
         """
         return [pid for pid in self._family() if not _is_momentary(pid)]
 
-    def resident(self, among: Container[int] | None = None) -> int:
-        """Bytes of resident memory of the whole family; what several share counts for each.
-
-        among: only of these processes, as `family` gave them: a fork that has just begun counts as much as its parent.
-        """
-        pages = 0
-        for pid in self.family():
-            if among is not None and pid not in among:
-                continue
-            with suppress(OSError):
-                pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+    def resident(self) -> int:
+        """Bytes of resident memory of the whole family."""
+        return resident(self.family())
 
     def _family(self) -> Iterator[int]:
         if self.returncode is not None:
@@ -327,7 +318,16 @@ def _end_rest(family: list[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def alive(pids: list[int]) -> list[int]:
+def resident(pids: Iterable[int]) -> int:
+    """Bytes of resident memory of processes, as far as they live; what several share counts for each."""
+    pages = 0
+    for pid in pids:
+        with suppress(OSError):
+            pages += int(_read(f"/proc/{pid}/statm").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def alive(pids: Iterable[int]) -> list[int]:
     """Those that run still; what has ended but was not yet waited for by its parent counts as gone.
 
     Another process that has the number of a `ProcessId` by now is not it.

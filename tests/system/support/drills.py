@@ -32,5 +32,5 @@ def conclusive[Run](hold: Callable[[], Run], status: Callable[[Run], int]) -> Ru
         runs.append(hold())
         return status(runs[-1]) != _INCONCLUSIVE
 
-    wait_until(told, "a drill that shows something", timeout=90)
+    wait_until(told, "a drill that shows something", timeout=240)  # or as long as the test may take
     return runs[-1]

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from support.namespaces import inside
 from support.postgres import common_server, has_worker_role, store_settings, worker_url
-from support.process import GATEPOST, Child, run_gatepost
+from support.process import GATEPOST, Child, run_gatepost, script_command
 
 from gatepost.testing import gateway
 from gatepost.testing.gateway import CliRun, environment, merged
 from gatepost.testing.process import greets, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
-_WRONG_CLOCK = """
-import sys, time
-ahead, real, real_ns = float(sys.argv.pop(1)), time.time, time.time_ns
-time.time = lambda: real() + ahead
-time.time_ns = lambda: real_ns() + int(ahead * 1e9)
-from gatepost.manage.cli import main
-main(prog_name="gatepost")
+_WRONG_CLOCK = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).resolve().parents[1])!r})
+from support.wrong_clock import main
+main()
 """
 
 
@@ -45,7 +44,7 @@ class Gateway(gateway.Gateway):
     GATEPOST_STORE=postgresql in the environment of the tests gives each a database of its own (`store_url`), and
     GATEPOST_WORKER_ROLE=1 a role for workers to each on PostgreSQL. namespace:
     of the network in which it runs, with its commands ("" is ours); its first listener is then at 127.0.0.1:2525.
-    clock: seconds by which its own is ahead; not that of commands.
+    clock: seconds by which its own is ahead of the machine's, until `jump`; not that of commands.
     """
 
     def __init__(
@@ -54,10 +53,10 @@ class Gateway(gateway.Gateway):
         *,
         settings: Mapping[str, Any] | None = None,
         namespace: str = "",
-        clock: float = 0.0,
+        clock: float | None = None,
         **options: Any,
     ) -> None:
-        self._program = [GATEPOST] if not clock else [sys.executable, "-c", _WRONG_CLOCK, str(clock)]
+        self._program = [GATEPOST]
         self._namespace = namespace
         self._prefix = ["ip", "netns", "exec", namespace] if namespace else []
         store = store_settings(by_socket=bool(namespace))
@@ -70,6 +69,11 @@ class Gateway(gateway.Gateway):
         if has_worker_role() and url.startswith("postgresql:"):
             written = merged({"store": {"worker_url": worker_url(url)}}, written)
         super().__init__(resources, settings=written, **options)
+        if clock is not None:
+            self._ahead = self.folder / "ahead"
+            self._ahead.write_bytes(struct.pack("d", clock))
+            python = [sys.executable, "-c", _WRONG_CLOCK] if namespace else script_command(_WRONG_CLOCK)
+            self._program = [*python, str(self._ahead)]
         self._last_log = ""
         _made.add(self)
 
@@ -96,6 +100,11 @@ class Gateway(gateway.Gateway):
         self.stop()
         self._last_log = self.log()
         super().remove()
+
+    def jump(self, ahead: float) -> None:
+        """From now on its clock is ahead of the machine's by `ahead` seconds; only with a `clock` of its own."""
+        with self._ahead.open("r+b") as file:  # the same file: it is mapped
+            file.write(struct.pack("d", ahead))
 
     def change_version(self, source: Path) -> None:
         """Use the gatepost of another folder of source from now on, for commands and the next start."""
@@ -144,6 +153,6 @@ class Gateway(gateway.Gateway):
         """Its process ids, the supervisor's first."""
         return self._running().family()
 
-    def resident(self, among: Container[int] | None = None) -> int:
-        """Bytes of resident memory of all its processes, or of those among some."""
-        return self._running().resident(among)
+    def resident(self) -> int:
+        """Bytes of resident memory of all its processes."""
+        return self._running().resident()

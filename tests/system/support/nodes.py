@@ -87,7 +87,7 @@ class Nodes:
             resources if number == 0 else "",
             hostname=f"mx{number + 1}.contoso.example",
             settings=base,
-            clock=self._clocks.get(number, 0.0),
+            clock=self._clocks.get(number),
         )
 
     def __enter__(self) -> Self:

@@ -23,11 +23,13 @@ _PAUSE = 0.2
 class Pace:
     """A context: measures from its beginning to its end.
 
-    At least one piece of work is done in it. Most of it holds no lock of the interpreter, so that what the test does
-    meanwhile slows it down no more than any other process would.
+    Most of a piece of work holds no lock of the interpreter, so that what the test does meanwhile slows it down no more
+    than any other process would. every: seconds between two of them, and before the first; what ended earlier was not
+    slow. With 0 the first is done at once, and five follow in a second.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, every: float = 0.0) -> None:
+        self._every = every
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pace")
         self._samples: list[float] = []
@@ -55,6 +57,8 @@ class Pace:
 
         Usual is also what follows from the CPU that it took here: quick cores that are shared are slower than alone.
         """
+        if not self._samples:
+            return 1.0
         usual = min(_USUAL, min(self._cpu_samples) * _USUAL / _USUAL_CPU)
         return max(1.0, statistics.fmean(self._samples) / usual)
 
@@ -71,6 +75,8 @@ class Pace:
         return f"{self.seconds:.1f} s, on a machine that is {self.slowness:.1f} times slower than usual"
 
     def _run(self) -> None:
+        if self._every and self._over.wait(self._every):
+            return
         with tempfile.TemporaryFile() as file:
             while True:
                 begun, cpu = time.monotonic(), time.thread_time()
@@ -79,5 +85,5 @@ class Pace:
                 os.write(file.fileno(), b"pace")
                 os.fsync(file.fileno())
                 self._samples.append(time.monotonic() - begun)
-                if self._over.wait(_PAUSE):
+                if self._over.wait(self._every or _PAUSE):
                     return

@@ -196,10 +196,10 @@ class Postfix(_Server):
             "myhostname": hostname,
             "inet_interfaces": "127.0.0.1",  # Postfix must find it on an interface; master.cf binds host
             **self._folders(),
-            **_serve_tls(certificates, client_anchors),
+            **self._serve_tls(certificates, client_anchors),
         }
         values |= self._receive() if next_hop is None else {"relayhost": f"[{next_hop[0]}]:{next_hop[1]}"}
-        values |= _send_tls(tls, anchors, match, client_certificate)
+        values |= self._send_tls(tls, anchors, match, client_certificate)
         values |= settings or {}
         main = self.folder.write("etc/main.cf", "".join(f"{name} = {value}\n" for name, value in values.items()))
         os.utime(
@@ -237,13 +237,40 @@ class Postfix(_Server):
 
     def _folders(self) -> dict[str, str]:
         self.folder.owned("data", "postfix", 0o700)
-        for name in ("queue", "queue/pid"):
+        for name in ("queue", "queue/pid", "queue/tls"):
             self.folder.owned(name, "root")
         for name in _QUEUES:
             self.folder.owned(f"queue/{name}", "postfix", 0o700)
         for name, mode in (("maildrop", 0o730), ("public", 0o710)):
             shutil.chown(self.folder.owned(f"queue/{name}", "postfix", mode), group="postdrop")
         return {"queue_directory": str(self.folder / "queue"), "data_directory": str(self.folder / "data")}
+
+    def _serve_tls(self, certificates: Sequence[Leaf], client_anchors: Path | None) -> dict[str, str]:
+        if not certificates:
+            return {"smtpd_tls_security_level": "none"}
+        values = {"smtpd_tls_security_level": "may", **self._chain_files("smtpd", *certificates)}
+        if client_anchors:
+            values |= {"smtpd_tls_ask_ccert": "yes", "smtpd_tls_CAfile": str(client_anchors)}
+        return values
+
+    def _send_tls(
+        self, level: str, anchors: Path | None, match: Sequence[str], certificate: Leaf | None
+    ) -> dict[str, str]:
+        values = {"smtp_tls_security_level": level, "smtp_tls_CAfile": str(anchors) if anchors else ""}
+        if match:
+            values |= {f"smtp_tls_{kind}_cert_match": ", ".join(match) for kind in ("verify", "secure")}
+        if certificate:
+            values |= self._chain_files("smtp", certificate)
+        return values
+
+    def _chain_files(self, program: str, *leaves: Leaf) -> dict[str, str]:
+        """By links below queue_directory, where Postfix works: a list of its settings has no name with a blank."""
+        links = {}
+        for number, file in enumerate(file for leaf in leaves for file in (leaf.key, leaf.chain)):
+            links[f"tls/{program}-{number}.pem"] = file
+        for name, file in links.items():
+            (self.folder / "queue" / name).symlink_to(file)
+        return {f"{program}_tls_chain_files": ", ".join(links)}
 
     def _receive(self) -> dict[str, str]:
         account = pwd.getpwnam("nobody")
@@ -258,27 +285,6 @@ class Postfix(_Server):
             "virtual_uid_maps": f"static:{account.pw_uid}",
             "virtual_gid_maps": f"static:{account.pw_gid}",
         }
-
-
-def _serve_tls(certificates: Sequence[Leaf], client_anchors: Path | None) -> dict[str, str]:
-    if not certificates:
-        return {"smtpd_tls_security_level": "none"}
-    values = {
-        "smtpd_tls_security_level": "may",
-        "smtpd_tls_chain_files": ", ".join(f"{leaf.key}, {leaf.chain}" for leaf in certificates),
-    }
-    if client_anchors:
-        values |= {"smtpd_tls_ask_ccert": "yes", "smtpd_tls_CAfile": str(client_anchors)}
-    return values
-
-
-def _send_tls(level: str, anchors: Path | None, match: Sequence[str], certificate: Leaf | None) -> dict[str, str]:
-    values = {"smtp_tls_security_level": level, "smtp_tls_CAfile": str(anchors) if anchors else ""}
-    if match:
-        values |= {f"smtp_tls_{kind}_cert_match": ", ".join(match) for kind in ("verify", "secure")}
-    if certificate:
-        values["smtp_tls_chain_files"] = f"{certificate.key}, {certificate.chain}"
-    return values
 
 
 _EXIM = """\

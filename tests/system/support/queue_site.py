@@ -237,7 +237,7 @@ async def settled(store: Store, *deliveries: Delivery) -> None:
     await store.flushed()
 
 
-async def eventually(condition: Any, seconds: float = 10.0) -> None:
+async def eventually(condition: Any, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"

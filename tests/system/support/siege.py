@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from support.scenes import STRANGER, message
 
+from gatepost.testing.process import alive, resident
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -67,7 +69,7 @@ class Witness:
         self._gateway = gateway
         self._to = to
         self._over = threading.Event()
-        self._family = set(gateway.family())
+        self._family = gateway.family()
         self.delays: list[float] = []
         self.failures: list[str] = []
         self.peak = 0
@@ -102,7 +104,7 @@ class Witness:
 
     def _look(self) -> None:
         """A process of a moment is a fork, and counts as much as its parent: none does, nor one that lived at first."""
-        left = self._family & set(self._gateway.family())
+        left = alive(self._family)
         if left != self._family:
             self._family, self.peak = left, 0
-        self.peak = max(self.peak, self._gateway.resident(self._family))
+        self.peak = max(self.peak, resident(left))

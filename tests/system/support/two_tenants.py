@@ -143,6 +143,10 @@ def filled(  # noqa: PLR0911 - a value for each kind of schema
             return given if re.search(schema.get("pattern", ""), given) else ""
 
 
+# What was sent is counted later, on a timer: no comparison of what lies in the tables may meet that.
+SETTINGS = {"queue": {"retry": ["1h"]}, "alarms": {"unusual_sending": 0}}
+
+
 @contextmanager
 def two_tenants() -> Iterator[TwoTenants]:
     """Both on a gateway that runs, and mail of the one that waits."""
@@ -166,4 +170,4 @@ def two_tenants() -> Iterator[TwoTenants]:
         }
         mine = {"accepted_domain": [{"name": "fabrikam.example"}], "mailbox": [{"address": "fay@fabrikam.example"}]}
         resources = {"organization": {THEIRS: theirs, MINE: mine}}
-        yield TwoTenants(served(make, resources, settings={"queue": {"retry": ["1h"]}}))
+        yield TwoTenants(served(make, resources, settings=SETTINGS))

@@ -65,11 +65,15 @@ def test_beyond_the_memory_budget_small_bodies_go_to_files(shop):
     async def main():
         async with shop.open(memory_budget=10_000) as store:
             held = store.body()
-            held.write(b"x" * 9000)
+            held.write(b"x" * 7000)
             delivery = await shop.accept(store, body=[b"y" * 1500, b"z" * 10])
             assert delivery.body is None
             assert len(big_files(shop)) == 1
             assert await shop.read(store, delivery.message.id) == b"y" * 1500 + b"z" * 10
+            headed = store.body()
+            headed.write_head(b"h" * 1500)
+            headed.reserve(1500)
+            headed.abort()
             held.abort()
             assert (await shop.accept(store, body=b"y" * 1500)).body is not None
             assert store._bodies.in_memory == 0

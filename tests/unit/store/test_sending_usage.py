@@ -62,14 +62,5 @@ def test_the_busiest_of_some_days(table):
     assert table.history(days, "o", "user b") == (8, "2026-11-22")
     assert table.history(days[:1], "o", "user b") == (3, "2026-11-23")
     assert table.history(days, "other", "user b") == (0, "")
-
-
-def test_since_when_an_organization_and_everybody_is_counted(table):
-    days = ["2026-11-23", "2026-11-22", "2026-11-21"]
-    table.add([SenderUsage(day, "o", "user b", 1, 1) for day in days[:2]])
-    assert (table.first_day(days, "o"), table.first_day(days, "other")) == ("2026-11-22", "")
-    assert table.everybody_counted(days) == 0
-    for day in (*days[1:], days[1]):  # as each worker does
-        table.note_everybody(day)
-    assert table.everybody_counted(days) == 2
-    assert table.since(days[2]) == ([], 0)  # it is nobody's usage
+    assert (table.first_day(days, "o"), table.first_day(days[:1], "o")) == ("2026-11-22", "2026-11-23")
+    assert table.first_day(days, "other") == ""

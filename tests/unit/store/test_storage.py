@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import subprocess
 import sys
 from contextlib import closing
@@ -153,6 +154,13 @@ def test_nothing_is_asked_of_a_server_before_it_must_be(tmp_path):
     storage = Storage(NOBODY, tmp_path)
     assert storage.trace().unreadable() == []
     assert storage.evidence().name == "the evidence log"
+
+
+def test_old_primaries_are_those_that_this_process_saw(tmp_path, monkeypatch):
+    timelines = importlib.import_module("gatepost.store.postgres.timelines")  # as it is now: another test removes it
+    monkeypatch.setattr(timelines, "_older", {"db1": ("db1", 1, 2)})
+    assert Storage(NOBODY, tmp_path).older_primaries() == [("db1", 1, 2)]
+    assert Storage("sqlite:", tmp_path).older_primaries() == []
 
 
 def test_a_store_that_was_moved_is_closed_to_all_who_open_it(settings, tmp_path):

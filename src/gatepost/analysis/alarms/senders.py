@@ -25,7 +25,7 @@ class NotableSender(msgspec.Struct, frozen=True):
 
     subject: as `policy.decisions.daily_limits.DailyLimit`. breach: the reply that told it of its limit, "" if none did.
     recipients: today. busiest: on one of the five weeks before. days: since it was first counted in them; of a user,
-    since anybody of its organization was, as an account that never sent is stolen, too.
+    since anybody of its organization was, as an account that never sent is stolen, too, and those without a limit.
     """
 
     organization: str

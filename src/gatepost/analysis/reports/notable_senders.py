@@ -37,27 +37,29 @@ class NotableSenders:
         days = [day_text(now - number * _DAY) for number in range(1, _DAYS + 1)]
         try:
             rows = [row for row in self._usage.notable(day_text(now), self._much) if not row.lifted]
-            known = self._known({row.organization for row in rows if _is_user(row)}, days)
-            return tuple(self._sender(row, days, known) for row in rows)
+            since = self._users_since({row.organization for row in rows if _is_user(row)}, days)
+            return tuple(self._sender(row, days, since) for row in rows)
         except StoreFailure as failure:
             _log.warning("who is beyond a daily limit, or sends more than usual, is not known: %s", failure)
             return None
 
-    def _known(self, organizations: Collection[str], days: Sequence[str]) -> dict[str, int]:
-        """Days for which all users of each organization were counted: before, only those with a limit were."""
-        everybody = self._usage.everybody_counted(days) if organizations else 0
-        return {name: min(everybody, _age(self._usage.first_day(days, name), days)) for name in organizations}
+    def _users_since(self, organizations: Collection[str], days: Sequence[str]) -> dict[str, str]:
+        """The first day on which all users of each organization were counted, "" for none; once for each of them.
 
-    def _sender(self, row: SenderUsage, days: Sequence[str], known: Mapping[str, int]) -> NotableSender:
+        Before everybody was counted, some of an organization were: those that had a limit.
+        """
+        everybody = self._usage.counted_since(days) if organizations else ""
+        firsts = {name: self._usage.first_day(days, name) for name in organizations} if everybody else {}
+        return {name: max(first, everybody) if first else "" for name, first in firsts.items()}
+
+    def _sender(self, row: SenderUsage, days: Sequence[str], since: Mapping[str, str]) -> NotableSender:
         """Raises StoreFailure."""
         busiest, first = self._usage.history(days, row.organization, row.subject)
-        age = known[row.organization] if _is_user(row) else _age(first, days)
-        return NotableSender(row.organization, row.subject, row.breach, row.recipients, busiest, age)
+        if _is_user(row):
+            first = since.get(row.organization, "")
+        known = days.index(first) + 1 if first else 0
+        return NotableSender(row.organization, row.subject, row.breach, row.recipients, busiest, known)
 
 
 def _is_user(row: SenderUsage) -> bool:
     return row.subject.startswith("user ")
-
-
-def _age(first: str, days: Sequence[str]) -> int:
-    return days.index(first) + 1 if first else 0

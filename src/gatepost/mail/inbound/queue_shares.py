@@ -85,8 +85,9 @@ class QueueShares:
         self._counting = SingleTask("shares")
         self._due = 0.0
         self._known: Counter[str] = Counter()  # what was counted last
-        self._since: Counter[str] = Counter()  # what this worker has taken since that count began
+        self._since: Counter[str] = Counter()  # what this worker has given to the store since that count began
         self._arriving: dict[Arriving, tuple[str, int]] = {}  # with what was counted of whom when it was divided last
+        self._whole: dict[Arriving, tuple[str, int]] = {}  # that have arrived, and are not in the store yet
         self._octets: Counter[str] = Counter()  # of each, all counted
         self._total = 0  # octets in the queue, as they were divided last
         self._shares: FairShares | None = None  # None where there is room enough
@@ -99,14 +100,15 @@ class QueueShares:
 
     def look(self) -> None:
         """See whether room is short, and who has too much. To be called every `LOOK_SECONDS`; does not block."""
-        room, now = self._room(), self._clock()
-        is_near = self._several and room < (NEARLY_FULL - 1) * self._space.mark
-        if is_near or self._space.size:
+        room, now = self._short_room(), self._clock()
+        if room < math.inf or self._space.size:
             if now >= self._due:
                 self._counting.begin(self._count)
-            self._divide(room if is_near else math.inf)
+            self._divide(room)
         else:
-            self._shares, self._full, self._known = None, frozenset(), Counter()
+            self._shares, self._full = None, frozenset()
+            if now >= self._due:  # until then it is not counted again, and room comes and goes
+                self._known, self._since = Counter(), Counter()
             self._arriving = dict.fromkeys(self._arriving, ("", 0))
         for name in [name for name, (at, _) in self._refused.items() if now >= at + _SHOWN]:
             del self._refused[name]
@@ -121,8 +123,9 @@ class QueueShares:
         self._arriving[message] = "", 0
 
     def end(self, message: Arriving) -> None:
-        """It does not arrive any more. Idempotent."""
-        name, octets = self._arriving.pop(message, ("", 0))
+        """It does not arrive any more, or is not taken after all. Idempotent."""
+        counted = self._arriving if message in self._arriving else self._whole
+        name, octets = counted.pop(message, ("", 0))
         if octets and self._shares is not None:
             self._shares.end(name, octets)
             self._octets[name] -= octets
@@ -137,9 +140,15 @@ class QueueShares:
             self._note(organization)
             return self._reason(organization)
         shares.begin(organization, size)
-        self._since[organization] += size
+        self._whole[message] = organization, size
         self._octets[organization] += size
         return ""
+
+    def kept(self, message: Arriving) -> None:
+        """It goes to the store: nobody refuses it any more, as scanners may do with one that was taken."""
+        name, octets = self._whole.pop(message, ("", 0))
+        if octets and self._shares is not None:
+            self._since[name] += octets
 
     def refused(self) -> tuple[QueueShare, ...]:
         """The organizations with much mail there that is refused, or was in the last ten minutes. From any thread."""
@@ -156,11 +165,18 @@ class QueueShares:
             self._since -= before
             now, is_far = self._clock(), self._known.total() < self._space.size // 2
             self._due = now + max(_AGAIN if is_far else LOOK_SECONDS, _REST * (now - begun))
+            if self._shares is not None:  # a second is much mail
+                self._divide(self._short_room())
+
+    def _short_room(self) -> float:
+        """See `Store.room`; infinity where it is not short."""
+        room = self._room()
+        return room if self._several and room < (NEARLY_FULL - 1) * self._space.mark else math.inf
 
     def _divide(self, room: float) -> None:
         self._arriving = {message: (message.organization, message.bytes_seen) for message in self._arriving}
         self._octets = octets = self._known + self._since
-        for name, size in self._arriving.values():
+        for name, size in (*self._arriving.values(), *self._whole.values()):
             octets[name] += size
         self._total = total = octets.total()
         free = min(room, self._space.size - total) if self._space.size else room

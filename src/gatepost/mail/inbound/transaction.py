@@ -433,6 +433,8 @@ class Transaction:
     def queued(self, inbound: dict[str, Any]) -> tuple[Message, list[Delivery], BodyWriter]:
         """What the store shall keep: the message, a delivery for each destination, the body."""
         assert self._body is not None  # noqa: S101 - a message ends only after it began
+        if self._service.shares is not None:
+            self._service.shares.kept(self)
         now = self._service.clock()
         mail, facts, verdict = self.mail, self._scanner.facts, self.recipients[0].verdict
         message = Message(

@@ -193,9 +193,9 @@ class SendingUsage:
             self._counts.clear()
         breaches = dict(self._breaches)
         try:
+            if day != self._day:  # before anything is added, which would be added again
+                self._begin_day(day, now)
             self._write(breaches)
-            if day != self._day:
-                self._begin_day(day, day_text(now - _DAYS))
             revision = self._revision if day == self._day else 0
             rows, revision = self._table.since(day, revision) if self._limited else ([], revision)
         except StoreFailure as failure:
@@ -213,15 +213,15 @@ class SendingUsage:
             del self._breaches[key]
         return True
 
+    def _begin_day(self, day: str, now: float) -> None:
+        self._table.prune(day_text(now - _DAYS))
+        if self._everybody:
+            self._table.note_day(day)
+
     def _write(self, breaches: dict[_Key, SenderUsage]) -> None:
         rows = [SenderUsage(*key, messages, recipients) for key, (messages, recipients) in self._leaving.items()]
         if rows or breaches:
             self._table.add([*rows, *breaches.values()])
-
-    def _begin_day(self, day: str, oldest: str) -> None:
-        self._table.prune(oldest)
-        if self._everybody:
-            self._table.note_everybody(day)
 
     def _keep(self) -> None:
         """What could not be written is written the next time."""

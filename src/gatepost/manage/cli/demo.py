@@ -31,7 +31,7 @@ from gatepost.testing.process import free_port
 from gatepost.texts import N_
 
 _DOMAINS = ["fabrikam.example", "oldtimer.example", "insurer.example", "northwind.example"]
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-PATIENCE = 30.0  # seconds in which a server must have started
+PATIENCE = 120.0  # seconds in which a server must have started, on a machine that has other things to do
 _TAIL = 2000  # characters of each log that an error has
 
 

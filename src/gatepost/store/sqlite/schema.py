@@ -102,7 +102,8 @@ class StoreSettings(msgspec.Struct, frozen=True):
 
     page_size: bytes, of new files only; 16384 was best of 4096 to 65536 over bodies of 4 to 200 KB.
     inline_limit: bodies up to so many bytes lie in the database, larger ones in a file of their own.
-    memory_budget: bytes of arriving bodies kept in memory in all; beyond it they go to files whatever their size.
+    memory_budget: bytes of arriving messages kept in memory in all; beyond three quarters bodies go to files whatever
+    their size.
     free_space_mark: bytes left on the disk below which nothing is accepted; up to three eighths of it are a reserve in
     the shard's own files (`store.sqlite.space`). With 0 there is none.
     checkpoint_pages: pages in the WAL that start a checkpoint, which nothing is committed beside (16 MiB by default).

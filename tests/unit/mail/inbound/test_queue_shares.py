@@ -48,14 +48,16 @@ class Queue:
         return {name: octets * MB for name, octets in self.held.items()}
 
     async def look(self, seconds: float = 1.0) -> None:
-        """Twice, so that what was counted counts."""
+        """Once, and wait until it was counted."""
         self.now += seconds
         self.shares.look()
         await self.shares._counting.ended()
-        self.shares.look()
 
     def take(self, organization: str, size: int) -> str:
-        return self.shares.take(Body(organization), size)
+        body = Body(organization)
+        reason = self.shares.take(body, size)
+        self.shares.kept(body)
+        return reason
 
     def full(self) -> set[str]:
         return {name for name in "abc" if self.shares.refusal(name)}
@@ -108,6 +110,38 @@ async def test_what_was_taken_since_the_count_began_counts(two: Directory) -> No
     queue.held, queue.room = {"a": 10}, 190
     await queue.look()
     assert (queue.counted, queue.full()) == (2, set())
+
+
+async def test_what_scanners_refuse_counts_only_as_long_as_they_are_asked(two: Directory) -> None:
+    queue = Queue(two, room=200)
+    await queue.look()
+    spam = [Body("a") for _ in range(3)]
+    for body in spam:
+        assert queue.shares.take(body, 50 * MB) == ""
+    await queue.look(0.5)
+    assert queue.take("a", 120 * MB), "it may all be taken"
+    for body in spam:
+        queue.shares.end(body)
+        queue.shares.kept(body)
+    await queue.look(0.1)
+    assert (queue.full(), queue.take("a", 120 * MB)) == (set(), "")
+    await queue.look()
+    assert queue.counted == 2
+    assert queue.shares._whole == {}
+
+
+async def test_what_was_counted_counts_where_room_comes_and_goes(two: Directory) -> None:
+    queue = Queue(two, room=200)
+    queue.held, queue.takes = {"a": 5000}, 3.0
+    await queue.look()
+    for queue.room in (301, 299):
+        await queue.look()
+    assert (queue.counted, queue.full()) == (1, {"a"}), "it is not counted again for a minute"
+    queue.room = 301
+    await queue.look(60.0)
+    queue.held, queue.room, queue.away = {}, 299, True
+    await queue.look()
+    assert queue.full() == set(), "that was long ago"
 
 
 async def test_a_long_count_is_made_rarely(two: Directory) -> None:
@@ -252,6 +286,8 @@ async def test_a_message_that_is_too_large_for_what_is_left_is_refused_at_its_en
             await asyncio.sleep(0.01)
         await client.envelope(STRANGER, ANN)
         assert (await client.say(b"Subject: x\r\n\r\nhello\r\n.\r\n")).startswith("250")
+        assert set(queue.shares._since) == {"contoso"}
+        assert queue.shares._whole == {}
     refused, received = gate.trace_rows()
     assert (refused.event, received.event) == ("REFUSE", "RECEIVE")
     assert "of mail of contoso in the queue" in refused.detail["reasons"][-1]

@@ -45,7 +45,7 @@ class Scene:
 
     def rows(self, day=DAY):
         with closing(self.storage.sending_usage()) as table:
-            return table.since(day)[0]
+            return [row for row in table.since(day)[0] if row.organization]
 
     def send(self, usage, recipients=1):
         """The replies to RCPT, and the count."""
@@ -122,6 +122,37 @@ def test_who_has_no_limit_is_counted_and_read_by_nobody(tmp_path, directory, ses
     usage.close()
     (row,) = scene.rows()
     assert (row.subject, row.messages, row.recipients, row.breached) == ("server printers", 1, 9, 0)
+
+
+@pytest.mark.parametrize("everybody", [True, False])
+def test_each_day_it_is_noted_whether_everybody_is_counted(scene, everybody):
+    usage = scene.usage(everybody=everybody)
+    for _ in range(2):
+        scene.send(usage)
+        wait_until(lambda: scene.rows(day_text(scene.now)))
+        with closing(scene.storage.sending_usage()) as table:
+            assert table.counted_since([day_text(scene.now)]) == (day_text(scene.now) if everybody else "")
+        scene.now += 86400
+
+
+def test_what_cannot_be_forgotten_on_a_new_day_counts_nothing_twice(scene, monkeypatch):
+    usage, failed = scene.usage(), []
+    usage.wait_until_read(9)
+    prune = usage._table.prune
+
+    def fails_once(before):
+        if not failed:
+            failed.append(before)
+            raise StoreFailure("away")
+        prune(before)
+
+    monkeypatch.setattr(usage._table, "prune", fails_once)
+    scene.now += 86400
+    scene.send(usage)
+    wait_until(lambda: failed and scene.rows(day_text(scene.now)))
+    usage.close()
+    (row,) = scene.rows(day_text(scene.now))
+    assert (row.messages, row.recipients) == (1, 1)
 
 
 def test_a_limit_that_is_set_later_holds_soon(tmp_path, directory, session, path):

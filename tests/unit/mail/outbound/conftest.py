@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from dataclasses import dataclass, field
 from random import Random
@@ -62,6 +63,26 @@ class Received:
     tls: TlsFacts | None
 
 
+def _both(host: str) -> tuple[socket.socket, socket.socket]:
+    """Sockets of one port, of this address and of the other one that hosts of a domain have here.
+
+    Else another process might have the port there by the time that a second host is to listen on it.
+    """
+    other = "127.0.0.1" if host == "127.0.0.2" else "127.0.0.2"
+    while True:
+        own, beside = socket.socket(), socket.socket()
+        for one in (own, beside):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        own.bind((host, 0))
+        try:
+            beside.bind((other, own.getsockname()[1]))
+        except OSError:
+            own.close()
+            beside.close()
+        else:
+            return own, beside
+
+
 @dataclass
 class Peer:
     """`says`: verb → reply lines joined by "\\n", or a list of them used in turn (the last one repeats); an answer may
@@ -79,6 +100,7 @@ class Peer:
     commands: list[str] = field(default_factory=list)
     messages: list[Received] = field(default_factory=list)
     connections: list[PeerSession] = field(default_factory=list)
+    _beside: socket.socket | None = None
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -86,12 +108,18 @@ class Peer:
         if self.path:
             self._server = await loop.create_unix_server(make, self.path)
             return self
-        self._server = await loop.create_server(make, self.host, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        if self.port:
+            self._server = await loop.create_server(make, self.host, self.port)
+            return self
+        own, self._beside = _both(self.host)
+        self.port = own.getsockname()[1]
+        self._server = await loop.create_server(make, sock=own)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        if self._beside is not None:
+            self._beside.close()
         for session in self.connections:
             session.stream.abort(Loss(LossKind.CLOSED))
         await asyncio.sleep(0.01)

@@ -22,6 +22,7 @@ from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName, SeenSession, best, seen
 from gatepost.policy.decisions.requirement import Achieved, TlsLevel
+from gatepost.protocols.dane.tlsa import TlsaLookup, TlsaStatus
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.store.session_counts import SessionFiles
@@ -200,8 +201,8 @@ class Policies:
 
 
 class NoRecords:
-    async def find(self, *_: Any, **__: Any) -> None:
-        return None
+    async def find(self, *_: Any, **__: Any) -> TlsaLookup:
+        return TlsaLookup(TlsaStatus.NONE, "no TLSA records")
 
 
 FOUND = [

@@ -168,17 +168,15 @@ def test_a_file_that_another_keeps_for_itself_is_waited_for_and_not_for_ever(tmp
     other.close()
 
 
-def test_where_sqlite_does_not_wait_it_is_asked_again(tmp_path):
+def test_where_sqlite_does_not_wait_it_is_asked_again(tmp_path, monkeypatch):
     other = apsw.Connection(str(tmp_path / "q.db"))
     other.execute("CREATE TABLE t (a)")
     other.execute("BEGIN EXCLUSIVE")
     connection = apsw.Connection(str(tmp_path / "q.db"))  # which waits for nobody
     with pytest.raises(apsw.BusyError):
         connection.execute("PRAGMA journal_mode = WAL")
-    letting_go = Timer(0.1, lambda: other.execute("ROLLBACK"))
-    letting_go.start()
+    monkeypatch.setattr(schema.time, "sleep", lambda _seconds: other.execute("ROLLBACK"))
     schema._into_wal(connection)
-    letting_go.join()
     assert connection.pragma("journal_mode") == "wal"
     connection.close()
     other.close()
