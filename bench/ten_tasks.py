@@ -126,11 +126,11 @@ class World:
         """Wait for a text of the page."""
         self.hands.see(self.page.locator("main").get_by_text(text))
 
-    def picture(self, name: str) -> None:
-        """For the documentation."""
+    def picture(self, name: str, *, whole: bool = False) -> None:
+        """For the documentation. whole: what is below the window, too."""
         if self._pictures:
             self.page.evaluate("scrollTo(0, 0)")
-            self.page.screenshot(path=self._pictures / f"{name}.png", caret="initial")
+            self.page.screenshot(path=self._pictures / f"{name}.png", caret="initial", full_page=whole)
 
     def stored(self, name: str) -> dict[str, Any]:
         """A connector as it is stored."""
@@ -193,7 +193,7 @@ def mend_waiting(world: World) -> None:
     world.hands.click(item.first.get_by_role("link").last)
     if "/queue" in world.page.url and not re.search(r"/queue/[0-9a-f]{6,}", world.page.url):
         world.hands.click(world.page.locator("#queue tbody th a").first)
-    world.see(re.compile("The administrators of clinic.example"))
+    world.see(re.compile("The administrators of the smart host"))
     world.picture("waiting")
     world.open("Edit and retry")
     world.hands.fill(world.page.locator('textarea[name="trust_anchors"]'), world.private.root.read_text())
@@ -353,7 +353,7 @@ def run(way: str, pictures: Path | None) -> list[Timing]:
 
 
 def _last_pictures(world: World) -> None:
-    """The overview and a report, with some mail."""
+    """The overview and a report, with some mail, and an explanation."""
     for number in range(24):
         world.send(BOB if number % 3 else "eve@clinic.example", f"Minutes {number}")
     wait_until(lambda: len(world.gateway.trace(event="SEND", limit="100")) > 25, "all are sent", timeout=90)
@@ -364,6 +364,14 @@ def _last_pictures(world: World) -> None:
         world.page.goto(f"{world.centre.url}{path}")
         world.page.locator(there).first.wait_for()
         world.picture(name)
+    world.page.goto(
+        f"{world.centre.url}/explain?sender=alice%40contoso.example&recipient=eve%40clinic.example&ip=127.0.0.1"
+    )
+    world.page.locator("#failures").wait_for()
+    world.page.locator("#share, #question").evaluate_all(
+        "panels => panels.forEach((panel) => { panel.hidden = true; })"
+    )
+    world.picture("explain", whole=True)
 
 
 PAGE = """\

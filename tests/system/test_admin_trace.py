@@ -143,7 +143,7 @@ def test_a_message_is_told_with_who_asked_and_what_was_achieved(centre: AdminCen
     centre.log_in(page, f"/trace/{identity}")
     story = page.locator("#story")
     for text in (
-        "authenticated(mail.bank.example), required by connector:bank.example",
+        "TLS with a verified certificate for mail.bank.example, required by connector bank.example",
         "none/encrypted",
         "certificate-host-mismatch",
         "X25519MLKEM768",

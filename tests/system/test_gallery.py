@@ -36,6 +36,10 @@ SMALL = """() => [...document.querySelectorAll("button, summary, select, input, 
     .map((one) => one.outerHTML.slice(0, 120))"""
 SIZES = """() => [["page", performance.getEntriesByType("navigation")[0].transferSize],
     ...performance.getEntriesByType("resource").map((one) => [one.name.split("/").at(-1), one.transferSize])]"""
+COUNT_SENT = """() => {
+    window.sent = 0;
+    addEventListener("submit", (event) => { window.sent += !event.defaultPrevented; event.preventDefault(); });
+}"""
 COUNT_CLICKS = """() => {
     window.clicks = 0;
     const button = document.querySelector("button.danger[data-confirm]");
@@ -229,6 +233,18 @@ def test_a_form_ends_with_what_was_done(page: Page, url: str) -> None:
     assert said.inner_text() == ""
 
 
+def test_a_form_is_sent_once_by_a_double_click(page: Page, url: str) -> None:
+    """And again by who comes back from the answer."""
+    page.goto(url)
+    page.evaluate(COUNT_SENT)
+    button = page.get_by_role("button", name="Continue")
+    button.dblclick()
+    assert page.evaluate("window.sent") == 1
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+    button.click()
+    assert page.evaluate("window.sent") == 2
+
+
 def test_an_error_leads_to_its_field(page: Page, url: str) -> None:
     page.goto(url)
     assert page.evaluate("document.activeElement.getAttribute('role')") == "alert"
@@ -279,7 +295,7 @@ def test_a_chart_leads_to_the_rows_of_its_table(page: Page, url: str) -> None:
     page.goto(url)
     picture = page.get_by_role("img", name="Messages by protection")
     assert [part.get_attribute("class") for part in picture.locator("path[class^=tone]").all()] == [
-        "tone-pass", "tone-accent", "tone-warn", "tone-fail"
+        "tone-pass-deep", "tone-pass", "tone-info", "tone-fail"
     ]  # fmt: skip
     rows = page.locator("[data-chart-table] tbody tr")
     last = rows.last.locator("th, td").all_text_contents()

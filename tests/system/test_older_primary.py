@@ -64,7 +64,7 @@ def send(node: Gateway, identity: str) -> None:
         client.sendmail(ALICE, ["bob@partner.example"], message(f"node-{identity}", "x"))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_an_old_primary_that_comes_back_is_used_by_nobody_and_is_named(pair: LoosePair) -> None:
     with Nodes(pair, 2) as nodes:  # type: ignore[arg-type]
         first, second = nodes.nodes
@@ -87,9 +87,9 @@ def test_an_old_primary_that_comes_back_is_used_by_nobody_and_is_named(pair: Loo
             named = "is not used: another server took over from it (timeline 2, it has 1)"
             wait_until(lambda: named in node.log(), "the old primary to be named", timeout=40)  # noqa: B023 - at once
         assert first.cli("node", "list", json=True).status == 0
-        wait_until(lambda: "old-primary" in kinds(first), "the alarm", timeout=90)
+        wait_until(lambda: "old-primary" in kinds(first), "the alarm", timeout=120)
         pair.primary.stop()
-        wait_until(lambda: "old-primary" not in kinds(first), "its end", timeout=90)
+        wait_until(lambda: "old-primary" not in kinds(first), "its end", timeout=120)
         wait_until(lambda: nodes.queued() == [], "the queue to run empty", timeout=60)
         assert nodes.arrived() == {f"1-{number}": 1 for number in range(1, 5)}
         for node in nodes.nodes:

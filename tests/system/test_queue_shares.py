@@ -98,6 +98,7 @@ def others_go_on(server: Gateway, centre: AdminCentre, ours: Sink) -> None:
     assert (alarms(centre, theirs), alarms(centre, own)) == (["fabrikam/queue"], [])
 
 
+@pytest.mark.long  # fills a disk as fast as it can, which needs a machine for itself
 @pytest.mark.timeout(300)
 def test_whose_mail_fills_the_disk_is_refused_before_the_others(
     started: Callable[..., tuple[Gateway, AdminCentre, Sink, Sink]], running: ExitStack, tmp_path: Path
@@ -113,6 +114,7 @@ def test_whose_mail_fills_the_disk_is_refused_before_the_others(
     wait_until(lambda: send(server.port, LOUD, SLOW, 1) == (1, 0), "its mail to be taken again", timeout=60)
 
 
+@pytest.mark.long  # fills a disk as fast as it can, which needs a machine for itself
 @pytest.mark.timeout(300)
 def test_large_bodies_that_do_not_end_leave_room_for_others(
     started: Callable[..., tuple[Gateway, AdminCentre, Sink, Sink]], running: ExitStack, tmp_path: Path
@@ -136,6 +138,7 @@ def test_large_bodies_that_do_not_end_leave_room_for_others(
     assert 452 in [client.command(".").code for client in clients]
 
 
+@pytest.mark.long  # fills a disk as fast as it can, which needs a machine for itself
 @pytest.mark.timeout(300)
 def test_whose_mail_fills_a_queue_in_a_database_is_refused_before_the_others(
     started: Callable[..., tuple[Gateway, AdminCentre, Sink, Sink]],

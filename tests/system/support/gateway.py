@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from support.namespaces import inside
 from support.postgres import common_server, has_worker_role, store_settings, worker_url
-from support.process import GATEPOST, Child, run_gatepost, script_command
+from support.process import GATEPOST, Child, run_gatepost
 
 from gatepost.testing import gateway
 from gatepost.testing.gateway import CliRun, environment, merged
@@ -72,8 +72,8 @@ class Gateway(gateway.Gateway):
         if clock is not None:
             self._ahead = self.folder / "ahead"
             self._ahead.write_bytes(struct.pack("d", clock))
-            python = [sys.executable, "-c", _WRONG_CLOCK] if namespace else script_command(_WRONG_CLOCK)
-            self._program = [*python, str(self._ahead)]
+            # A Python of its own: what a fork has loaded already has the machine's clock in more places than one finds.
+            self._program = [sys.executable, "-c", _WRONG_CLOCK, str(self._ahead)]
         self._last_log = ""
         _made.add(self)
 

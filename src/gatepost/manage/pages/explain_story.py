@@ -1,6 +1,6 @@
 """An explanation as a page shows it: the result, each decision with its reasons, and rules that do not apply. Pure.
 
-Made of what `manage.use_cases.explain` answers, for `explain/explain.html`. The words are those of the command line.
+Made of what `manage.use_cases.explain` answers, for `explain/explain.html`. Reasons have the words of the command line.
 """
 
 from __future__ import annotations
@@ -8,9 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.analysis.checks.tasks import HostReport, task_record
-from gatepost.language import _
+from gatepost.language import _, in_sentence
+from gatepost.manage.pages.code_labels import shown_label
+from gatepost.manage.pages.requirement_text import requirement_text, sources_text
+from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.validation_tasks import detail_text
-from gatepost.manage.use_cases.explain_text import CHECKED_BY, KINDS, RESULTS, demand_text, hook_text, route_text
+from gatepost.manage.use_cases.explain_text import CHECKED_BY, KINDS, RESULTS, hook_text, route_text
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import AuthenticationResults
 from gatepost.policy.decisions.decision import InboundVerdict, OutboundDecision, hook_record
@@ -41,9 +44,9 @@ class StoryReason(NamedTuple):
 
 
 class Others(NamedTuple):
-    """Those that did not apply: name and why not. more: how many are not in rows."""
+    """Those that did not apply: name and why not. title: of all of them. more: how many are not in rows."""
 
-    what: str
+    title: str
     rows: Sequence[tuple[str, str]]
     more: int
 
@@ -177,20 +180,24 @@ def _inbound(answer: ExplainResult) -> Chapter:
         said,
         tuple(_inbound_facts(verdict)),
         tuple(_inbound_reasons(verdict)),
-        _all_others((("connectors", others),)),
+        _all_others(((_("Connectors that do not apply"), others),)),
     )
 
 
 def _inbound_facts(verdict: InboundVerdict) -> Iterable[tuple[str, str]]:
     yield _("Reply"), verdict.reply.text
     if verdict.organization:
-        yield _("Organization"), f"{verdict.organization}, {verdict.direction}"
+        yield _("Organization"), f"{verdict.organization}, {in_sentence(shown_label(verdict.direction))}"
     if verdict.connector:
-        trial = _("; in rehearsal: %(rehearsed)s", rehearsed=verdict.rehearsed) if verdict.rehearsed else ""
+        trial = (
+            _("; in rehearsal: %(rehearsed)s", rehearsed=requirement_text(verdict.rehearsed))
+            if verdict.rehearsed
+            else ""
+        )
         yield _("Connector"), verdict.connector
-        yield _("Requires"), f"{verdict.requirement}{trial}"
+        yield _("Requires"), f"{requirement_text(verdict.requirement)}{trial}"
     else:
-        yield _("Connector"), _("none")
+        yield _("Connector"), _("None")
     if verdict.would_refuse is not None:
         yield (
             _("In rehearsal"),
@@ -236,7 +243,10 @@ def _outbound(answer: ExplainResult) -> Chapter:
     if outbound.way == "internal":
         text = _("nodes always use TLS with the site's own certificates; the other node applies connectors and rules")
         reasons.append(StoryReason("info", text))
-    others = (("connectors", explanation.others_outbound), (_("mail flow rules"), explanation.other_rules))
+    others = (
+        (_("Connectors that do not apply"), explanation.others_outbound),
+        (_("Mail flow rules that do not apply"), explanation.other_rules),
+    )
     asks_none = outbound.way in {"mailbox", "lmtp", "internal"}
     facts = tuple(_outbound_facts(answer, outbound))
     return Chapter(level, said, facts, reasons, () if asks_none else _all_others(others))
@@ -245,18 +255,15 @@ def _outbound(answer: ExplainResult) -> Chapter:
 def _outbound_facts(answer: ExplainResult, outbound: OutboundDecision) -> Iterable[tuple[str, str]]:
     explanation = answer.explanation
     if outbound.requirement is not None:
-        yield _("Connector"), outbound.connector or _("none")
-        yield _("Requires"), describe(outbound.requirement)
-        yield _("Required by"), ", ".join(map(str, outbound.requirement.sources))
+        yield _("Connector"), outbound.connector or _("None")
+        yield _("Requires"), requirement_text(describe(outbound.requirement))
+        yield _("Required by"), sentence(sources_text(outbound.requirement.sources))
     if outbound.rehearsed is not None:
-        sources = map(str, outbound.rehearsed.sources)
-        yield (
-            _("In rehearsal"),
-            _("would require %(sources)s", sources=ours(demand_text(describe(outbound.rehearsed), sources))),
-        )
+        trial, sources = requirement_text(describe(outbound.rehearsed)), sources_text(outbound.rehearsed.sources)
+        yield _("In rehearsal"), _("Would require %(demand)s (required by %(sources)s)", demand=trial, sources=sources)
     for name, decision, done, undone in (
-        ("DKIM", explanation.signing, N_("signed by %(names)s: %(why)s"), N_("not signed: %(why)s")),
-        ("ARC", explanation.sealing, N_("sealed by %(names)s: %(why)s"), N_("not sealed: %(why)s")),
+        ("DKIM", explanation.signing, N_("Signed by %(names)s: %(why)s"), N_("Not signed: %(why)s")),
+        ("ARC", explanation.sealing, N_("Sealed by %(names)s: %(why)s"), N_("Not sealed: %(why)s")),
     ):
         if decision is not None:
             names, why = ", ".join(decision.names), ours(decision.why)
@@ -275,17 +282,17 @@ def _outbound_facts(answer: ExplainResult, outbound: OutboundDecision) -> Iterab
         )
     for name, demand in ((_("Encryption"), outbound.content.encrypt), (_("Signature"), outbound.content.sign)):
         if demand.required:
-            yield name, _("S/MIME (required by %(value)s)", value=", ".join(map(str, demand.required)))
+            yield name, _("S/MIME (required by %(value)s)", value=sources_text(demand.required))
         if demand.rehearsed:
-            yield name, _("in rehearsal: S/MIME (required by %(value)s)", value=", ".join(map(str, demand.rehearsed)))
+            yield name, _("In rehearsal: S/MIME (required by %(value)s)", value=sources_text(demand.rehearsed))
     if answer.certificates is not None:
-        yield "S/MIME certificates", ours(answer.certificates.missing or answer.certificates.found)
+        yield _("S/MIME certificates"), ours(answer.certificates.missing or answer.certificates.found)
 
 
 def _all_others(groups: Iterable[tuple[str, Sequence[tuple[str, str]]]]) -> tuple[Others, ...]:
     return tuple(
-        Others(what, tuple((_name(ours(label)), ours(why)) for label, why in some[:SHOWN]), max(0, len(some) - SHOWN))
-        for what, some in groups
+        Others(title, tuple((_name(ours(label)), ours(why)) for label, why in some[:SHOWN]), max(0, len(some) - SHOWN))
+        for title, some in groups
         if some
     )
 
@@ -299,6 +306,7 @@ def _name(label: str) -> str:
 
 def _failure(outcome: FailureOutcome) -> Failure:
     kind = _(KINDS[outcome.kind])
+    kind = kind[:1].upper() + kind[1:]
     if outcome.reply is not None and outcome.returned is not None:
         last, final = outcome.reply, outcome.returned
         text = f"{last.code} {last.enhanced} {outcome.message}"

@@ -20,7 +20,7 @@ from gatepost.policy.connectors.record_base import form_of, keys, record_in
 from gatepost.sentences import ours
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
@@ -108,12 +108,19 @@ def _form_field(key: str, info: FieldInfo, default: str) -> FormField:
         control = Control.NUMBER
     elif any(isinstance(form, Form) and form.long for form in info.metadata):
         control = Control.LONG
+    meaning = _with_labels(_(info.description or ""), choices)
     if control is Control.CHOICE and not info.is_required():
         choices = (("", _("Default (%(value)s)", value=shown_label(default)) if default else _("Default")), *choices)
     written = _format(control, form_of(info.annotation, info.metadata), info.description or "")
-    return FormField(
-        key, label_of(key), control, _(info.description or ""), written, info.is_required(), default, choices
-    )
+    return FormField(key, label_of(key), control, meaning, written, info.is_required(), default, choices)
+
+
+def _with_labels(meaning: str, choices: Iterable[tuple[str, str]]) -> str:
+    """The meaning, with the label of a choice before what it says of that: "Rehearse: the gateway only reports …"."""
+    for code, text in choices:
+        label = text.removesuffix(f" ({code})")
+        meaning = re.sub(rf"(?<![\w-]){re.escape(code)}:(?= )", f"{label}:", meaning)
+    return meaning
 
 
 def _format(control: Control, form: str, meaning: str) -> str:

@@ -26,6 +26,7 @@ from gatepost.manage.pages import signed_cookies
 from gatepost.manage.pages.code_labels import event_label, event_level, failure_label, setting_label, shown_label
 from gatepost.manage.pages.document_text import reply_help
 from gatepost.manage.pages.navigation import NavigationGroup, help_for, navigation
+from gatepost.manage.pages.requirement_text import sources_text
 from gatepost.manage.pages.signed_cookies import Flash, Undo
 from gatepost.manage.pages.static_files import static_url
 from gatepost.manage.pages.svg import Series, light_colours, stacked
@@ -133,6 +134,7 @@ def environment() -> Environment:
         event_level=event_level,
         failure=failure_label,
         setting=setting_label,
+        sources=sources_text,
         label=shown_label,
         reply_help=reply_help,
         ours=_sentence,

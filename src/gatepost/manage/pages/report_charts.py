@@ -118,13 +118,13 @@ def read_view(given: Mapping[str, str], now: float) -> ReportView:
 
 
 PROTECTIONS: Final = {
-    Protection.DANE: ("DANE", "pass"),
-    Protection.MTA_STS: ("MTA-STS", "accent"),
-    Protection.VERIFIED: (N_("Verified name"), "unknown"),
-    Protection.ENCRYPTED: (N_("Encrypted only"), "warn"),
+    Protection.DANE: ("DANE", "pass-deep"),
+    Protection.MTA_STS: ("MTA-STS", "pass"),
+    Protection.VERIFIED: (N_("Verified name"), "pass-pale"),
+    Protection.ENCRYPTED: (N_("Encrypted only"), "info"),
     Protection.CLEARTEXT: (N_("Unencrypted"), "fail"),
 }
-"""The name and the tone of each."""
+"""The name and the tone of each: greens for what is verified, blue for what is only encrypted, as badges have it."""
 CERTIFICATES: Final = {
     ClientCertificate.PROVED: (N_("Required name verified"), "pass"),
     ClientCertificate.TRUSTED: (N_("Trusted, not required"), "accent"),

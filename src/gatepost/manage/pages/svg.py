@@ -43,7 +43,7 @@ _MARKS: Final = 8  # days that are named below
 _HEAD: Final = 64  # of a file: its title and legend
 _HEADING: Final = 26
 _WORST: Final = "fail"
-_TONES: Final = ("pass", "accent", "unknown", "warn", "fail")
+_TONES: Final = ("pass-deep", "pass", "pass-pale", "info", "accent", "unknown", "warn", "fail")
 
 
 class Series(NamedTuple):

@@ -14,6 +14,7 @@ import msgspec
 
 from gatepost.language import _
 from gatepost.manage.pages.code_labels import event_level, failure_label
+from gatepost.manage.pages.requirement_text import requirement_text, sources_text
 from gatepost.manage.use_cases.explain_text import detail_lines, tls_lines
 from gatepost.sentences import ours
 from gatepost.texts import N_
@@ -199,7 +200,7 @@ def _facts(event: TraceEvent) -> Iterator[tuple[str, str | float]]:
     yield _("Sent instead to"), str(detail.get("journal_failures_to", ""))
     yield _("Connector"), event.connector
     if event.requirement:
-        yield _("Required"), f"{event.requirement}{_origin(detail)}"
+        yield _("Required"), f"{requirement_text(event.requirement)}{_origin(detail)}"
     if event.achieved:
         yield _("Achieved"), event.achieved
     yield _("Rehearsal"), _rehearsal(detail.get("rehearsal"))
@@ -228,7 +229,7 @@ def _rehearsal(verdict: object) -> str:
     """What the connector in rehearsal would have said of the connection; "" if it was not asked."""
     if not isinstance(verdict, dict) or "passed" not in verdict:
         return ""
-    requirement = verdict.get("requirement", "")
+    requirement = requirement_text(str(verdict.get("requirement", "")))
     if verdict["passed"]:
         return _("meets %(requirement)s", requirement=requirement)
     return _("does not meet %(requirement)s: %(why)s", requirement=requirement, why=verdict.get("message", ""))
@@ -236,14 +237,10 @@ def _rehearsal(verdict: object) -> str:
 
 def _origin(detail: Mapping[str, Any]) -> str:
     """What a requirement comes from: connectors, rules and policies, or the default."""
-    sources = ", ".join(map(str, detail.get("requirement_sources", ())))
-    return (
-        ""
-        if not sources
-        else _(" (default)")
-        if sources == "default"
-        else _(", required by %(sources)s", sources=sources)
-    )
+    sources = [str(source) for source in detail.get("requirement_sources", ())]
+    if sources == ["default"]:
+        return _(" (default)")
+    return _(", required by %(sources)s", sources=sources_text(sources)) if sources else ""
 
 
 def _bracketed(event: TraceEvent) -> str:

@@ -113,7 +113,9 @@ def test_where_it_goes_and_how_it_is_protected(settings, said):
     assert (told.level, told.headline.endswith(f"to the MX hosts of bank.example{said}")) == ("pass", True)
     assert dict(told.outbound.facts)["Connector"] == "bank-out"
     assert any("DANE and MTA-STS" in note for note in told.notes)
-    assert [one.kind for one in told.failures] == [KINDS[one.kind] for one in leaving(of=out).explanation.failures]
+    assert [one.kind for one in told.failures] == [
+        KINDS[failure.kind][:1].upper() + KINDS[failure.kind][1:] for failure in leaving(of=out).explanation.failures
+    ]
 
 
 def test_what_waits_for_a_certificate_of_the_recipient():
@@ -140,8 +142,8 @@ def test_by_which_key_it_is_sealed():
     away = {"mailbox": [box], "authentication_results": "gateway"}
     key = {"name": "s._domainkey.contoso.example", "state": "current"}
     sealed = story(answer(of=away | {"dkim_key": [key]}))
-    assert dict(sealed.outbound.facts)["ARC"].startswith("sealed by contoso.example/s rsa-sha256: ")
-    assert dict(story(answer(of=away)).outbound.facts)["ARC"] == "not sealed: contoso has no current RSA DKIM key"
+    assert dict(sealed.outbound.facts)["ARC"].startswith("Sealed by contoso.example/s rsa-sha256: ")
+    assert dict(story(answer(of=away)).outbound.facts)["ARC"] == "Not sealed: contoso has no current RSA DKIM key"
     assert "ARC" not in dict(story(answer()).outbound.facts)
 
 
@@ -198,6 +200,7 @@ def test_of_very_many_others_the_rest_is_counted():
     told = story(answer(of={"inbound_connector": many}))
     (others,) = told.inbound.others
     assert (len(others.rows), others.more, others.total) == (SHOWN, 17, SHOWN + 17)
+    assert others.title == "Connectors that do not apply"
     assert others.rows[0][0].startswith("'n000'"), "without the word that the heading has"
 
 
@@ -208,9 +211,10 @@ def test_what_a_connector_in_rehearsal_would_do():
     assert (told.level, told.inbound.level) == ("pass", "pass")
     facts = dict(told.inbound.facts)
     assert facts["In rehearsal"].startswith("bank-in would refuse with 5")
-    assert facts["Requires"] == "opportunistic; in rehearsal: encrypted"
+    assert facts["Requires"] == "Opportunistic TLS; in rehearsal: TLS with any certificate"
     told = story(leaving(of={"outbound_connector": [out]}))
-    assert "would require encrypted" in dict(told.outbound.facts)["In rehearsal"]
+    said = "Would require TLS with any certificate (required by connector bank-out)"
+    assert dict(told.outbound.facts)["In rehearsal"] == said
     assert any("if enforced it would wait: 4" in one.result for one in told.failures)
 
 
@@ -231,7 +235,7 @@ FAILURES = [
 def test_what_a_failure_does(outcome, told):
     one = leaving()
     explained = replace(one.explanation, failures=(outcome,))
-    assert story(replace(one, explanation=explained)).failures == (Failure("expired", *told),)
+    assert story(replace(one, explanation=explained)).failures == (Failure("Expired", *told),)
 
 
 def test_mail_that_memory_may_hold_is_said_to_be():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from gatepost.language import in_language
 from gatepost.manage.pages.fields import Control, errors_by_field, form_fields, label_of, texts_of, values_of
 from gatepost.manage.use_cases.name_lookup import KINDS
 from gatepost.manage.use_cases.part_record import table_of
@@ -28,6 +29,23 @@ def test_every_field_of_every_kind_is_asked():
         asked = {one.key.partition(".")[0] for one in form_fields(kind.model)}
         assert asked == set(kind.model.model_fields)
         assert all(one.meaning for one in form_fields(kind.model))
+
+
+@pytest.mark.parametrize("language", ["en", "sv", "de"])
+def test_a_hint_has_the_labels_of_its_choices(language):
+    with in_language(language):
+        for kind in KINDS.values():
+            for one in form_fields(kind.model):
+                told = [code for code, text in one.choices if code != text and f" {code}: " in f" {one.meaning} "]
+                assert told == [], one.meaning
+
+
+def test_a_hint_has_the_label_where_a_code_would_stand():
+    meanings = {one.key: one.meaning for one in form_fields(OUTBOUND)}
+    assert meanings["mode"].startswith("Rehearse: the connector routes mail;")
+    assert meanings["tls_settings"].startswith(
+        "Opportunistic: TLS if the next hop offers it. Encryption only: TLS with"
+    )
 
 
 PEM = "-----BEGIN CERTIFICATE-----\nMAAA\n-----END CERTIFICATE-----\n"

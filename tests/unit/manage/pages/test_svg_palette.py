@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import gatepost
+from gatepost.analysis.reports.tls import Protection
+from gatepost.manage.pages.report_charts import PROTECTIONS
 from gatepost.manage.pages.svg import colours, light_colours
 
 SOURCE = Path(gatepost.__file__).parent
@@ -18,7 +20,7 @@ LITERAL = re.compile(
 )
 FUNCTION = re.compile(r"\b(?:rgba?|hsla?|hwb|lab|lch|oklab|oklch)\(")
 STATES = ["pass", "info", "warn", "fail", "unknown"]
-TONES = ["pass", "accent", "unknown", "warn", "fail", "soft"]
+TONES = ["pass", "pass-deep", "pass-pale", "info", "accent", "unknown", "warn", "fail", "soft"]
 KNOWN = {colour for pair in colours().values() for colour in pair} | {"#000000"}  # ink of a printer
 READ = [
     *((text, ground) for text in ("text", "soft") for ground in ("ground", "card", "raised")),
@@ -59,6 +61,31 @@ def test_colours_can_be_told_apart_in_both_themes(one, other, least):
         assert contrast(colours()[one][theme], colours()[other][theme]) >= least, ("light", "dark")[theme]
 
 
+def test_kinds_of_verified_mail_can_be_told_apart():
+    for theme in (0, 1):
+        deep, middle, pale = (colours()[tone][theme] for tone in ("pass-deep", "pass", "pass-pale"))
+        assert contrast(deep, middle) >= 1.3
+        assert contrast(middle, pale) >= 1.3
+
+
+@pytest.mark.parametrize(
+    ("protection", "badge", "heat"),
+    [
+        ("dane", "pass", 1),
+        ("mta-sts", "pass", 1),
+        ("verified", "pass", 1),
+        ("encrypted", "info", 2),
+        ("cleartext", "fail", 4),
+    ],
+)
+def test_a_protection_has_one_colour_in_charts_badges_and_heat_maps(protection, badge, heat):
+    tone = PROTECTIONS[Protection(protection)][1]
+    assert tone.partition("-")[0] == badge
+    macros = (SOURCE / "manage/pages/templates/macros.html").read_text()
+    assert re.search(rf'"{protection}": \("(\w+)"', macros).group(1) == badge
+    assert re.search(rf"\.h{heat} \{{ background: var\(--(\w+)", STYLE).group(1) == badge
+
+
 def test_no_colour_is_of_another_palette():
     found = {
         f"{file.relative_to(SOURCE)}: {colour}"
@@ -82,7 +109,7 @@ def test_only_tokens_of_the_style_have_colours():
 
 
 def test_each_tone_of_a_chart_is_a_token_everywhere():
-    assert sorted(re.findall(r"\.tone-([a-z]+) \{ fill: var\(--\1\); \}", STYLE)) == sorted(TONES)
+    assert sorted(re.findall(r"\.tone-([a-z-]+) \{ fill: var\(--\1\); \}", STYLE)) == sorted(TONES)
     assert STYLE.count(".tone-") == len(TONES), "print has no tones of its own"
 
 

@@ -65,7 +65,7 @@ def test_a_deferral_says_who_asked_what_was_achieved_and_why_not_otherwise():
     assert facts(step) == {
         "Remote server": "mx.a.example [192.0.2.1:25]",
         "Connector": "a",
-        "Required": "authenticated(mx.a.example), required by connector:a, dane",
+        "Required": "TLS with a verified certificate for mx.a.example, required by connector a, DANE",
         "Achieved": "dnssec/encrypted",
         "TLS": "TLSv1.3 TLS_AES_256_GCM_SHA384 X25519MLKEM768, resumed",
         "Certificate": "CN=x for x, y",
@@ -89,9 +89,9 @@ def test_a_deferral_says_who_asked_what_was_achieved_and_why_not_otherwise():
 def test_a_rehearsal_is_told_with_what_it_would_have_said():
     verdict = {"requirement": "authenticated(mx.a.example)", "passed": False, "message": "UntrustedRoot"}
     (step,) = story([row("SEND", detail={"rehearsal": verdict})])
-    assert facts(step)["Rehearsal"] == "does not meet authenticated(mx.a.example): UntrustedRoot"
+    assert facts(step)["Rehearsal"] == "does not meet TLS with a verified certificate for mx.a.example: UntrustedRoot"
     (step,) = story([row("SEND", detail={"rehearsal": verdict | {"passed": True}})])
-    assert facts(step)["Rehearsal"] == "meets authenticated(mx.a.example)"
+    assert facts(step)["Rehearsal"] == "meets TLS with a verified certificate for mx.a.example"
 
 
 def test_tls_of_which_not_all_is_known_is_told_as_far_as_it_is():

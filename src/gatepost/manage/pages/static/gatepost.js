@@ -111,6 +111,16 @@
     if (event.target.getAttribute("action") === "/logout") sessionStorage.removeItem("unsent");
   });
 
+  /* A double click sends a form once: the second answer would say that what the first made is there already. */
+  let sent = new WeakMap();
+  document.addEventListener("submit", (event) => {
+    const form = event.target, now = performance.now();
+    if (event.defaultPrevented || form.getAttribute("method") !== "post" || form.matches("[hx-post]")) return;
+    if (now - (sent.get(form) ?? -Infinity) < 3000) event.preventDefault();
+    else sent.set(form, now);
+  });
+  addEventListener("pageshow", () => { sent = new WeakMap(); });  // back from the answer
+
   /* Browsers without invoker commands (command, commandfor). */
   function command(button) {
     if ("commandForElement" in HTMLButtonElement.prototype) return;
