@@ -62,7 +62,7 @@ class AlarmFacts:
         failure: Callable[[], StoreFailure | None],
         ahead: Callable[[], float],
         refused: Callable[[], tuple[QueueShare, ...]],
-        older_primaries: Callable[[], Iterable[tuple[str, int, int]]] = tuple,
+        older_primaries: Callable[[], Iterable[tuple[str, int, int]] | None] = tuple,
         reason: Callable[[str], str] = str,
     ) -> None:
         self._settings = settings
@@ -87,7 +87,7 @@ class AlarmFacts:
         nodes = self._nodes() if self._resources.is_shared else ()
         if 0 < self._settings.alarms.queue_age <= (facts.oldest or 0):
             facts = replace(facts, reason=self._reason(facts.destination))
-        ahead = self._ahead()
+        ahead, primaries = self._ahead(), self._older_primaries()
         own = next((node for node in nodes or () if node.name == machine.node), None)
         if own is not None and not ahead:
             machine = replace(machine, ahead=_ahead_of_database(own))
@@ -98,7 +98,7 @@ class AlarmFacts:
             catch_alls=frozenset(_catch_alls(self._directory())),
             changes=self._changes(owners[:_ORGANIZATIONS], now),
             machines=(machine, *self._machines_elsewhere(nodes or (), now)),
-            old_primaries=tuple(OldPrimary(*primary) for primary in self._older_primaries()),
+            old_primaries=None if primaries is None else tuple(OldPrimary(*primary) for primary in primaries),
             silent=None if nodes is None else self._silent_nodes(nodes, now),
             refused=self._refused(),
         )

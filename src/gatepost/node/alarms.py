@@ -204,6 +204,7 @@ class AlarmMonitor:
         unknown |= {Kind.TLS_FAILURES_RISING} if facts.tls is None else set()
         unknown |= {Kind.QUARANTINE_FULL} if facts.quarantines is None else set()
         unknown |= {Kind.SENDING_LIMIT, Kind.SENDING_UNUSUAL} if facts.senders is None else set()
+        unknown |= {Kind.OLD_PRIMARY} if facts.old_primaries is None else set()
         unknown |= _OF_MACHINES if facts.silent is None else set()
         unseen = {(Kind.DISK_LOW, machine.node) for machine in facts.machines if machine.disk is None}
 

@@ -159,7 +159,8 @@ class SiteDuties(msgspec.Struct, frozen=True):
 
     def _reason(self, destination: str) -> str:
         organization, _, domain = destination.rpartition("/")
-        wanted = QueueFilter(domain=domain, organizations=frozenset({organization}), held=False, limit=1)
+        of_one = frozenset({organization})
+        wanted = QueueFilter(domain=domain, organizations=of_one, held=False, limit=1, sort="received")
         try:
             return next((entry.delivery.last_error for entry in self.site.storage.queue_admin().entries(wanted)), "")
         except StoreFailure as failure:

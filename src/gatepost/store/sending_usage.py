@@ -90,7 +90,7 @@ class UsageTable(StoredTables):
 
     def counted_since(self, days: Sequence[str]) -> str:
         """The first of some days on which those without a limit were counted as well, "" for none."""
-        return self.history(days, "")[1]
+        return self.first_day(days, "")
 
     def add(self, rows: Iterable[SenderUsage]) -> None:
         """Add to what is there, all or none."""
@@ -110,16 +110,18 @@ class UsageTable(StoredTables):
             rows = connection.rows(_NOTABLE, (day, recipients, recipients))
         return [SenderUsage(*row) for row in rows]
 
-    def history(self, days: Sequence[str], organization: str, subject: str = "") -> tuple[int, str]:
-        """The most recipients of one sender on one of some days, and the first of them on which it sent; 0 and "".
+    def first_day(self, days: Sequence[str], organization: str) -> str:
+        """The first of some days on which anybody of an organization was counted, "" if nobody was."""
+        query = "SELECT day FROM sending_usage WHERE day = ? AND organization = ? LIMIT 1"
+        with self._database.reading() as connection:  # MIN(day) would read what each of its users sent on all of them
+            return next((day for day in sorted(days) if list(connection.rows(query, (day, organization)))), "")
 
-        subject: "" for the busiest of an organization.
-        """
-        of_days = f"day IN ({', '.join('?' * len(days))}) AND organization = ?"
+    def history(self, days: Sequence[str], organization: str, subject: str) -> tuple[int, str]:
+        """The most recipients of one sender on one of some days, and the first of them on which it sent; 0 and ""."""
+        of_days = f"day IN ({', '.join('?' * len(days))}) AND organization = ? AND subject = ?"
         query = f"SELECT MAX(recipients), MIN(day) FROM sending_usage WHERE {of_days}"  # noqa: S608 - placeholders
-        more = (" AND subject = ?", (subject,)) if subject else ("", ())
         with self._database.reading() as connection:
-            ((most, first),) = connection.rows(query + more[0], (*days, organization, *more[1]))
+            ((most, first),) = connection.rows(query, (*days, organization, subject))
         return int(most or 0), first or ""
 
     def prune(self, before: str) -> None:

@@ -141,16 +141,17 @@ class Storage:
         """Whether PostgreSQL takes the role of the address. Raises StoreFailure if no server of it says."""
         return bool(self._postgres().lets_in(self._url))
 
-    def older_primaries(self) -> list[tuple[str, int, int]]:
+    def older_primaries(self) -> list[tuple[str, int, int]] | None:
         """Servers of PostgreSQL that take writes though another took over, as this process saw them last.
 
-        Each with its place, its timeline and the newest one.
+        Each with its place, its timeline and the newest one. None if it has not looked yet.
         """
         if not self.is_shared:
             return []
+        from gatepost.store.postgres.hosts import others  # noqa: PLC0415 - as above
         from gatepost.store.postgres.timelines import older_primaries  # noqa: PLC0415 - as above
 
-        return older_primaries()
+        return older_primaries(others(self._url))
 
     def server_state(self, schemas: Sequence[Schema]) -> dict[str, Any]:
         """Version, role, TLS and tables of the PostgreSQL server, for people and programs. Raises as `check`."""

@@ -12,7 +12,7 @@ import apsw
 import pytest
 
 from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Alarm, Kind, Severity, decoded, encoded
-from gatepost.analysis.alarms.machine import MachineFacts
+from gatepost.analysis.alarms.machine import MachineFacts, OldPrimary
 from gatepost.analysis.alarms.mail_flow import MailFacts, Shares
 from gatepost.analysis.checks.certificate_alarms import ChainSeen, Observed, TlsaSeen, TlsaState
 from gatepost.events.delivery_problems import FailingPartner
@@ -552,6 +552,20 @@ def test_wrong_clocks_are_no_news_while_the_database_cannot_be_asked_about_nodes
         facts[0] = MailFacts(machines=(MachineFacts(node="mx1"),))
         await played.tick(60)
         assert played.memory.alarms == ()
+
+    play(scene)
+
+
+def test_a_restart_does_not_end_the_alarm_about_an_old_primary(play):
+    """The new process looks at the other servers after a moment only."""
+    facts = [MailFacts(old_primaries=(OldPrimary("PostgreSQL at db1", 1, 2),))]
+
+    async def scene(played):
+        with_flow(played, facts)
+        for known, kinds in ((facts[0].old_primaries, ["old-primary"]), (None, ["old-primary"]), ((), [])):
+            facts[0] = MailFacts(old_primaries=known)
+            await played.tick(60)
+            assert mail_kinds(played) == kinds
 
     play(scene)
 

@@ -71,5 +71,7 @@ def test_the_busiest_of_some_days(table):
     table.add([SenderUsage(day, "o", "user b", 1, number) for day, number in zip(days, (3, 8), strict=True)])
     table.add([row(1, 99), SenderUsage("2026-11-22", "o", "user c", 1, 50)])
     assert table.history(days, "o", "user b") == (8, "2026-11-22")
-    assert table.history(days[:1], "o") == (3, "2026-11-23")
-    assert table.history(days, "other") == (0, "")
+    assert table.history(days[:1], "o", "user b") == (3, "2026-11-23")
+    assert table.history(days, "other", "user b") == (0, "")
+    assert (table.first_day(days, "o"), table.first_day(days[:1], "o")) == ("2026-11-22", "2026-11-23")
+    assert table.first_day(days, "other") == ""

@@ -158,8 +158,13 @@ def test_nothing_is_asked_of_a_server_before_it_must_be(tmp_path):
 
 def test_old_primaries_are_those_that_this_process_saw(tmp_path, monkeypatch):
     timelines = importlib.import_module("gatepost.store.postgres.timelines")  # as it is now: another test removes it
-    monkeypatch.setattr(timelines, "_older", {"db1": ("db1", 1, 2)})
-    assert Storage(NOBODY, tmp_path).older_primaries() == [("db1", 1, 2)]
+    url = "postgresql://nobody@127.0.0.1:1,127.0.0.1:2/none"
+    hosts = importlib.import_module("gatepost.store.postgres.hosts").each_host(url)
+    monkeypatch.setattr(timelines, "_older", {hosts[0]: ("db1", 1, 2)})
+    assert Storage(url, tmp_path).older_primaries() is None  # it has not looked at the other one
+    monkeypatch.setitem(timelines._older, hosts[1], None)
+    assert Storage(url, tmp_path).older_primaries() == [("db1", 1, 2)]
+    assert Storage(NOBODY, tmp_path).older_primaries() == []
     assert Storage("sqlite:", tmp_path).older_primaries() == []
 
 

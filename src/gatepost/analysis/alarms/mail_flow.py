@@ -82,8 +82,8 @@ class MailFacts(msgspec.Struct, frozen=True):
     dnssec_off: why none is validated. quarantines: how full the quarantine of an organization is, 1.0 for full. loads:
     of each worker. ahead: seconds that the clock was put ahead, 0.0 if it was not. catch_alls: organization and name of
     connectors that take mail for any domain to its MX hosts, so that a host which takes none says nothing of them.
-    changes: of connectors lately, the newest first. silent: None if it is not known how other nodes are. refused:
-    organizations that have too much of the queue.
+    changes: of connectors lately, the newest first. silent: None if it is not known how other nodes are.
+    old_primaries: None if nobody looked yet. refused: organizations that have too much of the queue.
     """
 
     failing: tuple[FailingPartner, ...] = ()
@@ -101,7 +101,7 @@ class MailFacts(msgspec.Struct, frozen=True):
     ahead: float = 0.0
     machines: tuple[MachineFacts, ...] = ()
     silent: tuple[SilentNode, ...] | None = ()
-    old_primaries: tuple[OldPrimary, ...] = ()
+    old_primaries: tuple[OldPrimary, ...] | None = ()
     catch_alls: frozenset[tuple[str, str]] = frozenset()
     changes: tuple[ConnectorChange, ...] = ()
     refused: tuple[QueueShare, ...] = ()
@@ -154,7 +154,7 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
     ]
     alarms += [alarm for machine in facts.machines for alarm in judge_machine(machine)]
     alarms += judge_silence(facts.silent or ())
-    alarms += judge_old_primaries(facts.old_primaries)
+    alarms += judge_old_primaries(facts.old_primaries or ())
     order = tuple(Severity)
     return tuple(sorted(alarms, key=lambda alarm: (-order.index(alarm.severity), alarm.key)))
 

@@ -85,9 +85,10 @@ def _unusual(sender: NotableSender) -> Alarm:
 def _commands(sender: NotableSender) -> Iterator[str]:
     """What shows what it sends; of a user also what locks others out, and stops what waits."""
     kind, _space, name = sender.subject.partition(" ")
-    which = "--sender" if kind == "user" else "--connector"
     words = ("gatepost", "trace", "search", "--by-message", "--since", "24h")
-    yield command_line(*words, which, name)
-    if kind == "user":
+    if kind != "user":  # connectors of several organizations may have one name
+        yield command_line(*words, "--organization", sender.organization, "--connector", name)
+    else:
+        yield command_line(*words, "--sender", name)
         yield command_line("gatepost", "mailbox", "password", named=name)
         yield command_line("gatepost", "queue", "hold", "--reason", "INCIDENT", "--sender", name)

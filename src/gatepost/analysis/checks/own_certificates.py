@@ -18,6 +18,7 @@ from gatepost.analysis.checks.chain_report import send_order
 from gatepost.analysis.checks.chain_stores import RootStores
 from gatepost.analysis.checks.own_records import OwnHosts
 from gatepost.net.anchors import AnchorsError
+from gatepost.net.certificate import certificate_facts
 from gatepost.net.dane import judge
 from gatepost.net.identity import ServerIdentity, bearing, read_identity
 from gatepost.net.lookups.http import HttpClient, https_context
@@ -127,10 +128,19 @@ def _chain_seen(facts: ChainFacts) -> ChainSeen:
 
 
 def _ending(facts: ChainFacts) -> CertificateFacts | None:
-    """The issuer that ends first, if that is before the leaf."""
+    """The issuer that ends first, if that is before the leaf. Of several with one key in the file, the last counts."""
     leaf, *issuers = [link.facts for link in facts.path]
-    first = min(issuers, key=lambda issuer: issuer.not_after, default=leaf)
+    in_file = [certificate_facts(der) for der in facts.file.certificates]
+    lasting = [
+        max([issuer, *(other for other in in_file if _key(other) == _key(issuer))], key=lambda other: other.not_after)
+        for issuer in issuers
+    ]
+    first = min(lasting, key=lambda issuer: issuer.not_after, default=leaf)
     return first if first.not_after < leaf.not_after else None
+
+
+def _key(certificate: CertificateFacts) -> tuple[str, str]:
+    return certificate.subject, certificate.spki_sha256
 
 
 def _revoked(facts: ChainFacts) -> str | None:

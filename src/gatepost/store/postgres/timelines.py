@@ -15,7 +15,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 import asyncpg
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 _lock = threading.Lock()
 _newest: dict[_Cluster, int] = {}
 _used: dict[_Cluster, int] = {}  # the same, of servers that were chosen
-_older: dict[str, tuple[str, int, int]] = {}  # hosts of store.url that are older primaries, as last seen
+_older: dict[str, tuple[str, int, int] | None] = {}  # hosts of store.url, as last seen; None: no older primary
 _connections: weakref.WeakKeyDictionary[Any, tuple[_Cluster, int, asyncio.AbstractEventLoop]] = (
     weakref.WeakKeyDictionary()
 )
@@ -107,16 +107,20 @@ def note_older(host: str, place: str, error: BaseException | None) -> bool:
     host: its own URL. place: the same for sentences. error: of the look, None if the host is as it should be.
     """
     with _lock:
-        before = _older.pop(host, None)
-        if isinstance(error, OlderPrimaryError):
-            _older[host] = place, error.timeline, error.newest
-        return before is None and host in _older
+        before = _older.get(host)
+        _older[host] = (place, error.timeline, error.newest) if isinstance(error, OlderPrimaryError) else None
+        return before is None and _older[host] is not None
 
 
-def older_primaries() -> list[tuple[str, int, int]]:
-    """Servers that took writes when this process last looked, and were taken over from: place, timeline, the newest."""
+def older_primaries(hosts: Collection[str]) -> list[tuple[str, int, int]] | None:
+    """Servers among some hosts that took writes when this process last looked, and were taken over from.
+
+    Each with its place, its timeline and the newest one. None if it has not looked at all of them yet.
+    """
     with _lock:
-        return sorted(_older.values())
+        if any(host not in _older for host in hosts):
+            return None
+        return sorted(old for host in hosts if (old := _older[host]) is not None)
 
 
 def newest_of(connections: Iterable[Any]) -> Any:

@@ -48,4 +48,5 @@ def test_what_is_told_of_a_server():
         "connector own servers of contoso sends far more than usual", "critical",
     )  # fmt: skip
     assert "Today (UTC) it sent to 2,000 recipients; on its busiest day of the five weeks before, to 12." in one.detail
-    assert one.lines == ("gatepost trace search --by-message --since 24h --connector 'own servers'",)
+    (line,) = one.lines  # others may have a connector of that name
+    assert line == "gatepost trace search --by-message --since 24h --organization contoso --connector 'own servers'"

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.chains import server
 from support.status_authority import NOW, StatusAuthority
@@ -92,6 +94,21 @@ def test_an_intermediate_that_ends_before_its_certificate(anchors):
 
     found, _ = seen(anchors, longer)
     assert (found.ending.subject, found.ending.not_after) == ("CN=Intermediate", TIME + 30 * 86400)
+
+
+@pytest.mark.parametrize("later", [(), (25,), (15,)], ids=["alone", "beside a later one", "beside one that ends, too"])
+def test_an_intermediate_that_ends_beside_a_later_one_for_the_same_key(anchors, later):
+    """As when the later one was appended to the file, as the alarm asks for: partners take whichever is valid."""
+
+    def make(web):
+        authority = StatusAuthority("Intermediate", parent=ROOT)
+        usual = (x509.BasicConstraints(ca=True, path_length=None), True)
+        issued = [ROOT.issue(authority.name, authority.key, [usual], ca=True, days=(-1, days)) for days in (10, *later)]
+        return server(authority, days=(-1, 20)), [SimpleNamespace(certificate=one) for one in issued]
+
+    found, _ = seen(anchors, make)
+    ends = {(): 10, (15,): 15}.get(later)
+    assert (found.ending.not_after if found.ending else None) == (TIME + ends * 86400 if ends else None)
 
 
 def test_an_intermediate_that_had_to_be_fetched_is_missing(anchors):

@@ -51,6 +51,16 @@ def test_what_a_user_sent_before_is_known_since_those_without_a_limit_are_counte
     assert NotableSenders(table, 500).find(NOW) == (NotableSender("o", "user a", "", 5000, 0, days),)
 
 
+def test_an_organization_with_many_users_is_looked_at_once(table, monkeypatch):
+    """A look that read the days of all its users for each of them would take seconds, once a minute."""
+    table.add([sent(f"user {number}", 600) for number in range(50)] + [sent("user old", 1, 35)])
+    table.note_day(day_text(NOW - 35 * 86400))
+    asked, ask = [], table.first_day
+    monkeypatch.setattr(table, "first_day", lambda days, name: asked.append(name) or ask(days, name))
+    assert {one.days for one in NotableSenders(table, 500).find(NOW)} == {35}
+    assert sorted(asked) == ["", "o"]
+
+
 def test_who_reached_a_limit_is_named_however_little_it_sent(table):
     table.add([sent("user a", 2, breached=NOW, breach="450 no more"), sent("user b", 2, breached=NOW, lifted=1)])
     table.add([sent("user c", 9000, lifted=2)])

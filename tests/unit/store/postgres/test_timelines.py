@@ -103,9 +103,10 @@ def test_a_change_of_the_server_that_is_used_is_logged_once(caplog):
 def test_older_primaries_are_known_until_they_are_stopped():
     error = OlderPrimaryError(1, 2)
     assert note_older("a", "PostgreSQL at a", error)
+    assert older_primaries(["a", "b"]) is None  # as after a start: whether an alarm is over is not known
     assert not note_older("a", "PostgreSQL at a", OlderPrimaryError(1, 3))
     assert not note_older("b", "PostgreSQL at b", OSError())
-    assert older_primaries() == [("PostgreSQL at a", 1, 3)]
+    assert older_primaries(["a", "b"]) == [("PostgreSQL at a", 1, 3)]
     assert not note_older("a", "", None)
-    assert older_primaries() == []
+    assert older_primaries(["a", "b"]) == older_primaries([]) == []
     assert note_older("a", "PostgreSQL at a", error)
