@@ -45,7 +45,15 @@ def minute_text(seconds: float, zone: tzinfo = UTC) -> str:
 
 def day_text(seconds: float, zone: tzinfo = UTC) -> str:
     """The day: "2026-11-24"."""
+    if zone is UTC:
+        return _day(min(max(seconds, _FIRST), _LAST) // 86400.0)
     return _in_zone(seconds, zone).isoformat()[:10]
+
+
+@lru_cache(maxsize=16)  # what happens in one day is written many times
+def _day(number: float) -> str:
+    """As `day_text`. number: of days since 1970, whole."""
+    return utc(number * 86400.0).isoformat()[:10]
 
 
 def rfc3339(seconds: float, digits: Literal["seconds", "milliseconds", "microseconds"] = "seconds") -> str:

@@ -18,6 +18,7 @@ import time
 from functools import cache
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -29,6 +30,7 @@ from gatepost.events.evidence.entry import Privacy, event_body
 from gatepost.events.log_lines import AddressDetail, EventLines, Style
 from gatepost.events.metrics.counts import Counts
 from gatepost.events.trace import outcome_events
+from gatepost.mail.inbound.usage import SendingUsage
 from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.mail.outbound.connection import SmtpTimeouts
@@ -47,7 +49,7 @@ from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.selection import select_outbound
-from gatepost.policy.decisions.inbound import decide_recipient
+from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
 from gatepost.protocols.smtp.client.client import Client
 from gatepost.protocols.smtp.client.transaction import MailTransaction
 from gatepost.protocols.smtp.extensions import Extensions
@@ -59,6 +61,8 @@ from gatepost.protocols.smtp.server.transcript import TranscriptBudget
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.protocols.tls.signature import SCHEMES, served_scheme
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 from gatepost.store.trace import stored_row
 
 if TYPE_CHECKING:
@@ -292,6 +296,24 @@ def _decide(organizations: int = 5) -> Callable[[], None]:
     return run
 
 
+def _count() -> Callable[[], None]:
+    """What a sender without a limit sends in a day: a message for one recipient is taken, and counted."""
+    directory = _directory(1)
+    server = SessionFacts("s", "10.0.0.7", "c.example")
+    verdict = decide_mail(directory, server, parse_path("<a@o0.example>", smtputf8=False))
+    with TemporaryDirectory() as folder:
+        usage = SendingUsage(Storage(SQLITE, Path(folder)).sending_usage())
+        usage.use(directory)
+        usage.close()  # what is counted stays in memory
+
+    def run() -> None:
+        taken, charge = usage.admit(directory, server, verdict, None)
+        assert taken is verdict
+        assert charge is not None
+
+    return run
+
+
 def _record() -> Callable[[], None]:
     """Events: all that is made of a message that was accepted and sent, each in a session of its own."""
     meter, problems = EventMeter(Counts()), DeliveryProblems()
@@ -355,6 +377,7 @@ _BUDGETS = {
     _send: (9.9, 23),
     _relay: (46.4, 230),
     _decide: (21, 66),
+    _count: (1.7, 3.5),
     _record: (19.6, 85),
     _sign: (2.85, 7.7),
 }

@@ -134,7 +134,7 @@ class SendingUsage:
         if limit is None or session.node or not (limit.is_set or self._everybody):
             return verdict, charge
         key = (day_text(self._clock()), limit.organization, limit.subject)
-        reply = judge(limit, self._with_one_more(key, charge), self._lifted(key))
+        reply = judge(limit, self._with_one_more(key, charge), self._lifted(key)) if limit.is_set else None
         if reply is not None:
             self._breached(key, reply.text)
             verdict = _refused(verdict, limit, reply)

@@ -70,7 +70,6 @@ class SessionLog:
         self.counts = Counts()
         self._lock = threading.Lock()
         self._tally = Tally(most)
-        self._day = (-1, "")
         self._left_out = 0
         self._today = ""
         self._failing = False
@@ -80,11 +79,9 @@ class SessionLog:
 
     def count(self, session: TlsSession) -> None:
         """Count a session of this moment."""
-        number = int(self.clock() // _DAY)
-        if number != self._day[0]:
-            self._day = (number, day_text(number * _DAY))
+        day = day_text(self.clock())
         with self._lock:
-            self._tally.add(self._day[1], session)
+            self._tally.add(day, session)
 
     def close(self) -> None:
         """Write what was counted and end the thread. Counts after it are lost."""

@@ -56,7 +56,8 @@ class DailyLimit(msgspec.Struct, frozen=True):
     @property
     def is_set(self) -> bool:
         """Whether there is one at all; a sender without one is counted, too, to notice what is unusual."""
-        return {self.own, self.ceiling} != {Allowed()}
+        own, ceiling = self.own, self.ceiling
+        return bool(own.messages or own.recipients or ceiling.messages or ceiling.recipients)
 
     def in_force(self, lifted: Lifted) -> Allowed:
         """The amount that is allowed today."""
