@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from gatepost.events.metrics.counts import Counts
     from gatepost.mail.model.message import Delivery, Message
-    from gatepost.store.interface import AdminNotice, EventSink, Settlement
+    from gatepost.store.interface import AdminNotice, Durable, EventSink, Settlement
     from gatepost.store.postgres.owners import Owner
     from gatepost.store.suspension import Suspension
     from gatepost.store.trace import TraceSink
@@ -210,20 +210,11 @@ class PostgresStore(StoreEngine):
         return failure
 
     @override
-    def _put_message(
-        self,
-        message: Message,
-        deliveries: list[Delivery],
-        body: Body,
-        done: Callable[[StoreFailure | None], None],
-        epoch: int,
-    ) -> None:
+    def _put_message(self, message: Message, deliveries: list[Delivery], body: Body, done: Durable, epoch: int) -> None:
         self._flusher.put(OwnedAcceptance(message, deliveries, body, done, epoch))
 
     @override
-    def _finish_body(
-        self, message: Message, deliveries: list[Delivery], body: Body, done: Callable[[StoreFailure | None], None]
-    ) -> None:
+    def _finish_body(self, message: Message, deliveries: list[Delivery], body: Body, done: Durable) -> None:
         assert body.file is not None  # noqa: S101 - the body is large
         number = body.file.number
 
@@ -239,12 +230,7 @@ class PostgresStore(StoreEngine):
         body.finish(finished)
 
     async def _accept_large(
-        self,
-        message: Message,
-        deliveries: list[Delivery],
-        body: Body,
-        number: int,
-        done: Callable[[StoreFailure | None], None],
+        self, message: Message, deliveries: list[Delivery], body: Body, number: int, done: Durable
     ) -> None:
         """Write the body into the database, then queue its message."""
 

@@ -22,7 +22,7 @@ import apsw
 from gatepost.mail.model.queue_id import IdSource, last_id
 from gatepost.store.bodies import CHUNK, Bodies, Body, read_big
 from gatepost.store.engine import StoreEngine
-from gatepost.store.interface import DestinationWork, EventSink, Settlement, StoreFailure, StoreFull
+from gatepost.store.interface import DestinationWork, Durable, EventSink, Settlement, StoreFailure, StoreFull
 from gatepost.store.sqlite import rows
 from gatepost.store.sqlite.recovery import last_written, lock_shard, look_through, recover
 from gatepost.store.sqlite.schema import (
@@ -260,20 +260,11 @@ class SqliteStore(StoreEngine):
         return failure
 
     @override
-    def _put_message(
-        self,
-        message: Message,
-        deliveries: list[Delivery],
-        body: Body,
-        done: Callable[[StoreFailure | None], None],
-        epoch: int,
-    ) -> None:
+    def _put_message(self, message: Message, deliveries: list[Delivery], body: Body, done: Durable, epoch: int) -> None:
         self._writer.put(AcceptanceWork(message, deliveries, body, done))
 
     @override
-    def _finish_body(
-        self, message: Message, deliveries: list[Delivery], body: Body, done: Callable[[StoreFailure | None], None]
-    ) -> None:
+    def _finish_body(self, message: Message, deliveries: list[Delivery], body: Body, done: Durable) -> None:
         def finished(failure: StoreFailure | None) -> None:
             self._body_finished()
             if failure is None:
