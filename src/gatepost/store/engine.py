@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatepost.store.bodies import Bodies, Body
 from gatepost.store.interface import (
@@ -117,6 +117,12 @@ class StoreEngine(ABC):
             waiters, self._finished = self._finished, []
             for waiter in waiters:
                 waiter.set_result(None)
+
+    async def _done[T](self, queue: Callable[[Any], None], work: Callable[[asyncio.Future[T]], object]) -> T:
+        """The result of work that is queued for a commit."""
+        done: asyncio.Future[T] = self._loop.create_future()
+        queue(work(done))
+        return await done
 
     async def _bodies_finished(self) -> None:
         """Wait until no large body is on its way before its commit."""
