@@ -34,7 +34,7 @@ from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.store.interface import StoreFailure
 from gatepost.times import named_zone
-from gatepost.values import replace
+from gatepost.values import copy_fields, replace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -140,7 +140,7 @@ class AlarmMonitor:
         self._post = post if post is not None and post.wanted else None
         self._found_at = -math.inf
         self._post_at = 0.0 if self._post is not None else math.inf
-        self._limits = _limits(settings)
+        self._limits = copy_fields(MailLimits, settings.alarms)
         self._clock = clock
         self._to = settings.alarms.mail_to or tuple(filter(None, (settings.server.postmaster,)))
         self._observed = Observed()
@@ -420,17 +420,6 @@ class AlarmMonitor:
                 ", ".join(lost),
                 settings.server.hostname,
             )
-
-
-def _limits(settings: Settings) -> MailLimits:
-    alarms = settings.alarms
-    return MailLimits(
-        alarms.partner_failures,
-        alarms.partner_failing,
-        alarms.queue_age,
-        alarms.tls_failures,
-        alarms.unusual_sending,
-    )
 
 
 def _tell(news: News) -> None:

@@ -7,11 +7,8 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from gatepost.mail.inbound.quarantine import QuarantineLimits
 from gatepost.mail.inbound.queue_shares import LOOK_SECONDS, QueueShares, QueueSpace
-from gatepost.mail.inbound.service import SessionLimits
 from gatepost.mail.outbound.connection import SmtpTimeouts
-from gatepost.mail.queue.memory_budget import QueueLimits
 from gatepost.mail.queue.shared_limits import LIMITS_FILE, DividedLimits, NodeLimits
 from gatepost.node.lifecycle import Duty, Lifecycle, nothing
 from gatepost.store.figures import WORKERS_DIRECTORY
@@ -44,38 +41,6 @@ def smtp_timeouts(settings: Settings) -> SmtpTimeouts:
         data=outbound.data_timeout,
         block=outbound.block_timeout,
         end=outbound.end_timeout,
-    )
-
-
-def session_limits(settings: Settings) -> SessionLimits:
-    """Of sessions with clients."""
-    limits = settings.limits
-    return SessionLimits(
-        limits.idle_timeout,
-        limits.command_timeout,
-        limits.session_time,
-        limits.data_rate_min,
-        limits.data_rate_period,
-        limits.hops,
-        limits.unknown_recipients,
-    )
-
-
-def quarantine_limits(settings: Settings) -> QuarantineLimits:
-    """Of the quarantine of each organization."""
-    return QuarantineLimits(settings.quarantine.messages, settings.quarantine.size)
-
-
-def queue_limits(settings: Settings) -> QueueLimits:
-    """Of what the queue tries at a time and has in memory."""
-    queue = settings.queue
-    return QueueLimits(
-        queue.connections_per_destination,
-        queue.lane_wait,
-        queue.window_messages,
-        queue.window_per_destination,
-        queue.window_bytes,
-        queue.connections,
     )
 
 
