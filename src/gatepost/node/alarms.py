@@ -24,13 +24,13 @@ from gatepost.analysis.alarms import alarm as course
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Memory, News, Severity
 from gatepost.analysis.alarms.domain_conflicts import domain_conflicts, judge_grants
 from gatepost.analysis.alarms.letter import Letter, build_letter, subject_of
-from gatepost.analysis.alarms.mail_flow import MailLimits, judge_mail
+from gatepost.analysis.alarms.mail_flow import MailFacts, MailLimits, judge_mail
 from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of
 from gatepost.analysis.checks.certificate_alarms import Observed, Scope, judge, remember, undecided, watched
 from gatepost.analysis.checks.named_files import file_alarm, named_files, unusable
 from gatepost.analysis.checks.presentation import SETTLING_SECONDS, presentation_alarms, presentation_problems
 from gatepost.net.tasks import spawn
-from gatepost.pki.certificates.entry import State
+from gatepost.pki.certificates.entry import Entry, State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.store.interface import StoreFailure
 from gatepost.times import named_zone
@@ -39,13 +39,11 @@ from gatepost.values import copy_fields, replace
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
-    from gatepost.analysis.alarms.mail_flow import MailFacts
     from gatepost.analysis.checks.own_certificates import OwnCertificates
     from gatepost.net.lookups.dns import DnssecFault
     from gatepost.node.alarm_post import AlarmPost
     from gatepost.node.certificate_manager import CertificateManager
     from gatepost.node.owner_mail import OwnerMail
-    from gatepost.pki.certificates.entry import Entry
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore

@@ -32,7 +32,7 @@ from gatepost.node.quarantine import QUARANTINE_SECONDS, QuarantineKeeping
 from gatepost.node.retention import RETENTION_SECONDS, TraceRetention
 from gatepost.store.figures import WORKERS_DIRECTORY
 from gatepost.store.interface import QueueFilter, StoreFailure
-from gatepost.store.leases import SiteDuty
+from gatepost.store.leases import Lease, SiteDuty
 from gatepost.times import named_zone
 from gatepost.values import copy_fields
 
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
-    from gatepost.store.leases import Lease
 
 
 INTAKE_SECONDS: Final = 30.0

@@ -13,8 +13,9 @@ import hashlib
 import hmac
 import textwrap
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import UTC, tzinfo
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -26,10 +27,6 @@ from gatepost.sentences import in_zone, ours
 from gatepost.texts import NN_
 from gatepost.times import minute_text
 from gatepost.values import copy_fields
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
 
 CONTENT_TYPE = "application/json"
 LEAST_SECRET = 24

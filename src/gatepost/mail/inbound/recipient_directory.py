@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from gatepost.net.lookups.ldap import LdapClient, LdapDirectory, LdapSearch, LdapServer, LdapUnavailable
-from gatepost.pki.certificates.connector_secrets import SecretError
+from gatepost.pki.certificates.connector_secrets import SealedSecrets, SecretError
 from gatepost.pki.certificates.directory_secrets import directory_place
 from gatepost.policy.connectors.recipient_directory import RecipientDirectory, server_of
 from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion, answer_of_directory
 from gatepost.protocols.ldap.search_filter import parse_filter
-
-if TYPE_CHECKING:
-    from gatepost.pki.certificates.connector_secrets import SealedSecrets
-
 
 DIRECTORY_SECONDS: Final = 20.0
 """For all of one question, with the wait for a connection: the client waits for the reply to its RCPT meanwhile."""

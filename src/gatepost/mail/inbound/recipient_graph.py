@@ -13,13 +13,12 @@ import msgspec
 
 from gatepost.net.lookups.access_tokens import AccessTokens, TokenRequest, TokenUnavailable
 from gatepost.net.lookups.graph import MOST_ADDRESSES, GraphApp, GraphClient, GraphUnavailable
-from gatepost.pki.certificates.connector_secrets import SecretError
+from gatepost.pki.certificates.connector_secrets import SealedSecrets, SecretError
 from gatepost.pki.certificates.directory_secrets import directory_place
 from gatepost.policy.connectors.grants import UNGRANTED_PATH
 from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion
 
 if TYPE_CHECKING:
-    from gatepost.pki.certificates.connector_secrets import SealedSecrets
     from gatepost.policy.connectors.recipient_graph import RecipientGraph
 
 

@@ -6,13 +6,12 @@ import string
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.mail.model.queue_id import parse_id
-from gatepost.store.queue_admin import applicable, json_pattern, state_terms
+from gatepost.store.queue_admin import Conditions, QueuePlace, applicable, json_pattern, state_terms
 from gatepost.store.storable import storable
 from gatepost.store.text_pattern import spellings
 
 if TYPE_CHECKING:
     from gatepost.store.interface import QueueFilter
-    from gatepost.store.queue_admin import Conditions, QueuePlace
 
 
 _LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
