@@ -19,7 +19,6 @@ from gatepost.events.trace import outcome_events
 from gatepost.mail.inbound.authentication import Authenticator
 from gatepost.mail.inbound.content import ContentHooks
 from gatepost.mail.inbound.login import Logins
-from gatepost.mail.inbound.quarantine import QuarantineLimits, QuarantineRoom
 from gatepost.mail.inbound.service import SWEEP_SECONDS, InboundService, SessionLimits, SessionRegistry, Stamp
 from gatepost.mail.inbound.session import Session
 from gatepost.mail.inbound.usage import SendingUsage
@@ -455,9 +454,7 @@ class Assembly:
             hooks=self._hooks,
             recipients=self._recipients,
             authenticator=Authenticator(self._lookups.resolver),
-            quarantine=QuarantineRoom(
-                self._site.storage.quarantine_usage, copy_fields(QuarantineLimits, settings.quarantine)
-            ),
+            quarantine=of_settings.quarantine_room(settings, self._site.storage),
             shares=self._shares,
             usage=self._usage,
             source_limits=self._load.limits,

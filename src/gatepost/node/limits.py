@@ -7,11 +7,13 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
+from gatepost.mail.inbound.quarantine import QuarantineLimits, QuarantineRoom
 from gatepost.mail.inbound.queue_shares import LOOK_SECONDS, QueueShares, QueueSpace
 from gatepost.mail.outbound.connection import SmtpTimeouts
 from gatepost.mail.queue.shared_limits import LIMITS_FILE, DividedLimits, NodeLimits
 from gatepost.node.lifecycle import Duty, Lifecycle, nothing
 from gatepost.store.figures import WORKERS_DIRECTORY
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -42,6 +44,11 @@ def smtp_timeouts(settings: Settings) -> SmtpTimeouts:
         block=outbound.block_timeout,
         end=outbound.end_timeout,
     )
+
+
+def quarantine_room(settings: Settings, storage: Storage) -> QuarantineRoom:
+    """Tells whether the quarantine of an organization has room."""
+    return QuarantineRoom(storage.quarantine_usage, copy_fields(QuarantineLimits, settings.quarantine))
 
 
 def sending_limits(

@@ -158,15 +158,15 @@ async def _prepare(url: str, schemas: Sequence[Schema], worker_role: str) -> Non
 def check_workers(url: str, role: str) -> None:
     """Raise StoreFailure if the role of workers has not just the rights of workers. Raises as `check_server`, too."""
     check_server(url)
-    asyncio.run(_asked(url, role, check_worker_role))
+    asyncio.run(_answer_to(url, role, check_worker_role))
 
 
 def remarks_on_workers(url: str, role: str) -> list[tuple[str, str]]:
     """Doubtful rights and settings of the role of workers, each with what helps. Raises as `check_server`."""
-    return asyncio.run(_asked(url, role, remarks_on_role))
+    return asyncio.run(_answer_to(url, role, remarks_on_role))
 
 
-async def _asked[T](url: str, role: str, question: Callable[[Any, str], Awaitable[T]]) -> T:
+async def _answer_to[T](url: str, role: str, question: Callable[[Any, str], Awaitable[T]]) -> T:
     async with _connected(url, "check") as connection:
         return await question(connection, role)
 
