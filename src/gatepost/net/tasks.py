@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Hashable
-
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any
 
 _LOOKS = 20  # at tasks that are to end, each after a turn of the loop at least
 

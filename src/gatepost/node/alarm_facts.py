@@ -18,7 +18,7 @@ from gatepost.events.delivery_problems import RECORDS_DOWN
 from gatepost.node.machine_report import HOUR, MachineLook
 from gatepost.store.figures import WORKERS_DIRECTORY, read_all
 from gatepost.store.interface import StoreFailure
-from gatepost.store.nodes import NodeState
+from gatepost.store.nodes import Node, NodeState
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.changes import Change, ConfigStore
-    from gatepost.store.nodes import Node
 
 
 SILENCE: Final = 60.0

@@ -24,28 +24,26 @@ from gatepost.analysis.alarms import alarm as course
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Memory, News, Severity
 from gatepost.analysis.alarms.domain_conflicts import domain_conflicts, judge_grants
 from gatepost.analysis.alarms.letter import Letter, build_letter, subject_of
-from gatepost.analysis.alarms.mail_flow import MailLimits, judge_mail
+from gatepost.analysis.alarms.mail_flow import MailFacts, MailLimits, judge_mail
 from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of
 from gatepost.analysis.checks.certificate_alarms import Observed, Scope, judge, remember, undecided, watched
 from gatepost.analysis.checks.named_files import file_alarm, named_files, unusable
 from gatepost.analysis.checks.presentation import SETTLING_SECONDS, presentation_alarms, presentation_problems
 from gatepost.net.tasks import spawn
-from gatepost.pki.certificates.entry import State
+from gatepost.pki.certificates.entry import Entry, State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.store.interface import StoreFailure
 from gatepost.times import named_zone
-from gatepost.values import replace
+from gatepost.values import copy_fields, replace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
-    from gatepost.analysis.alarms.mail_flow import MailFacts
     from gatepost.analysis.checks.own_certificates import OwnCertificates
     from gatepost.net.lookups.dns import DnssecFault
     from gatepost.node.alarm_post import AlarmPost
     from gatepost.node.certificate_manager import CertificateManager
     from gatepost.node.owner_mail import OwnerMail
-    from gatepost.pki.certificates.entry import Entry
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
@@ -140,7 +138,7 @@ class AlarmMonitor:
         self._post = post if post is not None and post.wanted else None
         self._found_at = -math.inf
         self._post_at = 0.0 if self._post is not None else math.inf
-        self._limits = _limits(settings)
+        self._limits = copy_fields(MailLimits, settings.alarms)
         self._clock = clock
         self._to = settings.alarms.mail_to or tuple(filter(None, (settings.server.postmaster,)))
         self._observed = Observed()
@@ -420,17 +418,6 @@ class AlarmMonitor:
                 ", ".join(lost),
                 settings.server.hostname,
             )
-
-
-def _limits(settings: Settings) -> MailLimits:
-    alarms = settings.alarms
-    return MailLimits(
-        alarms.partner_failures,
-        alarms.partner_failing,
-        alarms.queue_age,
-        alarms.tls_failures,
-        alarms.unusual_sending,
-    )
 
 
 def _tell(news: News) -> None:

@@ -19,8 +19,7 @@ from gatepost.events.trace import outcome_events
 from gatepost.mail.inbound.authentication import Authenticator
 from gatepost.mail.inbound.content import ContentHooks
 from gatepost.mail.inbound.login import Logins
-from gatepost.mail.inbound.quarantine import QuarantineRoom
-from gatepost.mail.inbound.service import SWEEP_SECONDS, InboundService, SessionRegistry, Stamp
+from gatepost.mail.inbound.service import SWEEP_SECONDS, InboundService, SessionLimits, SessionRegistry, Stamp
 from gatepost.mail.inbound.session import Session
 from gatepost.mail.inbound.usage import SendingUsage
 from gatepost.mail.outbound.callout import Callout
@@ -36,6 +35,7 @@ from gatepost.mail.outbound.sessions import SessionLog
 from gatepost.mail.queue.bounce import Bouncer
 from gatepost.mail.queue.lane_budget import LaneBudget, share
 from gatepost.mail.queue.manager import QueueManager
+from gatepost.mail.queue.memory_budget import QueueLimits
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.mail.queue.stranger_notices import NoticesToStrangers
 from gatepost.net.anchors import TrustAnchors
@@ -77,7 +77,7 @@ from gatepost.protocols.smtp.replies import Reply
 from gatepost.settings.roles import ListenerRole
 from gatepost.store.leases import SiteDuty
 from gatepost.store.storage import Storage
-from gatepost.values import replace
+from gatepost.values import copy_fields, replace
 
 if TYPE_CHECKING:
     import socket
@@ -420,7 +420,7 @@ class Assembly:
             deliver_batch=deliverer.deliver_batch,
             finder=hops,
             budget=self._budget,
-            limits=of_settings.queue_limits(self._settings),
+            limits=copy_fields(QueueLimits, self._settings.queue),
             journals=journal_failures(store, self._directory, self._expiration),
             paused=queue.paused,
         )
@@ -445,7 +445,7 @@ class Assembly:
                 ListenerRole.MX, smtp_limits, self._directory(), has_certificate=self.certificates.tls is not None
             ),
             smtp_limits=smtp_limits,
-            session_limits=of_settings.session_limits(settings),
+            session_limits=copy_fields(SessionLimits, settings.limits),
             stamp=Stamp(settings.server.hostname, time.time),
             postmaster=parse_address(settings.server.postmaster) if settings.server.postmaster else None,
             check_revocation=self._lookups.check_revocation,
@@ -454,7 +454,7 @@ class Assembly:
             hooks=self._hooks,
             recipients=self._recipients,
             authenticator=Authenticator(self._lookups.resolver),
-            quarantine=QuarantineRoom(self._site.storage.quarantine_usage, of_settings.quarantine_limits(settings)),
+            quarantine=of_settings.quarantine_room(settings, self._site.storage),
             shares=self._shares,
             usage=self._usage,
             source_limits=self._load.limits,

@@ -10,6 +10,8 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gatepost.net.tasks import spawn
 from gatepost.store.nodes import NodeFigures, NodeProblems, NodeState
 
@@ -28,22 +30,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class DrainedWorker:
+class DrainedWorker(msgspec.Struct, frozen=True):
     """A worker as the site sees it: its figures, and whether it takes mail."""
 
-    def __init__(
-        self,
-        site: SiteMember,
-        managers: Sequence[QueueManager],
-        listener: Listener,
-        registry: SessionRegistry,
-        machine: UnhinderedLook,
-    ) -> None:
-        self._site = site
-        self._managers = managers
-        self._listener = listener
-        self._registry = registry
-        self._machine = machine
+    site: SiteMember
+    managers: Sequence[QueueManager]
+    listener: Listener
+    registry: SessionRegistry
+    machine: UnhinderedLook
 
     def figures(
         self, snapshots: SnapshotSource, observation: Observation, certificates: CertificateManager
@@ -53,22 +47,22 @@ class DrainedWorker:
         return snapshots.current.version, NodeFigures(
             certificates=certificates.fingerprints,
             observed=certificates.observed,
-            drained=bool(self._listener.refusal) and not len(self._registry),
+            drained=bool(self.listener.refusal) and not len(self.registry),
             problems=NodeProblems(problems.failing, problems.dropped, problems.untold, observation.load),
-            machine=self._machine.report(time.time(), observation.refusal()) if self._site.storage.is_shared else None,
+            machine=self.machine.report(time.time(), observation.refusal()) if self.site.storage.is_shared else None,
         )
 
     def become(self, state: NodeState) -> None:
         """Take no mail any more and leave the site's work to others, or the reverse."""
         is_draining = state is NodeState.DRAINING
-        for manager in self._managers:  # what waits in a store of its own, nobody else delivers
-            manager.rest(resting=is_draining and self._site.storage.is_shared)
-        self._listener.refusal = "this node is being drained" if is_draining else ""
+        for manager in self.managers:  # what waits in a store of its own, nobody else delivers
+            manager.rest(resting=is_draining and self.site.storage.is_shared)
+        self.listener.refusal = "this node is being drained" if is_draining else ""
         if is_draining:
             _log.warning("this node is drained: it takes no mail until an administrator undoes that, or its next start")
-            self._registry.drain()
-            spawn(asyncio.to_thread(self._site.leases.pause), "leases")
+            self.registry.drain()
+            spawn(asyncio.to_thread(self.site.leases.pause), "leases")
         else:
-            self._registry.draining = False
+            self.registry.draining = False
             _log.warning("this node takes mail again")
-            self._site.leases.resume()
+            self.site.leases.resume()

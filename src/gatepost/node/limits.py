@@ -7,14 +7,13 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from gatepost.mail.inbound.quarantine import QuarantineLimits
+from gatepost.mail.inbound.quarantine import QuarantineLimits, QuarantineRoom
 from gatepost.mail.inbound.queue_shares import LOOK_SECONDS, QueueShares, QueueSpace
-from gatepost.mail.inbound.service import SessionLimits
 from gatepost.mail.outbound.connection import SmtpTimeouts
-from gatepost.mail.queue.memory_budget import QueueLimits
 from gatepost.mail.queue.shared_limits import LIMITS_FILE, DividedLimits, NodeLimits
 from gatepost.node.lifecycle import Duty, Lifecycle, nothing
 from gatepost.store.figures import WORKERS_DIRECTORY
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -47,36 +46,9 @@ def smtp_timeouts(settings: Settings) -> SmtpTimeouts:
     )
 
 
-def session_limits(settings: Settings) -> SessionLimits:
-    """Of sessions with clients."""
-    limits = settings.limits
-    return SessionLimits(
-        limits.idle_timeout,
-        limits.command_timeout,
-        limits.session_time,
-        limits.data_rate_min,
-        limits.data_rate_period,
-        limits.hops,
-        limits.unknown_recipients,
-    )
-
-
-def quarantine_limits(settings: Settings) -> QuarantineLimits:
-    """Of the quarantine of each organization."""
-    return QuarantineLimits(settings.quarantine.messages, settings.quarantine.size)
-
-
-def queue_limits(settings: Settings) -> QueueLimits:
-    """Of what the queue tries at a time and has in memory."""
-    queue = settings.queue
-    return QueueLimits(
-        queue.connections_per_destination,
-        queue.lane_wait,
-        queue.window_messages,
-        queue.window_per_destination,
-        queue.window_bytes,
-        queue.connections,
-    )
+def quarantine_room(settings: Settings, storage: Storage) -> QuarantineRoom:
+    """Tells whether the quarantine of an organization has room."""
+    return QuarantineRoom(storage.quarantine_usage, copy_fields(QuarantineLimits, settings.quarantine))
 
 
 def sending_limits(

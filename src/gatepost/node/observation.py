@@ -15,19 +15,18 @@ from gatepost.events.counts import EventMeter
 from gatepost.events.delivery_problems import DeliveryProblems
 from gatepost.events.log_lines import AddressDetail, EventLines, Style
 from gatepost.events.metrics import catalogue as metrics
-from gatepost.events.metrics.counts import Counts
+from gatepost.events.metrics.counts import Counts, Series
 from gatepost.events.spans import SpanReader
 from gatepost.events.stream import EventFeed
 from gatepost.node.figures import Figures
 from gatepost.node.logs import write_lines
 from gatepost.policy.connectors.values import HookFailure, Mode
 from gatepost.store.figures import WORKERS_DIRECTORY
-from gatepost.store.interface import StoreFull
+from gatepost.store.interface import Store, StoreFailure, StoreFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gatepost.events.metrics.counts import Series
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.mail.model.worker_load import WorkerLoad
     from gatepost.mail.queue.lane_budget import LaneBudget
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.hook_index import ApplicableHook
     from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion
     from gatepost.settings.model import Settings
-    from gatepost.store.interface import Store, StoreFailure
 
 
 GAUGE_SECONDS = 1.0

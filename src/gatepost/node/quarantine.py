@@ -19,6 +19,7 @@ from gatepost.protocols.message import quarantine_digest
 from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
 from gatepost.store.quarantine import DAY, Quarantine
 from gatepost.times import day_text
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -162,12 +163,5 @@ class QuarantineKeeping:
 
 def _entry(delivery: Delivery) -> quarantine_digest.DigestEntry:
     message, hold = delivery.message, delivery.recipients[0].quarantines[0]
-    return quarantine_digest.DigestEntry(
-        sender=message.reverse_path,
-        subject=message.subject,
-        by=hold.by,
-        reason=hold.reason,
-        received=message.received,
-        until=delivery.next_at,
-        queue_id=format_id(message.id),
-    )
+    named = {"sender": message.reverse_path, "until": delivery.next_at, "queue_id": format_id(message.id)}
+    return copy_fields(quarantine_digest.DigestEntry, hold, message, **named)

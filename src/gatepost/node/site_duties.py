@@ -19,21 +19,22 @@ from gatepost.analysis.checks.own_certificates import OwnCertificates
 from gatepost.analysis.reports.mail_facts import MailFactFinder
 from gatepost.analysis.reports.notable_senders import NotableSenders
 from gatepost.analysis.reports.tlsrpt_intake import ReportImport
+from gatepost.mail.inbound.quarantine import QuarantineLimits
 from gatepost.net.tasks import SingleTask
 from gatepost.node.alarm_facts import AlarmFacts
 from gatepost.node.alarm_post import AlarmPost
 from gatepost.node.alarms import ALARM_SECONDS, AlarmMonitor
 from gatepost.node.expiry_clock import CLOCK_SECONDS
 from gatepost.node.lifecycle import Duty, Lifecycle
-from gatepost.node.limits import quarantine_limits
 from gatepost.node.outage_post import OUTAGE_FILE, OUTAGE_SECONDS, OutagePost
 from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.quarantine import QUARANTINE_SECONDS, QuarantineKeeping
 from gatepost.node.retention import RETENTION_SECONDS, TraceRetention
 from gatepost.store.figures import WORKERS_DIRECTORY
 from gatepost.store.interface import QueueFilter, StoreFailure
-from gatepost.store.leases import SiteDuty
+from gatepost.store.leases import Lease, SiteDuty
 from gatepost.times import named_zone
+from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
-    from gatepost.store.leases import Lease
 
 
 INTAKE_SECONDS: Final = 30.0
@@ -191,7 +191,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
         return Lifecycle("TLS reports of others", duties=[Duty(INTAKE_SECONDS, intake.tick)], lease=self.site.own)
 
     def _quarantine_fullness(self) -> dict[str, float]:
-        limits = quarantine_limits(self.settings)
+        limits = copy_fields(QuarantineLimits, self.settings.quarantine)
         return {name: limits.fullness(usage) for name, usage in self.site.storage.quarantine_usage().items()}
 
     def _quarantine(self) -> Lifecycle:

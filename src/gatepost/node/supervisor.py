@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.node.config_line import ConfigLine
+from gatepost.node.config_line import ConfigLine, ConfigWriter
 from gatepost.node.lifeline import Lifeline, Sign
 from gatepost.node.service_manager import ServiceManager
 from gatepost.quantity import quantity
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from gatepost.node.config_line import ConfigWriter
     from gatepost.node.file_line import SettingsFiles
 
 

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from gatepost.mail.model.queue_id import format_id, parse_id
-from gatepost.store.interface import StoreBusy, StoreFailure, StoreFull
+from gatepost.store.interface import Durable, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.sqlite.schema import StoreSettings, sync_directory
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Bodies:
         self.in_memory += size
         return True
 
-    def run(self, job: Callable[[], None], done: Callable[[StoreFailure | None], None]) -> None:
+    def run(self, job: Callable[[], None], done: Durable) -> None:
         """Do `job` on a thread, then call `done` on the loop."""
 
         def ended(future: Future[None]) -> None:
@@ -222,7 +222,7 @@ class Body:
         self._running = False
         self._ended = False
         self.failure: StoreFailure | None = None
-        self._finished: Callable[[StoreFailure | None], None] | None = None
+        self._finished: Durable | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     def write(self, chunk: bytes) -> Awaitable[None] | None:
@@ -324,7 +324,7 @@ class Body:
             raise ValueError("the body has ended")
         self._ended = True
 
-    def finish(self, done: Callable[[StoreFailure | None], None]) -> None:
+    def finish(self, done: Durable) -> None:
         """Make a streamed body durable; `done` is called on the loop, later. On failure nothing of it is left."""
         self._finished = done
         self._turn()
@@ -377,7 +377,7 @@ class Body:
             self._wake()
         self._turn()
 
-    def _synced(self, done: Callable[[StoreFailure | None], None], failure: StoreFailure | None) -> None:
+    def _synced(self, done: Durable, failure: StoreFailure | None) -> None:
         self._running = False
         if failure is not None:
             self._fail(failure)

@@ -7,10 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatepost.store.bodies import Bodies, Body
-from gatepost.store.interface import AdminNotice, BodyWriter, EventSink, MessageUnstorable, QueueOwner, StoreFailure
+from gatepost.store.interface import (
+    AdminNotice,
+    BodyWriter,
+    Durable,
+    EventSink,
+    MessageUnstorable,
+    QueueOwner,
+    StoreFailure,
+)
 from gatepost.store.trace import TraceSink, unwritten
 
 if TYPE_CHECKING:
@@ -55,13 +63,7 @@ class StoreEngine(ABC):
         """See `Store.body`."""
         return Body(self._bodies)
 
-    def accept(
-        self,
-        message: Message,
-        deliveries: list[Delivery],
-        body: BodyWriter,
-        done: Callable[[StoreFailure | None], None],
-    ) -> None:
+    def accept(self, message: Message, deliveries: list[Delivery], body: BodyWriter, done: Durable) -> None:
         """See `Store.accept`."""
         if not isinstance(body, Body):
             raise TypeError("the body is not of this store")
@@ -90,31 +92,17 @@ class StoreEngine(ABC):
         """The reason for which a message with that body is not taken."""
 
     @abstractmethod
-    def _put_message(
-        self,
-        message: Message,
-        deliveries: list[Delivery],
-        body: Body,
-        done: Callable[[StoreFailure | None], None],
-        epoch: int,
-    ) -> None:
+    def _put_message(self, message: Message, deliveries: list[Delivery], body: Body, done: Durable, epoch: int) -> None:
         """Hand a message over for the next commit. Raises MessageUnstorable."""
 
     @abstractmethod
-    def _finish_body(
-        self, message: Message, deliveries: list[Delivery], body: Body, done: Callable[[StoreFailure | None], None]
-    ) -> None:
+    def _finish_body(self, message: Message, deliveries: list[Delivery], body: Body, done: Durable) -> None:
         """Make a large body durable, then queue its message; `_body_finished` says that it is on its way no more."""
 
     # ------------------------------------------------------------------------------------------- parts
 
     def _queue_message(
-        self,
-        message: Message,
-        deliveries: list[Delivery],
-        body: Body,
-        done: Callable[[StoreFailure | None], None],
-        epoch: int = 0,
+        self, message: Message, deliveries: list[Delivery], body: Body, done: Durable, epoch: int = 0
     ) -> None:
         try:
             self._put_message(message, deliveries, body, done, epoch)
@@ -129,6 +117,12 @@ class StoreEngine(ABC):
             waiters, self._finished = self._finished, []
             for waiter in waiters:
                 waiter.set_result(None)
+
+    async def _done[T](self, queue: Callable[[Any], None], work: Callable[[asyncio.Future[T]], object]) -> T:
+        """The result of work that is queued for a commit."""
+        done: asyncio.Future[T] = self._loop.create_future()
+        queue(work(done))
+        return await done
 
     async def _bodies_finished(self) -> None:
         """Wait until no large body is on its way before its commit."""

@@ -178,6 +178,10 @@ class TraceFilter(msgspec.Struct):
     oldest_first: bool = False
 
 
+type Durable = Callable[[StoreFailure | None], None]
+"""Called once, when it is durable (None) or why it is not."""
+
+
 class BodyWriter(Protocol):
     """A body that is arriving. Small ones stay in memory, larger ones stream to a file of their own."""
 
@@ -286,13 +290,7 @@ class Store(Protocol):
     def body(self) -> BodyWriter:
         """Begin a body."""
 
-    def accept(
-        self,
-        message: Message,
-        deliveries: list[Delivery],
-        body: BodyWriter,
-        done: Callable[[StoreFailure | None], None],
-    ) -> None:
+    def accept(self, message: Message, deliveries: list[Delivery], body: BodyWriter, done: Durable) -> None:
         """Queue a message. `done(None)` is called once it is durable, with the deliveries leased to the caller.
 
         `done(failure)`: nothing was queued; answer `failure.reply`, and stop accepting if `failure.final`. Never called

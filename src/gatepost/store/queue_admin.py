@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 import msgspec
 
@@ -130,18 +130,55 @@ class QueueEntry(msgspec.Struct):
         return QueuePlace(self.shard, message, number, self.order_key(sort) if sort else 0)
 
 
+type Conditions = tuple[str, list[Any]]
+"""A filter as SQL: what stands behind WHERE, with `?` for each value, and the values."""
+
+_LONGEST_PATTERN: Final = 1000  # characters: SQLite refuses those of more than 50,000 bytes
+_STAYS: Final = "d.returned = ''"  # it is not on its way back to its sender
+
+
+def applicable(action: str, where: Conditions, held: str) -> Conditions:
+    """Of the deliveries that meet conditions those to which an action applies. held: the term for those held."""
+    terms, values = where
+    applies = {
+        "hold": f"NOT d.held AND {_STAYS}",
+        "release": held,
+        "retry": "NOT d.held",
+        "return": _STAYS,
+        "drop": "TRUE",
+    }
+    return f"{terms} AND {applies[action]}", values
+
+
+def state_terms(wanted: QueueFilter, states: Mapping[str, str]) -> list[str]:
+    """The terms for the state that is wanted. states: the term for each of them."""
+    terms = [states[wanted.state]] if wanted.state else []
+    if wanted.held is not None:
+        terms.append(states["held"] if wanted.held else f"NOT {states['held']}")
+    return terms
+
+
+def json_pattern(text: str) -> str:
+    """A pattern of LIKE, with "!" for ESCAPE, for JSON with a text in it; "" if it would be too long."""
+    inside = msgspec.json.encode(text).decode()[1:-1]
+    if len(inside) > _LONGEST_PATTERN:
+        return ""
+    for special in "!%_":
+        inside = inside.replace(special, f"!{special}")
+    return f"%{inside}%"
+
+
 CHANGE_PAGE: Final = 200
 """The deliveries that one transaction changes at most: their owners wait for its lock meanwhile."""
 
 
-class QueueChange[Where](msgspec.Struct):
-    """One command on its way through the queue. where: its filter, as SQL. limit: of deliveries, 0 for none.
+class QueueChange(msgspec.Struct):
+    """One command on its way through the queue. limit: of deliveries, 0 for none.
 
     text: for senders. reason: why, for the trace. done: what was changed so far.
     """
 
     action: str
-    where: Where
     limit: int
     author: str
     text: str
@@ -243,9 +280,7 @@ class QueueAdmin(ABC):
         """Remove deliveries without telling their senders."""
         return self._change("drop", wanted, author, reason)
 
-    def _page_by_page[Where](
-        self, change: QueueChange[Where], step: Callable[[tuple[int, int], int], list[QueueEntry]]
-    ) -> None:
+    def _page_by_page(self, change: QueueChange, step: Callable[[tuple[int, int], int], list[QueueEntry]]) -> None:
         """Mail waits for the lock a few milliseconds at a time.
 
         step: changes so many deliveries behind the one of that message and id, and returns them as they were.
@@ -260,7 +295,7 @@ class QueueAdmin(ABC):
                 return
             last = (entries[-1].delivery.message.id, entries[-1].delivery.id)
 
-    def _record[Where](self, change: QueueChange[Where], entries: list[QueueEntry], now: float) -> None:
+    def _record(self, change: QueueChange, entries: list[QueueEntry], now: float) -> None:
         event = EVENTS.get(change.action)
         if event is not None and entries:
             said = {"author": change.author, "why": change.reason, "text": change.text}

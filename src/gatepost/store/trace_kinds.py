@@ -6,11 +6,8 @@ connectors, hosts and requirements (`policy.decisions.withheld`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 IS_COUNTED: Final = "event <> 'TLSFAIL'"
 """The condition of a row that has a kind: a handshake that failed is no mail, and the client would choose the kind."""

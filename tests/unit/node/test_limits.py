@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from gatepost.analysis.alarms.mail_flow import MailLimits
+from gatepost.mail.inbound.quarantine import QuarantineLimits
+from gatepost.mail.inbound.service import SessionLimits
+from gatepost.mail.queue.memory_budget import QueueLimits
 from gatepost.node.limits import sending_limits
+from gatepost.settings.sections import Alarms
+from gatepost.settings.traffic import Limits, Quarantine, Queue
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,3 +33,11 @@ def test_a_worker_of_three_never_has_the_whole_of_a_limit(
     store = cast("Any", SimpleNamespace(position=position))
     limits, _ = sending_limits(tmp_path, store, (2, 3))
     assert [limits.reserve("slow", 1.0, 1000.5) for _ in moments] == moments
+
+
+@pytest.mark.parametrize(
+    ("kind", "section"),
+    [(SessionLimits, Limits), (QueueLimits, Queue), (QuarantineLimits, Quarantine), (MailLimits, Alarms)],
+)
+def test_each_limit_that_is_copied_from_a_section_is_a_setting_there(kind: Any, section: type) -> None:
+    assert set(kind.__struct_fields__) <= set(inspect.get_annotations(section))

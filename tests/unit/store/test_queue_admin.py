@@ -13,8 +13,11 @@ from gatepost.store.queue_admin import (
     QueueEntry,
     QueuePlace,
     QueueTotals,
+    applicable,
+    json_pattern,
     refuse_order,
     released_recipients,
+    state_terms,
     summed,
     trace_rows,
 )
@@ -37,8 +40,8 @@ def test_the_trace_has_an_event_for_each_recipient():
 def test_a_change_goes_page_by_page_to_its_limit():
     message = Message(17, "contoso", 5.0, "bob@contoso.example")
     delivery = Delivery(18, message, "contoso/partner.example", [Recipient("ann@partner.example")])
-    assert QueueChange("hold", "TRUE", 0, "me", "", "").page == CHANGE_PAGE
-    change = QueueChange("hold", "TRUE", CHANGE_PAGE + 2, "me", "", "")
+    assert QueueChange("hold", 0, "me", "", "").page == CHANGE_PAGE
+    change = QueueChange("hold", CHANGE_PAGE + 2, "me", "", "")
     assert change.page == CHANGE_PAGE
     change.done += [QueueEntry(delivery, "0", "held")] * CHANGE_PAGE
     assert change.page == 2
@@ -91,7 +94,7 @@ class ListedQueue(QueueAdmin):
 
     def _change(self, action, wanted, author, reason, text=""):
         self.text = text
-        change = QueueChange(action, "TRUE", wanted.limit, author, text, reason)
+        change = QueueChange(action, wanted.limit, author, text, reason)
 
         def step(last, page):
             self.pages.append((last, page))
@@ -141,3 +144,38 @@ def test_recipients_that_were_held_for_their_destination_go_as_it_is():
     assert ids == [17, 18]
     after = from_json(text, list[Recipient])
     assert [(one.held, one.released) for one in after] == [(False, True), (False, False)]
+
+
+@pytest.mark.parametrize(
+    ("action", "terms"),
+    [
+        ("hold", "a = ? AND NOT d.held AND d.returned = ''"),
+        ("release", "a = ? AND HELD"),
+        ("retry", "a = ? AND NOT d.held"),
+        ("return", "a = ? AND d.returned = ''"),
+        ("drop", "a = ? AND TRUE"),
+    ],
+)
+def test_an_action_applies_to_some_of_the_deliveries_that_match(action, terms):
+    assert applicable(action, ("a = ?", [1]), "HELD") == (terms, [1])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "terms"),
+    [
+        (QueueFilter(), []),
+        (QueueFilter(state="active"), ["ACTIVE"]),
+        (QueueFilter(held=True), ["HELD"]),
+        (QueueFilter(state="active", held=False), ["ACTIVE", "NOT HELD"]),
+    ],
+)
+def test_the_terms_of_a_state_are_those_of_the_engine(wanted, terms):
+    assert state_terms(wanted, {"active": "ACTIVE", "held": "HELD"}) == terms
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [("50%_off!", "%50!%!_off!!%"), ('a"b', '%a\\"b%'), ("x" * 1000, f"%{'x' * 1000}%"), ("x" * 1001, "")],
+)
+def test_a_text_within_json_is_looked_for_by_a_pattern_unless_it_is_too_long(text, pattern):
+    assert json_pattern(text) == pattern

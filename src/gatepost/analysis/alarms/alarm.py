@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import math
 import shlex
+from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
@@ -19,9 +20,6 @@ from gatepost.decoding import from_json
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.texts import last_argument
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 
 class Kind(StrEnum):

@@ -13,8 +13,9 @@ import hashlib
 import hmac
 import textwrap
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import UTC, tzinfo
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -25,10 +26,7 @@ from gatepost.protocols.message.notice_mail import NoticeHead, notice_mail
 from gatepost.sentences import in_zone, ours
 from gatepost.texts import NN_
 from gatepost.times import minute_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
+from gatepost.values import copy_fields
 
 CONTENT_TYPE = "application/json"
 LEAST_SECRET = 24
@@ -109,15 +107,7 @@ def subject_of(letter: Letter) -> str:
 
 def build_letter(letter: Letter) -> bytes:
     """The whole message."""
-    head = NoticeHead(
-        "gatepost",
-        letter.hostname,
-        letter.to,
-        subject_of(letter),
-        letter.now,
-        letter.message_id,
-        letter.language,
-    )
+    head = copy_fields(NoticeHead, letter, name="gatepost", domain=letter.hostname, subject=subject_of(letter))
     with in_language(letter.language), in_zone(letter.zone):
         return notice_mail(head, _lines(letter))
 

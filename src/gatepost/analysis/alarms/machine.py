@@ -6,7 +6,7 @@ gather these.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -16,9 +16,6 @@ from gatepost.policy.connectors.units import format_size
 from gatepost.quantity import quantity
 from gatepost.texts import own
 from gatepost.times import second_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 _WRONG_CLOCK = 300.0  # seconds from which on the clock of a node is an alarm
 

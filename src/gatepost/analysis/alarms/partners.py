@@ -5,7 +5,8 @@ Called by `analysis.alarms.mail_flow`; `events.delivery_problems` has what deliv
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -18,18 +19,14 @@ from gatepost.events.delivery_problems import (
     RECORDS_DOWN,
     SCANNER_DOWN,
     SOURCE_DOWN,
+    DowngradedDestination,
+    FailingPartner,
 )
 from gatepost.protocols.message.next_step import required_step
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.quantity import quantity
 from gatepost.texts import own
 from gatepost.times import second_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner
-
 
 _SOON_AFTER: Final = 6 * 3600.0  # a change, failures begin that may be its result
 _DNS: Final = " 4.4.312 "

@@ -5,16 +5,13 @@ Called by `analysis.alarms.mail_flow`; `analysis.reports.mail_facts` reads what 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, command_line, make_alarm
 from gatepost.quantity import quantity
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
 
 _TIMES: Final = 5  # what was sent on the busiest day before
 _LEARNT: Final = 7  # days after the first one that was counted, before which nothing is known of what is usual

@@ -137,17 +137,14 @@ class CheckContext(msgspec.Struct, frozen=True):
     seen: Mapping[str, int] | None = None
 
 
-class GateChecker:
+class GateChecker(msgspec.Struct, frozen=True):
     """Looks at gates. resolver, client: ask the world; stapler: has OCSP responses. For one event loop."""
 
-    def __init__(
-        self, settings: Settings, inventory: Inventory, resolver: Resolver, client: HttpClient, stapler: Stapler
-    ) -> None:
-        self._settings = settings
-        self._inventory = inventory
-        self._resolver = resolver
-        self._client = client
-        self._stapler = stapler
+    settings: Settings
+    inventory: Inventory
+    resolver: Resolver
+    client: HttpClient
+    stapler: Stapler
 
     async def look(self, entry: Entry, context: CheckContext, tell: Told | None = None) -> GateReport:
         """All gates, in at most a minute and a half. Partners are listed if the scene has what was seen of them.
@@ -173,7 +170,7 @@ class GateChecker:
         if entry.purpose is Purpose.CLIENT:
             return []
         async with asyncio.timeout(_WHOLE):
-            hosts = gates.our_hosts(entry, self._settings.server.hostname, await self._mail_hosts(context))
+            hosts = gates.our_hosts(entry, self.settings.server.hostname, await self._mail_hosts(context))
             return await self._tlsa(entry, context, hosts)
 
     async def _look(
@@ -212,7 +209,7 @@ class GateChecker:
     def _identity(self, entry: Entry) -> tuple[ServerIdentity | None, str]:
         """The certificate with its key, or why it cannot be had."""
         try:
-            identity = self._inventory.identity(entry)
+            identity = self.inventory.identity(entry)
             if read_identity(identity).leaf.sha256 != entry.leaf.sha256:
                 return None, f"{entry.chain_file} now holds another certificate"
         except (CertificateFileError, IdentityError) as failure:
@@ -223,14 +220,14 @@ class GateChecker:
 
     async def _chain(self, entry: Entry, context: CheckContext) -> list[GateFinding]:
         try:
-            stores = await asyncio.to_thread(RootStores.load, self._settings.tls.trust_anchors)
+            stores = await asyncio.to_thread(RootStores.load, self.settings.tls.trust_anchors)
         except AnchorsError as error:
             return [
                 GateFinding(
                     GateCheck.CHAIN, Mark.UNKNOWN, "the trust anchors of this gateway cannot be read", str(error)
                 )
             ]
-        full = ChainChecker(self._client, stores, timeout=_ADDRESS, private=True)  # the certificates are our own
+        full = ChainChecker(self.client, stores, timeout=_ADDRESS, private=True)  # the certificates are our own
         check = await self._checked(entry, full, context.now)
         olds = self._olds(entry, context)
         current = await self._checked(olds[0], ChainChecker(None, stores), context.now) if olds else None
@@ -245,9 +242,9 @@ class GateChecker:
 
     def _chain_pem(self, entry: Entry) -> bytes:
         try:
-            return self._inventory.chain_pem(entry)
+            return self.inventory.chain_pem(entry)
         except CertificateFileError:  # of the settings, and not recorded yet
-            return self._inventory.identity(entry).chain_pem
+            return self.inventory.identity(entry).chain_pem
 
     @staticmethod
     def _olds(entry: Entry, context: CheckContext) -> list[Entry]:
@@ -262,16 +259,16 @@ class GateChecker:
         if entry.purpose is Purpose.CLIENT:
             return list(gates.names_findings(entry, context.entries, (), {}, ()))
         hosts = await self._mail_hosts(context)
-        policies = own_policies(context.organizations, self._settings.server.hostname)
-        served = bool(self._settings.mta_sts.address)
-        expected = gates.expected_names(self._settings.server.hostname, hosts, policies, served=served)
+        policies = own_policies(context.organizations, self.settings.server.hostname)
+        served = bool(self.settings.mta_sts.address)
+        expected = gates.expected_names(self.settings.server.hostname, hosts, policies, served=served)
         findings = list(gates.names_findings(entry, context.entries, expected, hosts, policies))
-        ours = gates.our_hosts(entry, self._settings.server.hostname, hosts)
+        ours = gates.our_hosts(entry, self.settings.server.hostname, hosts)
         return [*findings, *await self._tlsa(entry, context, ours), *self._demands(entry, context, ours)]
 
     async def _mail_hosts(self, context: CheckContext) -> dict[str, tuple[str, ...] | str]:
         """The MX hosts of each accepted domain, or why they cannot be had."""
-        router = MailRouter(self._resolver, random.Random())  # noqa: S311 - shuffles equals
+        router = MailRouter(self.resolver, random.Random())  # noqa: S311 - shuffles equals
         domains = [domain.name for organization in context.organizations for domain in organization.accepted_domains][
             :_DOMAINS
         ]
@@ -279,17 +276,17 @@ class GateChecker:
         return dict(zip(domains, hosts, strict=True))
 
     def _demands(self, entry: Entry, context: CheckContext, hosts: Iterable[str]) -> list[GateFinding]:
-        demands = gates_rehearsal.demands_on(context.organizations, (self._settings.server.hostname, *hosts))
+        demands = gates_rehearsal.demands_on(context.organizations, (self.settings.server.hostname, *hosts))
         try:
             chain = parse_file(self._chain_pem(entry), entry.id).certificates if demands else ()
         except (ChainFileError, CertificateFileError):  # the chain's own gate says so
             return []
-        anchors = self._settings.tls.trust_anchors
+        anchors = self.settings.tls.trust_anchors
         return list(gates_rehearsal.demand_findings(entry, chain, demands, anchors, now=context.now))
 
     async def _tlsa(self, entry: Entry, context: CheckContext, hosts: Mapping[str, bool]) -> list[GateFinding]:
         seen = await asyncio.gather(*(self._host_tlsa(entry, context, *host) for host in [*hosts.items()][:_HOSTS]))
-        before = _observations(self._inventory.seen(entry))
+        before = _observations(self.inventory.seen(entry))
         after = {
             host_tlsa.host: gates_tlsa.observe(
                 before.get(host_tlsa.host, TlsaObservation()), host_tlsa, now=context.now
@@ -302,7 +299,7 @@ class GateChecker:
 
     def _remember(self, entry: Entry, sightings: Mapping[str, TlsaObservation]) -> None:
         try:
-            with self._inventory.apart() as inventory:
+            with self.inventory.apart() as inventory:
                 inventory.remember(entry, msgspec.json.encode(sightings))
         except StoreFailure:  # then it is seen for the first time once more
             return
@@ -329,18 +326,18 @@ class GateChecker:
     async def _records(self, host: str) -> tuple[TlsaLookup, int]:
         """Look up the published TLSA records, and the seconds for which senders may cache them."""
         try:
-            addresses = await MailRouter(self._resolver, random.Random()).addresses(host)  # noqa: S311 - shuffles
-            lookup = await TlsaFinder(self._resolver).find(addresses)
-            answer = await self._resolver.query(f"_25._tcp.{lookup.base or host}", "TLSA")
+            addresses = await MailRouter(self.resolver, random.Random()).addresses(host)  # noqa: S311 - shuffles
+            lookup = await TlsaFinder(self.resolver).find(addresses)
+            answer = await self.resolver.query(f"_25._tcp.{lookup.base or host}", "TLSA")
         except LookupFailed as failure:
             if not failure.temporary:
                 return TlsaLookup(TlsaStatus.NONE, failure.detail), 0
             return TlsaLookup(TlsaStatus.FAILED, failure.detail, bogus=failure.bogus), 0
-        if lookup.status is TlsaStatus.INSECURE and self._resolver.dane_off and answer.records:
+        if lookup.status is TlsaStatus.INSECURE and self.resolver.dane_off and answer.records:
             # Nobody here can tell whether the zone is signed. Others can: records that are there are taken for good.
             records = classify([record.to_generic().data for record in answer.records], unreadable=unreadable)
             if records.kind is RecordsKind.USABLE:
-                detail = f"{records.detail}; not proven from here: {self._resolver.dane_off}"
+                detail = f"{records.detail}; not proven from here: {self.resolver.dane_off}"
                 lookup = TlsaLookup(TlsaStatus.USABLE, detail, records, host, (host,))
         known = answer.ttl if answer.ttl < _RESOLVER_KEEPS else _NO_TTL
         return lookup, answer.zone_ttl or known
@@ -350,8 +347,8 @@ class GateChecker:
     async def _staple(self, identity: ServerIdentity, now: float) -> list[GateFinding]:
         subject = subject_of(identity)
         if subject.urls:
-            await self._stapler.renew([identity], now)
-        kept = subject.thumbprint in self._stapler.kept([identity], now)
+            await self.stapler.renew([identity], now)
+        kept = subject.thumbprint in self.stapler.kept([identity], now)
         return [gates.staple_finding(responder=bool(subject.urls), must=subject.must, kept=kept)]
 
     async def _rehearse(self, entry: Entry, identity: ServerIdentity, context: CheckContext) -> list[GateFinding]:
@@ -369,8 +366,8 @@ class GateChecker:
         borne = [
             name for certificate in (*olds, entry) for name in course.names_of(certificate) if not _is_special(name)
         ]
-        names = (self._settings.server.hostname, *borne)
-        profile = str(self._settings.tls.profile)
+        names = (self.settings.server.hostname, *borne)
+        profile = str(self.settings.tls.profile)
         try:
             met_after = await asyncio.to_thread(gates_rehearsal.meet, after, names, profile)
             met_before = await asyncio.to_thread(gates_rehearsal.meet, before, names, profile) if before else ()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -242,6 +243,9 @@ class Expected(msgspec.Struct, frozen=True):
     ours: bool = False
 
 
+_of_names = partial(GateFinding, GateCheck.NAMES)
+
+
 def expected_names(
     hostname: str, hosts: Mapping[str, Sequence[str] | str], policies: Sequence[StsPublication], *, served: bool
 ) -> tuple[Expected, ...]:
@@ -282,7 +286,7 @@ def names_findings(
 ) -> Iterator[GateFinding]:
     """Everything there is to say about names. Of a client certificate there is nothing to cover."""
     if entry.purpose is Purpose.CLIENT:
-        yield GateFinding(GateCheck.NAMES, Mark.INFO, f"a client certificate, for {entry.label or entry.organization}")
+        yield _of_names(Mark.INFO, f"a client certificate, for {entry.label or entry.organization}")
         return
     before = [
         candidate
@@ -295,21 +299,19 @@ def names_findings(
     if lost:
         shown = ", ".join(lost[:_SHOWN])
         fix = "Get a certificate with all names, or add another certificate for the missing names."
-        yield GateFinding(
-            GateCheck.NAMES, Mark.FAIL, f"it lacks names of the current certificate: {shown}", _borne(entry), fix
-        )
+        yield _of_names(Mark.FAIL, f"it lacks names of the current certificate: {shown}", _borne(entry), fix)
     for expectation in expected:
         if expectation not in covered and expectation.name not in lost:
             yield _uncovered(entry, expectation, lost=is_covered(expectation.name, before))
     if covered:
         shown = ", ".join(f"{expectation.name} ({own(expectation.why)})" for expectation in covered[:_SHOWN])
-        yield GateFinding(GateCheck.NAMES, Mark.PASS, f"covered: {shown}", _borne(entry))
+        yield _of_names(Mark.PASS, f"covered: {shown}", _borne(entry))
     for domain, names in hosts.items():
         if isinstance(names, str):
             text = f"the MX hosts of {domain} cannot be looked up, so it is not known whether they are covered"
             # What the current ones cover stays covered, or it is told above: then it is no worse than now.
             mark = Mark.UNKNOWN if lost or not before else Mark.WARN
-            yield GateFinding(GateCheck.NAMES, mark, text, names, "Try again; check [dns] in the settings.")
+            yield _of_names(mark, text, names, "Try again; check [dns] in the settings.")
     yield from _promised(after, hosts, policies)
 
 
@@ -322,17 +324,11 @@ def _borne(entry: Entry) -> str:
 def _uncovered(entry: Entry, one: Expected, *, lost: bool) -> GateFinding:
     fix = f"Get a certificate with {one.name} as subjectAltName, or add another certificate for that name."
     if lost:
-        return GateFinding(
-            GateCheck.NAMES, Mark.FAIL, f"{one.name} would no longer be covered ({own(one.why)})", _borne(entry), fix
-        )
+        return _of_names(Mark.FAIL, f"{one.name} would no longer be covered ({own(one.why)})", _borne(entry), fix)
     if one.ours:
-        return GateFinding(
-            GateCheck.NAMES, Mark.FAIL, f"{one.name} is not covered ({own(one.why)})", _borne(entry), fix
-        )
+        return _of_names(Mark.FAIL, f"{one.name} is not covered ({own(one.why)})", _borne(entry), fix)
     text = f"{one.name} is not covered, neither before nor after the switch ({own(one.why)})"
-    return GateFinding(
-        GateCheck.NAMES, Mark.WARN, text, fix=f"If that host is this gateway: {own(fix[0].lower() + fix[1:])}"
-    )
+    return _of_names(Mark.WARN, text, fix=f"If that host is this gateway: {own(fix[0].lower() + fix[1:])}")
 
 
 def _promised(
@@ -350,7 +346,7 @@ def _promised(
             )
             mark = Mark.FAIL if policy.policy.mode is StsMode.ENFORCE else Mark.WARN
             fix = "Get a certificate with one of these names; otherwise senders that obey the policy stop delivering."
-            yield GateFinding(GateCheck.NAMES, mark, text, f"mode of the policy: {policy.policy.mode}", fix)
+            yield _of_names(mark, text, f"mode of the policy: {policy.policy.mode}", fix)
 
 
 MOST_SEEN = 20

@@ -7,6 +7,7 @@ were first seen from here. Only then may be switched; the old ones go afterwards
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from gatepost.protocols.dane.match import DaneVerdict
+
+
+_finding = partial(GateFinding, GateCheck.TLSA)
 
 
 class TlsaObservation(msgspec.Struct, frozen=True):
@@ -87,7 +91,7 @@ def tlsa_findings(
     """Everything there is to say. sightings: by host, this look included."""
     if not any(host_tlsa.takes_mail for host_tlsa in seen):
         text = "DANE does not apply: it covers neither the gateway's own name nor an MX host"
-        yield GateFinding(GateCheck.TLSA, Mark.INFO, text)
+        yield _finding(Mark.INFO, text)
     for host_tlsa in seen:
         sighting = sightings.get(host_tlsa.host, TlsaObservation())
         finding = (
@@ -106,27 +110,23 @@ def next_tlsa(entry: Entry, seen: HostTlsa, sighting: TlsaObservation, now: floa
     if not seen.is_there:
         fix = f"Add this record to the zone and keep the existing ones: {add}"
         text = f"{seen.host} has TLSA records, but none for this certificate: senders that use DANE would not deliver"
-        return GateFinding(GateCheck.TLSA, Mark.FAIL, text, _detail(seen.entry), fix)
+        return _finding(Mark.FAIL, text, _detail(seen.entry), fix)
     if seen.is_shared:
-        return GateFinding(
-            GateCheck.TLSA, Mark.PASS, f"{seen.host}: one record matches both certificates", _detail(seen.entry)
-        )
+        return _finding(Mark.PASS, f"{seen.host}: one record matches both certificates", _detail(seen.entry))
     if seen.other is not None and not seen.other.authenticated:
         text = (
             f"{seen.host}: a record for this certificate exists, but none for the current one: senders that use "
             "DANE already defer"
         )
-        return GateFinding(
-            GateCheck.TLSA, Mark.WARN, text, _detail(seen.other), "Switch now, or restore the old record."
-        )
+        return _finding(Mark.WARN, text, _detail(seen.other), "Switch now, or restore the old record.")
     if now < sighting.until:
         since, until = _minute(sighting.since), _minute(sighting.until)
         text = f"{seen.host}: the record for this certificate was first seen at {since}; wait until {until}"
         evidence = f"senders may cache the old records for {quantity(sighting.ttl, 'second')}"
         fix = f"Wait. You can plan the switch for {until.replace(' ', 'T')}."
-        return GateFinding(GateCheck.TLSA, Mark.FAIL, text, evidence, fix, until=sighting.until)
+        return _finding(Mark.FAIL, text, evidence, fix, until=sighting.until)
     text = f"{seen.host}: the record for this certificate was first seen at {_minute(sighting.since)}, long enough ago"
-    return GateFinding(GateCheck.TLSA, Mark.PASS, text, _detail(seen.entry))
+    return _finding(Mark.PASS, text, _detail(seen.entry))
 
 
 def own_tlsa(entry: Entry, seen: HostTlsa) -> GateFinding:
@@ -140,14 +140,12 @@ def own_tlsa(entry: Entry, seen: HostTlsa) -> GateFinding:
             "DANE defer their mail"
         )
         fix = f"Add this to the zone now, or roll back: {tlsa_line(seen.host, entry)}"
-        return GateFinding(GateCheck.TLSA, Mark.FAIL, text, _detail(seen.entry), fix)
+        return _finding(Mark.FAIL, text, _detail(seen.entry), fix)
     if seen.other is not None and seen.other.authenticated and not seen.is_shared:
         text = f"{seen.host}: the record of the previous certificate is still published"
         fix = f"Keep it while you may want to roll back (24 hours), then remove it: {seen.other.matched}"
-        return GateFinding(GateCheck.TLSA, Mark.INFO, text, fix=fix)
-    return GateFinding(
-        GateCheck.TLSA, Mark.PASS, f"{seen.host}: the record for this certificate is published", _detail(seen.entry)
-    )
+        return _finding(Mark.INFO, text, fix=fix)
+    return _finding(Mark.PASS, f"{seen.host}: the record for this certificate is published", _detail(seen.entry))
 
 
 def _no_dane(entry: Entry, seen: HostTlsa) -> GateFinding | None:
@@ -162,21 +160,19 @@ def _no_dane(entry: Entry, seen: HostTlsa) -> GateFinding | None:
                 else "Check that the nameservers in [dns] answer, then check again. Whether senders can look the "
                 "records up is not known."
             )
-            return GateFinding(GateCheck.TLSA, Mark.UNKNOWN, text, detail, fix)
+            return _finding(Mark.UNKNOWN, text, detail, fix)
         case TlsaStatus.NONE:
             fix = (
                 "Nothing to do. To start using DANE, add this once the certificate is current: "
                 f"{tlsa_line(seen.host, entry)}"
             )
-            return GateFinding(GateCheck.TLSA, Mark.INFO, f"{seen.host} publishes no TLSA records", detail, fix)
+            return _finding(Mark.INFO, f"{seen.host} publishes no TLSA records", detail, fix)
         case TlsaStatus.INSECURE:
-            return GateFinding(
-                GateCheck.TLSA, Mark.INFO, f"{seen.host}: no DANE, as far as this gateway can see", detail
-            )
+            return _finding(Mark.INFO, f"{seen.host}: no DANE, as far as this gateway can see", detail)
         case TlsaStatus.UNUSABLE:
             text = f"{seen.host} has only TLSA records that senders cannot use"
             fix = f"Add a usable record: {tlsa_line(seen.host, entry)}"
-            return GateFinding(GateCheck.TLSA, Mark.WARN, text, detail, fix)
+            return _finding(Mark.WARN, text, detail, fix)
         case TlsaStatus.USABLE:
             return None
 

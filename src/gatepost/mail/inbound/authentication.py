@@ -81,20 +81,17 @@ class _Digest:
 type _Digests = dict[str, _Digest]
 
 
-class Authenticator:
+class Authenticator(msgspec.Struct, frozen=True):
     """resolver: the gateway's own. clock: seconds since 1970. seconds: the time that each of two steps may take."""
 
-    def __init__(
-        self, resolver: Resolver, clock: Callable[[], float] = time.time, *, seconds: float = _SECONDS
-    ) -> None:
-        self._resolver = resolver
-        self._clock = clock
-        self._seconds = seconds
+    resolver: Resolver
+    clock: Callable[[], float] = time.time
+    seconds: float = _SECONDS
 
     async def authenticate(self, arrival: Arrival) -> AuthenticationReport:
         """All results, in the order of the field. Raises StoreFailure if the message cannot be read."""
         fields = split_fields(arrival.header.removesuffix(b"\r\n"))
-        digests = await _digests(arrival, _canonicalizations(fields, self._clock()))
+        digests = await _digests(arrival, _canonicalizations(fields, self.clock()))
         late = [MethodResult("dkim", "temperror", reason="no answer in time")]
         spf, signatures, chain = await asyncio.gather(
             self._in_time(self._spf(arrival), SpfResult("temperror", "no answer in time")),
@@ -111,7 +108,7 @@ class Authenticator:
 
     async def _in_time[T](self, work: Awaitable[T], late: T) -> T:
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self.seconds):
                 return await work
         except TimeoutError:
             return late
@@ -122,7 +119,7 @@ class Authenticator:
         except ValueError:
             return SpfResult("none", "the client has no IP address")
         sender = _sender(arrival)
-        return await evaluate(self._resolver, check_host(address, sender.domain, sender.address, arrival.hello))
+        return await evaluate(self.resolver, check_host(address, sender.domain, sender.address, arrival.hello))
 
     async def _dkim(self, fields: Sequence[Field], digests: _Digests) -> list[MethodResult]:
         signatures = [field for field in fields if field.name == DKIM][:MOST_SIGNATURES]
@@ -133,7 +130,7 @@ class Authenticator:
     async def _signature(self, own: Field, fields: Sequence[Field], digests: _Digests) -> MethodResult:
         properties: tuple[tuple[str, str], ...] = ()
         try:
-            signature = read_signature(own, self._clock())
+            signature = read_signature(own, self.clock())
             properties = _properties(signature)
             await self._verify(signature, fields, digests)
         except SignatureFault as fault:
@@ -149,7 +146,7 @@ class Authenticator:
 
     async def _key(self, selector: str, domain: str) -> KeyRecord:
         """Raises SignatureFault."""
-        answer = await look_up(self._resolver, Query(key_name(selector, domain), "TXT"), stranger=True)
+        answer = await look_up(self.resolver, Query(key_name(selector, domain), "TXT"), stranger=True)
         if answer.failure:
             raise SignatureFault("temperror", answer.failure)
         return usable_record(parse_record([(text,) for text in answer.texts]))
@@ -160,7 +157,7 @@ class Authenticator:
             sets = read_chain(fields)
             if not sets:
                 return "none", ""
-            await self._verify(read_signature(sets[-1].message_signature, self._clock()), fields, digests)
+            await self._verify(read_signature(sets[-1].message_signature, self.clock()), fields, digests)
             for count, last in reversed(list(enumerate(sets, 1))):
                 record = await self._key(last.selector, last.domain)
                 verify(record.public_key, last.algorithm, sealed_octets(sets[:count]), last.signature)
@@ -181,7 +178,7 @@ class Authenticator:
             for signature in signatures
         ]
         result = await self._in_time(
-            evaluate(self._resolver, evaluate_dmarc(authors[0], identifiers)),
+            evaluate(self.resolver, evaluate_dmarc(authors[0], identifiers)),
             DmarcResult("temperror", "", "no answer in time"),
         )
         properties = (("header.from", authors[0]), ("policy.dmarc", result.policy))

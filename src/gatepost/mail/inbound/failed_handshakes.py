@@ -6,12 +6,10 @@ Used by `mail.inbound.refusals`. The metric `gatepost_tls_failures_total` counts
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from gatepost.net.listener import source_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 AGAIN_SECONDS: Final = 600.0
 """For so long the same client is not told of again for the same reason."""

@@ -22,9 +22,9 @@ from gatepost.policy.decisions.oauth import TokenVerdict, hint_for
 from gatepost.policy.decisions.submission import refused_login
 from gatepost.policy.logins.passwords import NOBODYS_HASH, verify
 from gatepost.policy.logins.throttle import Throttle
-from gatepost.protocols.smtp.oauth import parse_oauthbearer, parse_xoauth2, token_error
+from gatepost.protocols.smtp.oauth import BearerMessage, parse_oauthbearer, parse_xoauth2, token_error
 from gatepost.protocols.smtp.replies import LOG_IN_AGAIN, Reply
-from gatepost.protocols.smtp.sasl import SaslError, parse_plain
+from gatepost.protocols.smtp.sasl import PlainMessage, SaslError, parse_plain
 from gatepost.protocols.smtp.scram import ScramServer, unknown_verifier
 from gatepost.protocols.smtp.server.auth import AUTHENTICATED
 from gatepost.store.interface import StoreFailure
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.oauth import OauthIssuer
     from gatepost.policy.decisions.decision import InboundVerdict
-    from gatepost.protocols.smtp.oauth import BearerMessage
-    from gatepost.protocols.smtp.sasl import PlainMessage
 
 
 MECHANISMS: Final = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN")

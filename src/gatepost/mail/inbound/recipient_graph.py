@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from gatepost.net.lookups.access_tokens import AccessTokens, TokenRequest, TokenUnavailable
 from gatepost.net.lookups.graph import MOST_ADDRESSES, GraphApp, GraphClient, GraphUnavailable
-from gatepost.pki.certificates.connector_secrets import SecretError
+from gatepost.pki.certificates.connector_secrets import SealedSecrets, SecretError
 from gatepost.pki.certificates.directory_secrets import directory_place
 from gatepost.policy.connectors.grants import UNGRANTED_PATH
 from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion
 
 if TYPE_CHECKING:
-    from gatepost.pki.certificates.connector_secrets import SealedSecrets
     from gatepost.policy.connectors.recipient_graph import RecipientGraph
 
 
@@ -25,16 +26,13 @@ GRAPH_SECONDS: Final = 20.0
 """For all of one question: the client waits for the reply to its RCPT meanwhile."""
 
 
-class RecipientGraphSource:
+class RecipientGraphSource(msgspec.Struct, frozen=True):
     """client, tokens: of the worker. stored: client secrets."""
 
-    def __init__(
-        self, client: GraphClient, tokens: AccessTokens, stored: SealedSecrets, seconds: float = GRAPH_SECONDS
-    ) -> None:
-        self._client = client
-        self._tokens = tokens
-        self._stored = stored
-        self._seconds = seconds
+    client: GraphClient
+    tokens: AccessTokens
+    stored: SealedSecrets
+    seconds: float = GRAPH_SECONDS
 
     async def __call__(self, question: RecipientQuestion) -> RecipientAnswer:
         """What Graph says. Faults of networks, tokens and secrets are answers, too."""
@@ -42,10 +40,10 @@ class RecipientGraphSource:
         if graph is None or (why := _unusable(question, graph)):
             return RecipientAnswer(exists=None, source=why if graph else "the domain names no app registration")
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self.seconds):
                 return await self._queried(question, graph)
         except TimeoutError:
-            return _down(graph, f"no answer within {self._seconds:g} s")
+            return _down(graph, f"no answer within {self.seconds:g} s")
         except (GraphUnavailable, TokenUnavailable) as failure:
             return _down(graph, failure.detail)
         except SecretError as error:
@@ -53,19 +51,19 @@ class RecipientGraphSource:
 
     async def _queried(self, question: RecipientQuestion, graph: RecipientGraph) -> RecipientAnswer:
         app = GraphApp(graph.url, graph.tenant_id, graph.client_id, graph.is_microsofts)
-        self._client.check(app)
+        self.client.check(app)
         place = directory_place(question.organization, question.domain)
-        secret = await asyncio.to_thread(self._stored.read, place)
+        secret = await asyncio.to_thread(self.stored.read, place)
         request = TokenRequest(graph.token_url, graph.client_id, graph.scope, secret, app.bounded)
-        token = await self._tokens.token(request)
+        token = await self.tokens.token(request)
         try:
-            kind = await self._client.has_recipient(app, question.addresses, token)
+            kind = await self.client.has_recipient(app, question.addresses, token)
         except GraphUnavailable as failure:
             if not failure.unauthorized:
                 raise
             # The permission may have been withdrawn, or the keys changed, before the token ended.
-            self._tokens.forget(request, token)
-            kind = await self._client.has_recipient(app, question.addresses, await self._tokens.token(request))
+            self.tokens.forget(request, token)
+            kind = await self.client.has_recipient(app, question.addresses, await self.tokens.token(request))
         return _answer(graph, kind)
 
 

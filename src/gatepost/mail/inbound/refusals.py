@@ -62,7 +62,7 @@ class SessionRefusals:
         """Within which the client's TLS handshake must be complete, however idle sessions may be."""
         limits = self._service.source_limits
         seconds = limits.handshake_seconds(self._record.facts.peer_ip) if limits is not None else HANDSHAKE_SECONDS
-        return min(seconds, self._service.session_limits.idle)
+        return min(seconds, self._service.session_limits.idle_timeout)
 
     def identified(self, basis: str) -> None:
         """A message of the client was accepted. basis: what it was identified by, as in `Attribution`."""

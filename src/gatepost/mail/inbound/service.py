@@ -50,17 +50,17 @@ _log = logging.getLogger(__name__)
 class SessionLimits(msgspec.Struct, frozen=True):
     """How long and how slow a session may be (exchange.md §13; RFC 5321 section 4.5.3.2).
 
-    idle: seconds to the next bytes. command: seconds to the next completed command. session: seconds in all.
-    data_rate: bytes per second that a message body must keep up, over each period of `rate_period` seconds; 0 is no
-    check. hops: Received fields from which on a message is a loop (RFC 5321 section 6.3).
-    unknown_recipients: that a stranger may name in one session; 0 is no limit.
+    idle_timeout: seconds to the next bytes. command_timeout: seconds to the next completed command. session_time:
+    seconds in all. data_rate_min: bytes per second that a message body must keep up, over each period of
+    `data_rate_period` seconds; 0 is no check. hops: Received fields from which on a message is a loop (RFC 5321
+    section 6.3). unknown_recipients: that a stranger may name in one session; 0 is no limit.
     """
 
-    idle: float = 300.0
-    command: float = 300.0
-    session: float = 3600.0
-    data_rate: int = 100
-    rate_period: float = 60.0
+    idle_timeout: float = 300.0
+    command_timeout: float = 300.0
+    session_time: float = 3600.0
+    data_rate_min: int = 100
+    data_rate_period: float = 60.0
     hops: int = 30
     unknown_recipients: int = 100
 
@@ -87,10 +87,10 @@ class DataRate:
     def is_low(self, now: float, body: _Body, limits: SessionLimits) -> bool:
         """Whether a whole period brought too few octets."""
         seen = body.bytes_seen
-        if not limits.data_rate or now < self._end:
+        if not limits.data_rate_min or now < self._end:
             return False
-        is_slow = self._end > 0.0 and seen - self._seen < limits.data_rate * limits.rate_period
-        self._end, self._seen = now + limits.rate_period, seen
+        is_slow = self._end > 0.0 and seen - self._seen < limits.data_rate_min * limits.data_rate_period
+        self._end, self._seen = now + limits.data_rate_period, seen
         return is_slow
 
 

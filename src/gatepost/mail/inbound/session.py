@@ -163,9 +163,9 @@ class Session:
         if self._committing or self._held or self._held_back or self._core.closing:
             return
         limits = self._service.session_limits
-        if now - self._began > limits.session:
+        if now - self._began > limits.session_time:
             self._end(replies.TOO_LONG)
-        elif now - self._received > limits.idle or now - self._progressed > limits.command:
+        elif now - self._received > limits.idle_timeout or now - self._progressed > limits.command_timeout:
             self._end(replies.TIMED_OUT)
         elif (body := self._transaction) is not None and body.receiving and self._data_rate.is_low(now, body, limits):
             self._end(replies.TOO_SLOW)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from gatepost.events.trace import handed_over_record, introduction_record, quarantined_event, received_event
 from gatepost.mail.inbound.authentication import Arrival
 from gatepost.mail.inbound.content import shown_message
-from gatepost.mail.inbound.deliveries import deliveries_of
+from gatepost.mail.inbound.deliveries import AcceptedRecipient, deliveries_of
 from gatepost.mail.inbound.journaling import copies_of, journal_deliveries
 from gatepost.mail.inbound.quarantine import QuarantineFindings, count_by_holder
-from gatepost.mail.model.message import Message
+from gatepost.mail.model.message import Delivery, Message, QuarantineHold
 from gatepost.mail.model.queue_id import format_id
 from gatepost.policy.connectors.values import AuthenticationResults
 from gatepost.policy.decisions.authentication import forged_ids
@@ -36,18 +36,16 @@ from gatepost.protocols.message.organization_headers import HeaderChange, change
 from gatepost.protocols.message.received import received_field, relaying_addresses
 from gatepost.protocols.message.submission import submitted
 from gatepost.protocols.smtp.replies import Reply
-from gatepost.store.interface import StoreFailure, StoreFull
+from gatepost.store.interface import BodyWriter, StoreFailure, StoreFull
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from asyncio import Task
     from collections.abc import Awaitable, Sequence
 
-    from gatepost.mail.inbound.deliveries import AcceptedRecipient
     from gatepost.mail.inbound.repeated import RepeatedDecisions
     from gatepost.mail.inbound.service import InboundService
     from gatepost.mail.inbound.usage import Charge
-    from gatepost.mail.model.message import Delivery, QuarantineHold
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.facts import SessionFacts
@@ -56,7 +54,6 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.header_trust import HeaderTrust
     from gatepost.policy.decisions.journaling import JournalCopy
     from gatepost.protocols.smtp.server.events import MailEvent
-    from gatepost.store.interface import BodyWriter
 
 
 _SMALL_HEADER = 16 * 1024  # octets that are kept of each header section without being counted: most have fewer

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gatepost.mail.outbound.failure import HopFailed, fell_below, local_fault
 from gatepost.policy.connectors.values import ProtectionDrop
 from gatepost.policy.decisions.destination_history import (
-    DestinationHistory,
     DestinationName,
     Drop,
     SeenSession,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from gatepost.mail.outbound.hop import Hop, OpenHop
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.facts import ClassicalOnly
+    from gatepost.store.destinations import WorkerDestinations
 
 
 _log = logging.getLogger(__name__)
@@ -69,20 +69,10 @@ def holds_below(directory: Directory, route: Route, organization: str, recipient
     return holds and not all(recipient.released for recipient in recipients)
 
 
-class _Destinations(Protocol):
-    """The part of `store.destinations.DestinationStore` that delivery uses."""
-
-    def find(self, name: DestinationName) -> DestinationHistory:
-        """The history of a destination. Raises StoreFailure."""
-
-    def note(self, name: DestinationName, session: SeenSession, *, logged: bool = False) -> None:
-        """Write a session soon. logged: the log has a line about its drop."""
-
-
 class DestinationMemory:
     """clock: seconds since 1970. dnssec: whether our resolver can tell what DNSSEC proves (see `Resolver.dane_off`)."""
 
-    def __init__(self, store: _Destinations, clock: Callable[[], float], *, dnssec: bool = True) -> None:
+    def __init__(self, store: WorkerDestinations, clock: Callable[[], float], *, dnssec: bool = True) -> None:
         self._store = store
         self._clock = clock
         self._dnssec = dnssec

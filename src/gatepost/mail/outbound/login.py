@@ -15,6 +15,8 @@ import binascii
 import secrets
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from gatepost.mail.outbound.failure import HopFailed, login_failed
 from gatepost.net.lookups.access_tokens import AccessTokens, TokenRequest, TokenUnavailable
 from gatepost.pki.certificates.connector_secrets import SealedSecrets, SecretError, secret_place
@@ -46,18 +48,12 @@ _NAMES: Final = {
 }
 
 
-class SmartHostLogins:
+class SmartHostLogins(msgspec.Struct, frozen=True):
     """secrets: of connectors. tokens: fetches access tokens. nonce: fresh for each log-in with SCRAM."""
 
-    def __init__(
-        self,
-        stored: SealedSecrets,
-        tokens: AccessTokens,
-        nonce: Callable[[], str] = lambda: secrets.token_urlsafe(18),
-    ) -> None:
-        self._stored = stored
-        self._tokens = tokens
-        self._nonce = nonce
+    stored: SealedSecrets
+    tokens: AccessTokens
+    nonce: Callable[[], str] = lambda: secrets.token_urlsafe(18)
 
     async def log_in(self, hop: Hop, login: SmartHostLogin, connection: OutboundConnection, verdict: Verdict) -> None:
         """Log in over a connection. Raises HopFailed, ConnectionEnded.
@@ -81,7 +77,7 @@ class SmartHostLogins:
                 bindings = connection.channel_bindings()
                 username = login.authentication.username
                 mechanism = password_client(
-                    name, username, secret, nonce=self._nonce(), offered=offered, bindings=bindings
+                    name, username, secret, nonce=self.nonce(), offered=offered, bindings=bindings
                 )
                 await _exchange(connection, mechanism)
         except (SecretError, SaslError) as error:
@@ -89,7 +85,7 @@ class SmartHostLogins:
 
     def _secret(self, login: SmartHostLogin) -> str:
         file = login.authentication.secret_file
-        return self._stored.read(secret_place(login.organization, login.connector, login.destination, file))
+        return self.stored.read(secret_place(login.organization, login.connector, login.destination, file))
 
     async def _with_token(
         self, hop: Hop, login: SmartHostLogin, connection: OutboundConnection, name: str, secret: str
@@ -99,14 +95,14 @@ class SmartHostLogins:
             authentication.token_url, authentication.client_id, authentication.scope, secret, login.bounded
         )
         try:
-            token = await self._tokens.token(request)
+            token = await self.tokens.token(request)
         except TokenUnavailable as failure:
             raise HopFailed(login_failed(f"{login}: no access token: {failure.detail}", ours=failure.refused)) from None
         mechanism = TokenClient(name, authentication.username, token, hop.host, hop.port)
         try:
             await _exchange(connection, mechanism)
         except HopFailed as failed:
-            self._tokens.forget(request, token)
+            self.tokens.forget(request, token)
             if mechanism.error:
                 detail = f"{failed.failure.detail}; the server says of the token: {mechanism.error}"
                 failed.failure = replace(failed.failure, detail=detail)

@@ -10,6 +10,8 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from gatepost.mail.model.delivery_result import Disposition, RecipientResult
 from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.queue.own_mail import own_deliveries, own_message, path_of
@@ -51,7 +53,7 @@ def _nothing(_delivery: Delivery, _original: bytes) -> bool:
     return False
 
 
-class Bouncer:
+class Bouncer(msgspec.Struct, frozen=True):
     """Makes notices.
 
     expiration: seconds a notice of an organization stays queued. targets: where mail for an address goes by the
@@ -60,21 +62,12 @@ class Bouncer:
     strangers: says which notices about mail from unknown servers go; without it all do.
     """
 
-    def __init__(
-        self,
-        store: _Bodies,
-        hostname: str,
-        expiration: Callable[[str], float],
-        targets: Callable[[Path], Sequence[Target]] = _itself,
-        secret: Callable[[Delivery, bytes], bool] = _nothing,
-        strangers: NoticesToStrangers | None = None,
-    ) -> None:
-        self._store = store
-        self._hostname = hostname
-        self._expiration = expiration
-        self._targets = targets
-        self._secret = secret
-        self._strangers = strangers
+    store: _Bodies
+    hostname: str
+    expiration: Callable[[str], float]
+    targets: Callable[[Path], Sequence[Target]] = _itself
+    secret: Callable[[Delivery, bytes], bool] = _nothing
+    strangers: NoticesToStrangers | None = None
 
     async def notices(
         self, delivery: Delivery, results: Sequence[RecipientResult], *, late: bool, now: float
@@ -103,10 +96,10 @@ class Bouncer:
         self, delivery: Delivery, results: Sequence[RecipientResult], waiting: Sequence[RecipientResult]
     ) -> bool:
         """Whether the notices are withheld; then the results say so, for the trace."""
-        if self._strangers is None:
+        if self.strangers is None:
             return False
         failed = any(result.disposition is Disposition.FAILED and _wants_settled(result) for result in results)
-        why = self._strangers.withheld(delivery.message, delivery.organization, failed=failed)
+        why = self.strangers.withheld(delivery.message, delivery.organization, failed=failed)
         if not why:
             return False
         for result in results:
@@ -133,14 +126,14 @@ class Bouncer:
     def _for_postmaster(
         self, delivery: Delivery, domain: str, status: str, now: float
     ) -> tuple[Message, list[Delivery], bytes]:
-        about, number = delivery.message, self._store.new_id()
+        about, number = delivery.message, self.store.new_id()
         body = build_redacted(
             RedactedNotice(
                 domain=domain,
-                reporting_mta=self._hostname,
-                postmaster=f"postmaster@{self._hostname}",
+                reporting_mta=self.hostname,
+                postmaster=f"postmaster@{self.hostname}",
                 now=now,
-                message_id=f"{format_id(number)}@{self._hostname}",
+                message_id=f"{format_id(number)}@{self.hostname}",
                 about=about.inbound.get("notice_about_message_id", "") if about.is_notice else about.message_id,
                 status=status,
             )
@@ -153,21 +146,21 @@ class Bouncer:
     ) -> tuple[Message, list[Delivery], bytes]:
         message = delivery.message
         organization = delivery.organization
-        number = self._store.new_id()
+        number = self.store.new_id()
         original, complete = await self._readable(delivery)
         report = DsnReport(
             to=message.reverse_path,
-            reporting_mta=self._hostname,
-            postmaster=f"postmaster@{self._hostname}",
+            reporting_mta=self.hostname,
+            postmaster=f"postmaster@{self.hostname}",
             now=now,
-            message_id=f"{format_id(number)}@{self._hostname}",
+            message_id=f"{format_id(number)}@{self.hostname}",
             boundary=f"=_{secrets.token_hex(16)}",
             recipients=tuple(recipients),
             arrival=message.received,
             queue_id=format_id(message.id),
             envid=message.envid,
             ret="HDRS" if self._leaves_out_body(delivery, original) else message.ret,
-            hops=_hops(delivery, self._hostname, now),
+            hops=_hops(delivery, self.hostname, now),
             original=original,
             original_complete=complete,
             return_limit=_RETURN_LIMIT,
@@ -186,16 +179,16 @@ class Bouncer:
     def _leaves_out_body(self, delivery: Delivery, original: bytes) -> bool:
         """Whether the notice must hold the header section alone, whatever its sender asked for."""
         message = delivery.message
-        if message.require_tls or self._secret(delivery, original):
+        if message.require_tls or self.secret(delivery, original):
             return True
-        return self._strangers is not None and self._strangers.is_limited(message, delivery.organization)
+        return self.strangers is not None and self.strangers.is_limited(message, delivery.organization)
 
     def _message(self, number: int, about: Message, organization: str, body: bytes, now: float) -> Message:
         notice = own_message(
             number,
             organization,
             body,
-            message_id=f"{format_id(number)}@{self._hostname}",
+            message_id=f"{format_id(number)}@{self.hostname}",
             subject="Delivery status notification",
             inbound={"notice_about": format_id(about.id)},
             now=now,
@@ -204,8 +197,8 @@ class Bouncer:
         return notice
 
     def _queued(self, notice: Message, to: str) -> tuple[Message, list[Delivery]]:
-        expires = notice.received + self._expiration(notice.organization)
-        return notice, own_deliveries(self._store.new_id, notice, self._targets(path_of(to)), expires)
+        expires = notice.received + self.expiration(notice.organization)
+        return notice, own_deliveries(self.store.new_id, notice, self.targets(path_of(to)), expires)
 
     async def _readable(self, delivery: Delivery) -> tuple[bytes, bool]:
         """The same as `_original`; nothing if it cannot be read: the sender gets a notice all the same."""
@@ -222,7 +215,7 @@ class Bouncer:
         whole = delivery.message.size <= _RETURN_LIMIT
         parts: list[bytes] = []
         size = 0
-        async for chunk in self._store.read(delivery.message.id):
+        async for chunk in self.store.read(delivery.message.id):
             parts.append(chunk)
             size += len(chunk)
             if not whole and (b"\r\n\r\n" in b"".join(parts) or size > _HEADER_LIMIT):

@@ -12,14 +12,13 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from gatepost.mail.queue.hop_queue import HopFinder, LaneKey
-from gatepost.net.places import FairLine
+from gatepost.net.places import FairLine, FairShares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
 
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.memory_budget import MemoryBudget
-    from gatepost.net.places import FairShares
 
 
 _log = logging.getLogger(__name__)

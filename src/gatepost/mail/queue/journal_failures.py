@@ -12,6 +12,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from gatepost.mail.model.delivery_result import Disposition, RecipientResult
 from gatepost.mail.model.message import Delivery, Journal, Message
 from gatepost.mail.model.queue_id import format_id
@@ -30,25 +32,17 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class JournalFailures:
+class JournalFailures(msgspec.Struct, frozen=True):
     """failures_to: the address of an organization, "" for none. chunks: what a delivery sends, as its mailbox gets it.
 
     targets: where mail for an address goes. expiration: seconds a message of an organization stays queued.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        failures_to: Callable[[str], str],
-        chunks: Callable[[Delivery], AsyncIterator[bytes]],
-        targets: Callable[[Path], Sequence[Target]],
-        expiration: Callable[[str], float],
-    ) -> None:
-        self._store = store
-        self._failures_to = failures_to
-        self._chunks = chunks
-        self._targets = targets
-        self._expiration = expiration
+    store: Store
+    failures_to: Callable[[str], str]
+    chunks: Callable[[Delivery], AsyncIterator[bytes]]
+    targets: Callable[[Path], Sequence[Target]]
+    expiration: Callable[[str], float]
 
     async def kept(
         self, delivery: Delivery, journal: Journal, decision: RetryDecision, now: float, again: float
@@ -60,7 +54,7 @@ class JournalFailures:
         failed = [result for result in decision.outcome.results if result.disposition is Disposition.FAILED]
         if not failed:
             return decision, []
-        to = "" if journal.alternate else self._failures_to(delivery.organization)
+        to = "" if journal.alternate else self.failures_to(delivery.organization)
         if to:
             try:
                 deliveries = await self._redirected(delivery, journal, to, now)
@@ -72,14 +66,14 @@ class JournalFailures:
                 number = format_id(deliveries[0].message.id)
                 results = _with(decision.outcome.results, {"journal_failures_to": to, "journal_message": number})
                 return replace(decision, outcome=replace(decision.outcome, results=results)), deliveries
-        delivery.expires_at = now + self._expiration(delivery.organization)
+        delivery.expires_at = now + self.expiration(delivery.organization)
         return _waiting(decision, min(again, delivery.expires_at)), []
 
     async def _redirected(self, delivery: Delivery, journal: Journal, to: str, now: float) -> list[Delivery]:
         """Queue what the delivery sends for another address. Raises whatever keeps it from being durable there."""
         source, organization = delivery.message, delivery.organization
         message = Message(
-            id=self._store.new_id(),
+            id=self.store.new_id(),
             organization=organization,
             received=now,
             reverse_path="",
@@ -93,18 +87,18 @@ class JournalFailures:
             inbound={"journal": journal.form, "journal_of": format_id(source.id)},
         )
         copied = Journal(journal.form, to, rules=journal.rules, made=True, alternate=True)
-        targets, expires = self._targets(parse_address(to)), now + self._expiration(organization)
-        deliveries = own_deliveries(self._store.new_id, message, targets, expires, copied)
-        body = self._store.body()
+        targets, expires = self.targets(parse_address(to)), now + self.expiration(organization)
+        deliveries = own_deliveries(self.store.new_id, message, targets, expires, copied)
+        body = self.store.body()
         try:
-            async for chunk in self._chunks(delivery):
+            async for chunk in self.chunks(delivery):
                 if (behind := body.write(chunk)) is not None:
                     await behind
         except BaseException:
             body.abort()
             raise
         message.size = body.size
-        await commit(self._store, message, deliveries, body)
+        await commit(self.store, message, deliveries, body)
         return deliveries
 
 

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatepost.mail.queue.allowance import Allowance
+from gatepost.mail.queue.allowance import Allowance, HopLimit, SharedLimits
 from gatepost.mail.queue.slowdown import Slowdowns
 from gatepost.net.places import FairLine, FairShares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Hashable
 
-    from gatepost.mail.queue.allowance import HopLimit, SharedLimits
     from gatepost.mail.queue.hop_queue import HopQueue
     from gatepost.policy.connectors.directory import Directory
 

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from gatepost.mail.queue.due_destinations import DueDestinations
-from gatepost.mail.queue.hop_queue import LaneKey
+from gatepost.mail.queue.hop_queue import HopFinder, HopQueue, LaneKey
 from gatepost.mail.queue.retry_pace import RetryPace
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.backlog import Backlog
-    from gatepost.mail.queue.hop_queue import HopFinder, HopQueue
     from gatepost.mail.queue.waiting import Waiting
     from gatepost.store.interface import Store
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatepost.mail.queue.hop_queue import HopQueue, hosts_of
+from gatepost.mail.queue.hop_queue import HopQueue, Turn, hosts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Hashable, Iterable, Sequence
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.backlog import Backlog
     from gatepost.mail.queue.gate import Gate
-    from gatepost.mail.queue.hop_queue import Turn
     from gatepost.mail.queue.memory_budget import MemoryBudget
     from gatepost.mail.queue.pacing import Pacing, Pause
     from gatepost.mail.queue.settlement import Settler

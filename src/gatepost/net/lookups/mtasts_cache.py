@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
@@ -19,10 +20,6 @@ from gatepost.decoding import from_json
 from gatepost.net.lookups.cache import make_room, replace_file
 from gatepost.net.shortage import shortage
 from gatepost.protocols.mtasts.policy import MAX_AGE, MAX_BYTES, PolicyError, StsPolicy, parse_policy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 _FILES: Final = 10_000
 _TOTAL_BYTES: Final = 64 * 1024 * 1024

@@ -21,8 +21,8 @@ from gatepost.net.lookups.authority_origin import AuthorityOrigin
 from gatepost.net.lookups.revocation_lists import Responders, RevocationLists
 from gatepost.net.revocation import RevocationError, RevocationStatus, RevocationUrls, published, read_response
 from gatepost.net.shortage import shortage
-from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
-from gatepost.protocols.tls.facts import Revocation
+from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES, AddressPolicy
+from gatepost.protocols.tls.facts import ChainVerdict, Revocation
 from gatepost.times import second_text
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from gatepost.net.lookups.http import HttpClient
-    from gatepost.policy.connectors.addresses import AddressPolicy
-    from gatepost.protocols.tls.facts import ChainVerdict
 
 
 _MAX_DETAIL: Final = 600

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.net.lookups.cache import Cache, make_room, replace_file
-from gatepost.net.lookups.http import HttpFailed, HttpRequest, bounded
+from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, bounded
 from gatepost.net.revocation import (
     MAX_LIST_BYTES,
     MAX_RESPONSE_BYTES,
@@ -36,12 +36,10 @@ from gatepost.net.tasks import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from cryptography import x509
 
-    from gatepost.net.lookups.http import HttpClient
     from gatepost.policy.connectors.addresses import AddressPolicy
 
 

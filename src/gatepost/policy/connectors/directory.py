@@ -20,7 +20,7 @@ from gatepost.policy.connectors.hook_index import HookIndex
 from gatepost.policy.connectors.journal_index import journals
 from gatepost.policy.connectors.names import covers, network, parents, patterns
 from gatepost.policy.connectors.quarantine_rules import QuarantineRules
-from gatepost.policy.connectors.recipients import MailboxIndex, RecipientLists
+from gatepost.policy.connectors.recipients import MailboxIndex, MailboxMatch, RecipientLists
 from gatepost.policy.connectors.signing_keys import SigningKeys
 from gatepost.policy.connectors.values import AuthenticationResults, ConnectorType, Mode, RevocationCheck
 from gatepost.policy.connectors.verification import in_force
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from gatepost.policy.connectors.accepted_domain import AcceptedDomain
     from gatepost.policy.connectors.oauth import OauthIssuer
-    from gatepost.policy.connectors.recipients import MailboxMatch
     from gatepost.policy.connectors.records import InboundConnector, Mailbox, Organization, OutboundConnector
     from gatepost.policy.connectors.resources import Resources
     from gatepost.protocols.smtp.grammar import Path

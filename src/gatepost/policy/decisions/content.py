@@ -20,7 +20,7 @@ from gatepost.policy.decisions.requirement import Source
 from gatepost.protocols.message.authentication_results import FIELD, authserv_id
 from gatepost.protocols.message.edit import HeaderEdits
 from gatepost.protocols.message.organization_headers import is_reserved
-from gatepost.protocols.scanners.finding import ScanAction
+from gatepost.protocols.scanners.finding import ScanAction, ScanFinding
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.content_hook import ContentHook
     from gatepost.policy.connectors.hook_index import ApplicableHook, HookIndex
     from gatepost.policy.connectors.records import OutboundConnector
-    from gatepost.protocols.scanners.finding import ScanFinding
 
 
 class Demand(msgspec.Struct, frozen=True):

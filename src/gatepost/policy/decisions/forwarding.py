@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gatepost.policy.connectors.values import ConnectorType
-from gatepost.policy.decisions.home import ALONE
+from gatepost.policy.decisions.home import ALONE, Nodes
 from gatepost.policy.decisions.parties import parties
-from gatepost.policy.decisions.routes import InternalRoute, MxRoute, SmartHosts
-from gatepost.protocols.message.srs import SrsRefused, is_srs
-from gatepost.protocols.smtp.grammar import parse_address
+from gatepost.policy.decisions.routes import InternalRoute, MxRoute, Route, SmartHosts
+from gatepost.protocols.message.srs import SrsKeys, SrsRefused, is_srs
+from gatepost.protocols.smtp.grammar import Path, parse_address
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
 
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.match import Attribution
     from gatepost.policy.connectors.records import Organization
-    from gatepost.policy.decisions.home import Nodes
-    from gatepost.policy.decisions.routes import Route
-    from gatepost.protocols.message.srs import SrsKeys
-    from gatepost.protocols.smtp.grammar import Path
 
 
 _STEPS = 10  # from mailbox to mailbox; more is nobody's wish

@@ -9,8 +9,9 @@ nothing that the reply does not say.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
@@ -18,9 +19,6 @@ from gatepost.protocols.message.dsn_advice import advice_for
 from gatepost.protocols.message.dsn_report import DsnActor
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.texts import own
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class MustAct(StrEnum):

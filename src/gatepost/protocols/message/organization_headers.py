@@ -14,16 +14,12 @@ control characters in its name. What is to be renamed must be well formed; anyth
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from enum import Enum, auto
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from gatepost.protocols.message.header_text import host_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 _ORGANIZATION = b"X-MS-Exchange-Organization-"
 _CROSS_PREMISES = b"X-MS-Exchange-CrossPremises-"

@@ -7,7 +7,8 @@ its own, which it closes, so that nothing of it is on both sides of a fork. Not 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 import asyncpg
@@ -62,13 +63,10 @@ def check_server(url: str, schemas: Sequence[Schema] = ()) -> ServerState:
 
 
 async def _check(url: str, schemas: Sequence[Schema]) -> ServerState:
-    connection = await connect(url, role="check")
-    try:
+    async with _connected(url, "check") as connection:
         with reported("check"):
             row = await connection.fetchrow(_STATE)
             stored = await stored_versions(connection, schemas)
-    finally:
-        await _close(connection)
     state = ServerState(**row, tables={name: known.version if known else None for name, known in stored.items()})
     _judge(state, Address(url))
     _judge_tables(state, schemas, stored)
@@ -100,12 +98,17 @@ def _judge_tables(state: ServerState, schemas: Sequence[Schema], stored: Mapping
         raise StoreFailure(f"store.url: {unprepared(lacking)}; nothing was changed")
 
 
-async def _close(connection: Any) -> None:
-    """The loop ends with it, so it must be gone."""
+@asynccontextmanager
+async def _connected(url: str, role: str) -> AsyncIterator[Any]:
+    """The loop ends with the connection, so it must be gone."""
+    connection = await connect(url, role=role)
     try:
-        await connection.close(timeout=_CLOSE_SECONDS)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-        connection.terminate()
+        yield connection
+    finally:
+        try:
+            await connection.close(timeout=_CLOSE_SECONDS)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            connection.terminate()
 
 
 def lets_in(url: str) -> bool:
@@ -145,41 +148,27 @@ def prepare_server(url: str, schemas: Sequence[Schema], worker_role: str = "") -
 
 
 async def _prepare(url: str, schemas: Sequence[Schema], worker_role: str) -> None:
-    connection = await connect(url, role="prepare")
-    try:
+    async with _connected(url, "prepare") as connection:
         for schema in schemas:
             await prepare_tables(connection, schema)
         if worker_role:
             await settle_worker_role(connection, worker_role, revokes=await _is_newest(connection, schemas))
-    finally:
-        await _close(connection)
 
 
 def check_workers(url: str, role: str) -> None:
     """Raise StoreFailure if the role of workers has not just the rights of workers. Raises as `check_server`, too."""
     check_server(url)
-    asyncio.run(_check_workers(url, role))
+    asyncio.run(_answer_to(url, role, check_worker_role))
 
 
 def remarks_on_workers(url: str, role: str) -> list[tuple[str, str]]:
     """Doubtful rights and settings of the role of workers, each with what helps. Raises as `check_server`."""
-    return asyncio.run(_remarks_on_workers(url, role))
+    return asyncio.run(_answer_to(url, role, remarks_on_role))
 
 
-async def _remarks_on_workers(url: str, role: str) -> list[tuple[str, str]]:
-    connection = await connect(url, role="check")
-    try:
-        return await remarks_on_role(connection, role)
-    finally:
-        await _close(connection)
-
-
-async def _check_workers(url: str, role: str) -> None:
-    connection = await connect(url, role="check")
-    try:
-        await check_worker_role(connection, role)
-    finally:
-        await _close(connection)
+async def _answer_to[T](url: str, role: str, question: Callable[[Any, str], Awaitable[T]]) -> T:
+    async with _connected(url, "check") as connection:
+        return await question(connection, role)
 
 
 async def _is_newest(connection: Any, schemas: Sequence[Schema]) -> bool:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
+
 from gatepost.events.evidence.chain import Place, Signer, join, parse_line, sign_body
 from gatepost.events.evidence.heads import DayHead, HeadBook, head_body, pruned_body
 from gatepost.store.evidence_files import ADMIN_WRITER
@@ -54,30 +56,22 @@ _REMOVE: Final = (
 )
 
 
-class PostgresHeads:
+class PostgresHeads(msgspec.Struct, frozen=True):
     """The heads of a site. node: this host. connection: as in `PostgresChain`. commands: the chain "admin", to sign."""
 
-    def __init__(
-        self,
-        connection: Callable[[], AbstractContextManager[tuple[DatabaseServer, Any]]],
-        commands: PostgresChain,
-        *,
-        node: str,
-        signer: Signer,
-    ) -> None:
-        self._connection = connection
-        self._commands = commands
-        self._node = node
-        self._signer = signer
+    connection: Callable[[], AbstractContextManager[tuple[DatabaseServer, Any]]]
+    commands: PostgresChain
+    node: str
+    signer: Signer
 
     def sign_commands(self, now: float) -> None:
         """See `HeadWriter.sign_commands`."""
-        self._commands.checkpoint(now)
+        self.commands.checkpoint(now)
 
     def make(self, now: float) -> list[DayHead]:
         """See `HeadWriter.make`."""
         today = day_text(now)
-        with self._connection() as (server, connection):
+        with self.connection() as (server, connection):
             if not server.run(lambda: connection.fetch(_OVER, today), "evidence heads"):
                 return []
             return server.run(lambda: self._made(connection, today, now), "evidence heads")
@@ -85,7 +79,7 @@ class PostgresHeads:
     def prune(self, before: float, now: float) -> list[str]:
         """See `HeadWriter.prune`."""
         first = day_text(before)
-        with self._connection() as (server, connection):
+        with self.connection() as (server, connection):
             gone = server.run(lambda: self._forgotten(connection, first, now), "evidence heads")
             for writer, place in server.run(lambda: connection.fetch(_WRITERS), "evidence heads"):
                 while server.run(lambda: connection.execute(_REMOVE, writer, place), "remove evidence") != "DELETE 0":  # noqa: B023 - run at once
@@ -100,7 +94,7 @@ class PostgresHeads:
                 place = await _last(connection)
                 for (day,) in await connection.fetch(_OVER, today):
                     ends = {writer: Place(number, head) for writer, number, head in await connection.fetch(_ENDS, day)}
-                    body = head_body(place, now, node=self._node, day=day, writers=ends)
+                    body = head_body(place, now, node=self.node, day=day, writers=ends)
                     place = await self._add(connection, place, body, day)
                     made.append(DayHead(day, place.head, ends))
         return made
@@ -115,13 +109,13 @@ class PostgresHeads:
                 gone = [(day, writer) for day, writer in await connection.fetch(_OLD, first) if day in book.days]
                 if gone and book.before < first:
                     place = await _last(connection)
-                    await self._add(connection, place, pruned_body(place, now, node=self._node, before=first), "")
+                    await self._add(connection, place, pruned_body(place, now, node=self.node, before=first), "")
                 for day, writer in gone:
                     await connection.execute(_FORGET, day, writer)
         return [f"{day}.{writer}.log" for day, writer in gone]
 
     async def _add(self, connection: Any, place: Place, body: dict[str, Any], day: str) -> Place:
-        head, line = join(place.head, sign_body(body, self._signer))
+        head, line = join(place.head, sign_body(body, self.signer))
         await connection.execute(_ADD, place.number + 1, day, line)
         return Place(place.number + 1, head)
 

@@ -24,14 +24,13 @@ from gatepost.store.postgres import owners, queue_rows
 from gatepost.store.postgres.availability import Availability
 from gatepost.store.postgres.commit_loop import CommitLoop
 from gatepost.store.postgres.queue_rows import OwnedAcceptance, OwnedSettlement, PostgresPlan
-from gatepost.store.sqlite.work import refuse, tell
+from gatepost.store.sqlite.work import Work, refuse, tell
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from gatepost.store.postgres.owners import Owner, OwnerIdentity
     from gatepost.store.postgres.queue_connection import QueueConnection
-    from gatepost.store.sqlite.work import Work
 
 
 _log = logging.getLogger(__name__)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from gatepost.events.metrics.counts import Counts
     from gatepost.mail.model.message import Delivery, Message
-    from gatepost.store.interface import AdminNotice, EventSink, Settlement
+    from gatepost.store.interface import AdminNotice, Durable, EventSink, Settlement
     from gatepost.store.postgres.owners import Owner
     from gatepost.store.suspension import Suspension
     from gatepost.store.trace import TraceSink
@@ -210,20 +210,11 @@ class PostgresStore(StoreEngine):
         return failure
 
     @override
-    def _put_message(
-        self,
-        message: Message,
-        deliveries: list[Delivery],
-        body: Body,
-        done: Callable[[StoreFailure | None], None],
-        epoch: int,
-    ) -> None:
+    def _put_message(self, message: Message, deliveries: list[Delivery], body: Body, done: Durable, epoch: int) -> None:
         self._flusher.put(OwnedAcceptance(message, deliveries, body, done, epoch))
 
     @override
-    def _finish_body(
-        self, message: Message, deliveries: list[Delivery], body: Body, done: Callable[[StoreFailure | None], None]
-    ) -> None:
+    def _finish_body(self, message: Message, deliveries: list[Delivery], body: Body, done: Durable) -> None:
         assert body.file is not None  # noqa: S101 - the body is large
         number = body.file.number
 
@@ -239,12 +230,7 @@ class PostgresStore(StoreEngine):
         body.finish(finished)
 
     async def _accept_large(
-        self,
-        message: Message,
-        deliveries: list[Delivery],
-        body: Body,
-        number: int,
-        done: Callable[[StoreFailure | None], None],
+        self, message: Message, deliveries: list[Delivery], body: Body, number: int, done: Durable
     ) -> None:
         """Write the body into the database, then queue its message."""
 
@@ -292,9 +278,7 @@ class PostgresStore(StoreEngine):
         await self._bodies_finished()
         self._refuse_if_final()
         for part in (self._flusher, self._retries):
-            done: asyncio.Future[None] = self._loop.create_future()
-            part.put(Barrier(done))
-            await done
+            await self._done(part.put, Barrier)
 
     def bring_forward(self, latest: float, failed: str = "") -> None:
         """See `Store.bring_forward`."""
@@ -326,17 +310,14 @@ class PostgresStore(StoreEngine):
     async def lease(self, destination: str, limit: int, now: float) -> list[Delivery]:
         """See `Store.lease`. While the server is away it waits."""
         await self._flusher.back()
-        granted: asyncio.Future[list[Delivery]] = self._loop.create_future()
-        self._retries.put(LeaseWork(LeaseRequest(destination, limit, now), granted))
+        granted = await self._done(self._retries.put, partial(LeaseWork, LeaseRequest(destination, limit, now)))
         # If the epoch ended this moment, others have them.
-        return [delivery for delivery in await granted if delivery.owner == self._flusher.owner.epoch]
+        return [delivery for delivery in granted if delivery.owner == self._flusher.owner.epoch]
 
     async def suspend(self, suspension: Suspension) -> int:
         """See `Store.suspend`. While the server is away it waits."""
         await self._flusher.back()
-        deferred: asyncio.Future[int] = self._loop.create_future()
-        self._retries.put(SuspensionWork(suspension, deferred))
-        return await deferred
+        return await self._done(self._retries.put, partial(SuspensionWork, suspension))
 
     def stop_leasing(self) -> None:
         """See `Store.stop_leasing`."""

@@ -112,11 +112,11 @@ class PostgresQueueAdmin(queue_admin.QueueAdmin):
 
     def applying(self, action: str, wanted: QueueFilter) -> list[queue_admin.QueueEntry]:
         """See `QueueAdmin.applying`."""
-        return self._selected(_applicable(action, queue_filter.conditions(wanted)), wanted.limit)
+        return self._selected(queue_filter.applying(action, wanted), wanted.limit)
 
     def applying_to(self, action: str, wanted: QueueFilter) -> tuple[int, int]:
         """See `QueueAdmin.applying_to`."""
-        terms, values = _applicable(action, queue_filter.conditions(wanted))
+        terms, values = queue_filter.applying(action, wanted)
         with self._database.reading() as connection:
             ((deliveries, messages),) = connection.rows(queue_filter.count(terms), values)
         return deliveries, messages
@@ -156,7 +156,7 @@ class PostgresQueueAdmin(queue_admin.QueueAdmin):
 
     # ------------------------------------------------------------------------------------------- parts
 
-    def _selected(self, where: queue_filter.Conditions, limit: int, sort: str = "") -> list[queue_admin.QueueEntry]:
+    def _selected(self, where: queue_admin.Conditions, limit: int, sort: str = "") -> list[queue_admin.QueueEntry]:
         terms, values = where
         with self._database.reading() as connection:
             rows = connection.rows(queue_filter.select(terms, sort=sort), (*values, limit or None))
@@ -180,15 +180,15 @@ class PostgresQueueAdmin(queue_admin.QueueAdmin):
     def _change(
         self, action: str, wanted: QueueFilter, author: str, reason: str, text: str = ""
     ) -> list[queue_admin.QueueEntry]:
-        work = queue_admin.QueueChange(action, queue_filter.conditions(wanted), wanted.limit, author, text, reason)
-        where = _applicable(action, work.where)
+        work = queue_admin.QueueChange(action, wanted.limit, author, text, reason)
+        where = queue_filter.applying(action, wanted)
         self._page_by_page(
             work, lambda last, page: self._change_page(work, queue_filter.after_delivery(where, *last), page)
         )
         return work.done
 
     def _change_page(
-        self, work: queue_admin.QueueChange[queue_filter.Conditions], where: queue_filter.Conditions, page: int
+        self, work: queue_admin.QueueChange, where: queue_admin.Conditions, page: int
     ) -> list[queue_admin.QueueEntry]:
         """In one transaction; again if it got in the way of an owner's."""
         for _ in range(_REPEATS):
@@ -201,7 +201,7 @@ class PostgresQueueAdmin(queue_admin.QueueAdmin):
         return self._change_once(work, where, page)
 
     def _change_once(
-        self, work: queue_admin.QueueChange[queue_filter.Conditions], where: queue_filter.Conditions, page: int
+        self, work: queue_admin.QueueChange, where: queue_admin.Conditions, page: int
     ) -> list[queue_admin.QueueEntry]:
         terms, values = where
         with self._database.changing() as connection:
@@ -220,11 +220,6 @@ def _oldest(connection: PostgresConnection) -> tuple[float, str]:
     return (made_at(rows[0][0]), rows[0][1]) if rows else (0.0, "")
 
 
-def _applicable(action: str, where: queue_filter.Conditions) -> queue_filter.Conditions:
-    terms, values = where
-    return f"{terms} AND {queue_filter.APPLIES[action]}", values
-
-
 def _row(row: tuple[Any, ...]) -> _Row:
     *columns, held, owner = row
     delivery = decode_delivery(tuple(columns))
@@ -236,7 +231,7 @@ def _row(row: tuple[Any, ...]) -> _Row:
 
 def _apply(
     connection: PostgresConnection,
-    work: queue_admin.QueueChange[queue_filter.Conditions],
+    work: queue_admin.QueueChange,
     rows: list[_Row],
     waiting: list[Delivery],
 ) -> None:

@@ -5,22 +5,17 @@ from __future__ import annotations
 import string
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from gatepost.mail.model.queue_id import parse_id
+from gatepost.store.queue_admin import Conditions, QueuePlace, applicable, json_pattern, state_terms
 from gatepost.store.storable import storable
 from gatepost.store.text_pattern import spellings
 
 if TYPE_CHECKING:
     from gatepost.store.interface import QueueFilter
-    from gatepost.store.queue_admin import QueuePlace
 
-
-type Conditions = tuple[str, list[Any]]
 
 _LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _EVERY: Final = "d.quarantine = ''"  # what is in quarantine is for `store.postgres.quarantine` alone
-_LONGEST_PATTERN: Final = 1000  # characters
 # Held is what an administrator marked, and what waits for one because its destination protects less than before.
 # What has no word of it in its text need not be understood for it.
 _HELD: Final = (
@@ -51,17 +46,6 @@ _SORT_KEYS: Final = {
     "attempts": "d.attempts",
 }
 _KEY_TYPES: Final = {"next_attempt": "float8", "destination": "text", "sender": "text"}
-_STAYS: Final = "d.returned = ''"  # it is not on its way back to its sender
-
-APPLIES: Final = {
-    "hold": f"NOT d.held AND {_STAYS}",
-    "release": _HELD,
-    "retry": "NOT d.held",
-    "return": _STAYS,
-    "drop": "TRUE",
-}
-"""To which deliveries an action applies."""
-
 _DUE: Final = "next_at = CASE WHEN d.owner IS NULL THEN extract(epoch FROM clock_timestamp()) ELSE d.next_at END"
 _CHANGES: Final = {
     "hold": "held = TRUE",
@@ -108,15 +92,8 @@ def conditions(wanted: QueueFilter) -> Conditions:
     for part in wanted.parts:
         either = [storable(text) for text in spellings(part)]
         add(f"({' OR '.join([_HAS_PART] * len(either))})", *(text for text in either for _ in range(2)))
-    terms += _of_state(wanted)
+    terms += state_terms(wanted, _STATES)
     return " AND ".join(terms), values
-
-
-def _of_state(wanted: QueueFilter) -> list[str]:
-    terms = [_STATES[wanted.state]] if wanted.state else []
-    if wanted.held is not None:
-        terms.append(_HELD if wanted.held else f"NOT {_HELD}")
-    return terms
 
 
 def _folded(text: str) -> str:
@@ -134,12 +111,13 @@ def _within(column: str, term: str, text: str) -> tuple[str, *tuple[str, ...]]:
 
     term: with one parameter, the text in small letters.
     """
-    inside = msgspec.json.encode(text).decode()[1:-1]
-    if len(inside) > _LONGEST_PATTERN:
-        return term, text.translate(_LOWER)
-    for special in "!%_":
-        inside = inside.replace(special, f"!{special}")
-    return f"{column} ILIKE ? ESCAPE '!' AND {term}", f"%{inside}%", text.translate(_LOWER)
+    pattern, lower = json_pattern(text), text.translate(_LOWER)
+    return (f"{column} ILIKE ? ESCAPE '!' AND {term}", pattern, lower) if pattern else (term, lower)
+
+
+def applying(action: str, wanted: QueueFilter) -> Conditions:
+    """The deliveries of a filter to which an action applies."""
+    return applicable(action, conditions(wanted), _HELD)
 
 
 def after_delivery(where: Conditions, message: int, delivery: int) -> Conditions:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.mail.model.message import Delivery, Message
-    from gatepost.store.interface import Settlement, StoreFailure
+    from gatepost.store.interface import Durable, Settlement
 
 
 CHUNK_BYTES: Final = CHUNK
@@ -265,14 +265,7 @@ class OwnedAcceptance(AcceptanceWork):
 
     __slots__ = ("_owned", "_sender", "epoch", "message_id")
 
-    def __init__(
-        self,
-        message: Message,
-        deliveries: list[Delivery],
-        body: Body,
-        done: Callable[[StoreFailure | None], None],
-        epoch: int = 0,
-    ) -> None:
+    def __init__(self, message: Message, deliveries: list[Delivery], body: Body, done: Durable, epoch: int = 0) -> None:
         """epoch: in which its body was written into the database, 0 if it comes along. Raises MessageUnstorable."""
         super().__init__(message, deliveries, body, done)
         self.epoch = epoch

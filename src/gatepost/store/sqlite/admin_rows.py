@@ -12,7 +12,14 @@ import msgspec
 from gatepost.decoding import json_decoder
 from gatepost.mail.model.message import Delivery, Message, Recipient, Return
 from gatepost.mail.model.queue_id import parse_id
-from gatepost.store.queue_admin import DestinationCount, QueueEntry, released_recipients
+from gatepost.store.queue_admin import (
+    DestinationCount,
+    QueueEntry,
+    applicable,
+    json_pattern,
+    released_recipients,
+    state_terms,
+)
 from gatepost.store.text_pattern import spellings
 
 if TYPE_CHECKING:
@@ -21,10 +28,8 @@ if TYPE_CHECKING:
     import apsw
 
     from gatepost.store.interface import QueueFilter
-    from gatepost.store.queue_admin import QueuePlace
+    from gatepost.store.queue_admin import Conditions, QueuePlace
 
-
-type Conditions = tuple[str, list[Any]]
 
 _encode = msgspec.json.Encoder().encode
 _decode_message = json_decoder(Message)
@@ -44,7 +49,6 @@ _MESSAGES_FIRST = "message AS m CROSS JOIN delivery AS d ON d.message = m.id"
 _OF_MESSAGE = "m.facts"
 _COUNT = "SELECT count(*), count(DISTINCT d.message) FROM {source} WHERE NOT d.dropped AND {where}"
 _EVERY = "d.quarantine = ''"  # what is in quarantine is for `store.sqlite.quarantine` alone
-_LONGEST_PATTERN = 1000  # characters: SQLite refuses those of more than 50,000 bytes
 _NOTICE = "INSERT INTO notice (action, destination, message, delivery, author) VALUES (?, ?, ?, ?, ?)"
 _LET_GO = "UPDATE delivery SET recipients = ? WHERE message = ? AND id = ?"
 _REMOVE_DELIVERY = "DELETE FROM delivery WHERE message = ? AND id = ?"
@@ -88,14 +92,6 @@ _TOTALS = (
     " json_array_length(d.recipients) AS recipients, m.size AS size, {active} AS active, {held} AS held"
     " FROM {source} WHERE NOT d.dropped AND {where} LIMIT ?)"
 )
-_STAYS = "d.returned = ''"  # it is not on its way back to its sender
-APPLIES = {
-    "hold": f"NOT d.held AND {_STAYS}",
-    "release": _HELD,
-    "retry": "NOT d.held",
-    "return": _STAYS,
-    "drop": "TRUE",
-}
 _CHANGES = {
     "hold": "UPDATE delivery SET held = 1",
     "release": "UPDATE delivery SET held = 0, next_at = iif(next_at > 0, ?1, 0)",
@@ -156,15 +152,8 @@ def conditions(wanted: QueueFilter) -> Conditions:
     for part in wanted.parts:
         either = spellings(part)
         add(f"({' OR '.join([_HAS_PART] * len(either))})", *(text for text in either for _ in range(2)))
-    terms += _of_state(wanted)
+    terms += state_terms(wanted, _STATES)
     return " AND ".join(terms), values
-
-
-def _of_state(wanted: QueueFilter) -> list[str]:
-    terms = [_STATES[wanted.state]] if wanted.state else []
-    if wanted.held is not None:
-        terms.append(_HELD if wanted.held else f"NOT {_HELD}")
-    return terms
 
 
 def _address(column: str, text: str) -> str:
@@ -177,12 +166,13 @@ def _within(column: str, term: str, text: str) -> tuple[str, *tuple[str, ...]]:
 
     term: with one parameter, the text.
     """
-    inside = _encode(text).decode()[1:-1]
-    if len(inside) > _LONGEST_PATTERN:
-        return term, text
-    for special in "!%_":
-        inside = inside.replace(special, f"!{special}")
-    return f"{column} LIKE ? ESCAPE '!' AND {term}", f"%{inside}%", text
+    pattern = json_pattern(text)
+    return (f"{column} LIKE ? ESCAPE '!' AND {term}", pattern, text) if pattern else (term, text)
+
+
+def applying(action: str, wanted: QueueFilter) -> Conditions:
+    """The deliveries of a filter to which an action applies."""
+    return applicable(action, conditions(wanted), _HELD)
 
 
 def after_delivery(where: Conditions, message: int, delivery: int) -> Conditions:

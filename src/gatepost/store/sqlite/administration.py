@@ -22,6 +22,7 @@ from gatepost.store.interface import QueueFilter, failing
 from gatepost.store.queue_admin import (
     COUNTED,
     SORTED,
+    Conditions,
     Depth,
     DestinationCount,
     QueueAdmin,
@@ -33,11 +34,10 @@ from gatepost.store.queue_admin import (
     summed,
 )
 from gatepost.store.sqlite.admin_rows import (
-    APPLIES,
-    Conditions,
     after_delivery,
     after_place,
     apply,
+    applying,
     conditions,
     count,
     count_to,
@@ -200,16 +200,14 @@ class Administration(QueueAdmin):
 
     def applying(self, action: str, wanted: QueueFilter) -> list[QueueEntry]:
         """The deliveries that "hold", "release", "retry", "return" or "drop" would change. Raises as `entries`."""
-        terms, values = conditions(wanted)
-        return self._selected((f"{terms} AND {APPLIES[action]}", values), wanted.limit, None)
+        return self._selected(applying(action, wanted), wanted.limit, None)
 
     def applying_to(self, action: str, wanted: QueueFilter) -> tuple[int, int]:
         """Count the deliveries and their messages; `wanted.limit` is ignored. Raises as `entries`."""
-        terms, values = conditions(wanted)
-        deliveries, messages = 0, 0
+        where, deliveries, messages = applying(action, wanted), 0, 0
         for shard in self._shards():
             with opened(shard, open_for_reading) as connection:
-                numbers = count(connection, (f"{terms} AND {APPLIES[action]}", values))
+                numbers = count(connection, where)
             deliveries, messages = deliveries + numbers[0], messages + numbers[1]
         return deliveries, messages
 
@@ -253,9 +251,8 @@ class Administration(QueueAdmin):
         return shards_of(self._queue)
 
     def _change(self, action: str, wanted: QueueFilter, author: str, reason: str, text: str = "") -> list[QueueEntry]:
-        change = QueueChange(action, conditions(wanted), wanted.limit, author, text, reason)
-        terms, values = change.where
-        where = f"{terms} AND {APPLIES[action]}", values
+        change = QueueChange(action, wanted.limit, author, text, reason)
+        where = applying(action, wanted)
         for shard in self._shards():
             with opened(shard, open_for_change) as connection:
 
@@ -293,7 +290,7 @@ def _sum(one: DestinationCount, other: DestinationCount) -> DestinationCount:
 
 
 def _change_page(
-    connection: apsw.Connection, change: QueueChange[Conditions], page: int, where: Conditions, shard: Path
+    connection: apsw.Connection, change: QueueChange, page: int, where: Conditions, shard: Path
 ) -> list[QueueEntry]:
     with exclusively(connection):
         entries = select(connection, shard.name, where, page)

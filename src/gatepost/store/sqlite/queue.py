@@ -22,7 +22,7 @@ import apsw
 from gatepost.mail.model.queue_id import IdSource, last_id
 from gatepost.store.bodies import CHUNK, Bodies, Body, read_big
 from gatepost.store.engine import StoreEngine
-from gatepost.store.interface import DestinationWork, EventSink, Settlement, StoreFailure, StoreFull
+from gatepost.store.interface import DestinationWork, Durable, EventSink, Settlement, StoreFailure, StoreFull
 from gatepost.store.sqlite import rows
 from gatepost.store.sqlite.recovery import last_written, lock_shard, look_through, recover
 from gatepost.store.sqlite.schema import (
@@ -166,9 +166,7 @@ class SqliteStore(StoreEngine):
         """See `Store.flushed`."""
         await self._bodies_finished()
         self._refuse_if_failed()
-        done: asyncio.Future[None] = self._loop.create_future()
-        self._writer.put(Barrier(done))
-        await done
+        await self._done(self._writer.put, Barrier)
 
     def bring_forward(self, latest: float, failed: str = "") -> None:
         """See `Store.bring_forward`."""
@@ -197,17 +195,13 @@ class SqliteStore(StoreEngine):
         """See `Store.lease`."""
         await self._recovered()
         self._refuse_if_failed()
-        granted: asyncio.Future[list[Delivery]] = self._loop.create_future()
-        self._writer.put(LeaseWork(rows.LeaseRequest(destination, limit, now), granted))
-        return await granted
+        return await self._done(self._writer.put, partial(LeaseWork, rows.LeaseRequest(destination, limit, now)))
 
     async def suspend(self, suspension: Suspension) -> int:
         """See `Store.suspend`."""
         await self._recovered()
         self._refuse_if_failed()
-        deferred: asyncio.Future[int] = self._loop.create_future()
-        self._writer.put(SuspensionWork(suspension, deferred))
-        return await deferred
+        return await self._done(self._writer.put, partial(SuspensionWork, suspension))
 
     def stop_leasing(self) -> None:
         """See `Store.stop_leasing`. What is not looked through by then is left to the next start."""
@@ -260,20 +254,11 @@ class SqliteStore(StoreEngine):
         return failure
 
     @override
-    def _put_message(
-        self,
-        message: Message,
-        deliveries: list[Delivery],
-        body: Body,
-        done: Callable[[StoreFailure | None], None],
-        epoch: int,
-    ) -> None:
+    def _put_message(self, message: Message, deliveries: list[Delivery], body: Body, done: Durable, epoch: int) -> None:
         self._writer.put(AcceptanceWork(message, deliveries, body, done))
 
     @override
-    def _finish_body(
-        self, message: Message, deliveries: list[Delivery], body: Body, done: Callable[[StoreFailure | None], None]
-    ) -> None:
+    def _finish_body(self, message: Message, deliveries: list[Delivery], body: Body, done: Durable) -> None:
         def finished(failure: StoreFailure | None) -> None:
             self._body_finished()
             if failure is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from gatepost.store.interface import MessageUnstorable, Settlement, StoreFailure
+from gatepost.store.interface import Durable, MessageUnstorable, Settlement, StoreFailure
 from gatepost.store.sqlite.rows import CommitPlan, LeaseRequest, Row, deferred_row, delivery_row, message_row
 from gatepost.store.suspension import Suspension
 
@@ -87,13 +87,7 @@ class AcceptanceWork(Work):
 
     patient = False
 
-    def __init__(
-        self,
-        message: Message,
-        deliveries: list[Delivery],
-        body: Body,
-        done: Callable[[StoreFailure | None], None],
-    ) -> None:
+    def __init__(self, message: Message, deliveries: list[Delivery], body: Body, done: Durable) -> None:
         """Raises MessageUnstorable."""
         super().__init__()
         message.size = body.size

@@ -648,7 +648,7 @@ async def test_bytes_without_a_command_do_not_keep_a_session_alive(gate):
 
 
 async def test_a_session_that_lasts_too_long(gate):
-    gate.limits = SessionLimits(session=1000)
+    gate.limits = SessionLimits(session_time=1000)
     async with gate.open():
         client = await gate.greeted()
         for _ in range(5):
@@ -673,7 +673,7 @@ async def deliver_slowly(gate, client, octets, seconds):
 
 @pytest.mark.parametrize(("octets", "borne"), [(99, 61), (101, 200)])
 async def test_a_body_must_keep_up_a_rate(gate, octets, borne):
-    gate.limits = SessionLimits(data_rate=100, rate_period=60)
+    gate.limits = SessionLimits(data_rate_min=100, data_rate_period=60)
     async with gate.open():
         client = await gate.greeted()
         await client.envelope(STRANGER, ANN)
@@ -687,7 +687,7 @@ async def test_a_body_must_keep_up_a_rate(gate, octets, borne):
 
 
 async def test_without_a_rate_only_silence_ends_a_body(gate):
-    gate.limits = SessionLimits(data_rate=0)
+    gate.limits = SessionLimits(data_rate_min=0)
     async with gate.open():
         client = await gate.greeted()
         await client.envelope(STRANGER, ANN)

@@ -11,6 +11,7 @@ import pytest
 
 from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult
 from gatepost.mail.queue import manager as module
+from gatepost.mail.queue.bounce import Bouncer
 from gatepost.mail.queue.hop_queue import EACH_ITS_OWN, LaneKey
 from gatepost.mail.queue.lane_budget import LaneBudget
 from gatepost.mail.queue.pacing import Pause
@@ -785,22 +786,22 @@ def test_a_trace_that_fails_does_not_hold_up_the_mail(rig, caplog):
     assert "was not recorded" in caplog.text
 
 
-def test_mail_does_not_fail_while_its_sender_cannot_be_told(rig, caplog):
+def test_mail_does_not_fail_while_its_sender_cannot_be_told(rig, caplog, monkeypatch):
     rig.peer.replies[ANN] = UNKNOWN
 
     async def main():
-        async with rig.open() as manager:
+        async with rig.open():
 
             async def fail(*_arguments, **_named):
                 raise RuntimeError("no notice")
 
-            manager._settler.bouncer.notices = fail
+            monkeypatch.setattr(Bouncer, "notices", fail)
             await rig.accept(ANN)
             await rig.calm()
             (entry,) = rig.entries()
             assert entry.delivery.last_error.startswith("451 4.3.0 It failed, and the notice")
             assert entry.delivery.next_at == pytest.approx(rig.now + 3600, abs=1)
-            del manager._settler.bouncer.notices
+            monkeypatch.undo()
             await rig.pass_time(3601)
             assert rig.tried() == [ANN, ANN, "bob@contoso.example"]
             assert rig.entries() == []

@@ -13,6 +13,7 @@ from gatepost.store.sqlite.admin_rows import (
     after_delivery,
     after_place,
     apply,
+    applying,
     conditions,
     count,
     count_to,
@@ -187,6 +188,12 @@ def test_held_for_its_destinations_sake_is_released(three):
     changed(three, "release")
     (entry,) = select(three, "0", conditions(QueueFilter(organization="fabrikam")), -1)
     assert (entry.delivery.recipients[0].held, entry.delivery.recipients[0].released) == (False, True)
+
+
+@pytest.mark.parametrize(("action", "numbers"), [("release", [3]), ("hold", [1, 2, 3]), ("drop", [1, 2, 3])])
+def test_an_action_applies_to_what_it_would_change(three, action, numbers):
+    entries = select(three, "0", applying(action, QueueFilter()), -1)
+    assert [entry.delivery.id for entry in entries] == numbers
 
 
 def test_what_is_returned_has_the_words_for_its_sender(three):
