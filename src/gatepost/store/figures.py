@@ -7,7 +7,7 @@ them the supervisor notes which processes ended, and which do not answer.
 
 from __future__ import annotations
 
-from collections.abc import Collection  # noqa: TC003 - as below
+from collections.abc import Collection
 from pathlib import Path  # noqa: TC003 - msgspec reads annotations
 
 import msgspec
