@@ -74,7 +74,8 @@ class StatusAlarms(msgspec.Struct, frozen=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """ok: every listener answers, nameservers too, and every worker lives and answers.
 
-    ok is about this machine, whatever other nodes do (GET /alarms has `node-silent`). software: the version of gatepost.
+    ok is about this machine, whatever other nodes do (GET /alarms has `node-silent`). software: the version of
+    gatepost.
     nodes: of the site; workers: of this machine. in_doubt: deliveries of the queue that were sent before a stop that
     came before the reply: they may arrive twice. logins: null where no listener is for users. certificates, mail: what
     is wrong with either (GET /alarms). ungranted: files and sockets in resources that have no effect, as no owner of
