@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     # for mypy, which knows by this name alone that the fields named exist and that their values fit
     from dataclasses import replace as replace  # noqa: PLC0414, TID251 - the name is for others
+    from types import UnionType
 else:
 
     def replace[T](value: T, /, **changes: Any) -> T:
@@ -25,6 +26,14 @@ else:
         from dataclasses import replace as replace_dataclass  # noqa: PLC0415, TID251 - few values are; banned for this
 
         return replace_dataclass(value, **changes)
+
+
+def check_type(value: object, kind: type | UnionType, name: str) -> None:
+    """Refuse what a program gives of another type by mistake. Raises TypeError, in words of the call."""
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"{name} is {value!r:.80} of type {type(value).__name__}, {getattr(kind, '__name__', kind)} is needed"
+        )
 
 
 class RedactedStruct(msgspec.Struct, frozen=True):

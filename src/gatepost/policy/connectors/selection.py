@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gatepost.policy.connectors.comparison import PASSED_OVER_LIMIT
+from gatepost.values import check_type
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory, OutboundIndex
@@ -45,6 +46,7 @@ def select_outbound(
     mail that came from there (from_on_premises), which it takes only for a domain that it names. Connectors of the same
     place and priority: the first by name. Those that only mail flow rules use take no part.
     """
+    check_type(recipient_domain, str, "the recipient domain")
     if not recipient_domain.isascii() or (recipient_domain.lower() != recipient_domain and recipient_domain[0] != "["):
         raise ValueError(f"the domain {recipient_domain!r} is not in lower-case A-labels")
     index = directory.outbound(organization.name)

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from gatepost.quantity import quantity
+from gatepost.values import check_type
 
 MAX_RECORDS: Final = 100
 """As many records of one name are judged; Postfix stops there too."""
@@ -115,6 +116,7 @@ class Records(msgspec.Struct, frozen=True):
 
 def parse(rdata: bytes) -> Tlsa | Unusable:
     """Read the RDATA of one record (RFC 6698 section 2.1). Any octets will do."""
+    check_type(rdata, bytes, "the RDATA of a record")
     if reason := _objection(rdata):
         return Unusable(_text(rdata), reason)
     return Tlsa(Usage(rdata[0]), Selector(rdata[1]), MatchingType(rdata[2]), rdata[_HEADER:])

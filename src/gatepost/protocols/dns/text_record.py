@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from gatepost.values import check_type
+
 _MAX_BYTES: Final = 4096  # of one record that is looked at
 _SHOWN: Final = 60
 
@@ -46,6 +48,8 @@ class TextRecord:
         None: no record is of this kind. Exactly one must begin with "v=VERSION;"; those that do not are not looked at.
         Unknown fields are ignored, and of a repeated one the first counts.
         """
+        for strings in records:
+            check_type(strings, list | tuple, "each TXT record, a list of its strings,")
         texts = [b"".join(strings) for strings in records]
         ours = [text for text in texts if self._ours.match(text)]
         if len(ours) > 1:

@@ -17,6 +17,7 @@ from typing import Final, Literal
 import msgspec
 
 from gatepost.protocols.tls.names import is_ip_address, normalise
+from gatepost.values import check_type
 
 MAX_AGE: Final = 31_557_600
 """Seconds, a year: the longest that a policy is kept (section 3.2)."""
@@ -110,6 +111,7 @@ def parse_policy(body: bytes) -> StsPolicy | PolicyError:
     Lines end in LF or CRLF; empty ones are passed over, which is more than the grammar allows. Unknown fields are kept
     and ignored; of a repeated one, mx aside, the first counts.
     """
+    check_type(body, bytes, "the body of a policy")
     if len(body) > MAX_BYTES:
         return PolicyError(
             Reason.TOO_LARGE, f"the policy has {len(body)} bytes, and more than {MAX_BYTES} are not read"

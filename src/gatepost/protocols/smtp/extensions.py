@@ -53,8 +53,8 @@ class Extensions(msgspec.Struct, frozen=True):
         if self.binarymime and not self.chunking:
             raise ValueError("BINARYMIME needs CHUNKING (RFC 3030 section 3)")
         for name, value in (("size", self.size), ("rcptmax", self.rcptmax), ("mailmax", self.mailmax)):
-            if value < 0:
-                raise ValueError(f"{name} is {value}, 0 or more is needed")
+            if not isinstance(value, int) or value < 0:
+                raise ValueError(f"{name} is {value!r}, a whole number of 0 or more is needed")
         if max(self.rcptmax, self.mailmax) > _LIMIT_CEILING:
             raise ValueError(f"a limit is announced in at most six digits (RFC 9422), up to {_LIMIT_CEILING}")
 

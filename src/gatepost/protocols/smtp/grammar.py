@@ -14,6 +14,8 @@ from typing import Final
 
 import msgspec
 
+from gatepost.values import check_type
+
 # RFC 5321 section 4.5.3.1.1 asks for 64 octets of local-part at least; sender rewriting and per-recipient bounce
 # addresses are longer than that in real mail.
 _LOCAL_PART_OCTETS: Final = 256
@@ -34,6 +36,7 @@ _QUOTED_PAIR = re.compile(r"\\(.)")
 
 # Control characters of ASCII and of ISO 8859, line and paragraph separators, surrogates, the byte order mark, and the
 # marks that turn the direction of text, with which an address can look like another one.
+_WORD = re.compile(r"[!-~]+")
 _UNCLEAN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
 _XCHAR_RUN = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*+")
@@ -74,12 +77,21 @@ class Path(msgspec.Struct, frozen=True):
     domain: str
 
 
+def one_word(text: str, name: str) -> bytes:
+    """Text that is a word of its own in a command or a reply. Raises ValueError for text that would not stay one."""
+    check_type(text, str, name)
+    if _WORD.fullmatch(text) is None:
+        raise ValueError(f"{name} is {text[:80]!r}, not one word of printable US-ASCII")
+    return text.encode("ascii")
+
+
 _NULL: Final = Path("", "", "")
 
 
 @lru_cache(maxsize=256)  # a client that sends much mostly repeats its sender, and others write to the same recipients
 def parse_path(text: str, *, smtputf8: bool) -> Path:
     """A path with its angle brackets. smtputf8: whether RFC 6531 is in force. Raises GrammarError."""
+    check_type(text, str, "a path")
     if len(text) < 2 or text[0] != "<" or text[-1] != ">":
         raise GrammarError("a path stands in angle brackets")
     address = text[1:-1]

@@ -20,12 +20,19 @@ class Reply(msgspec.Struct, frozen=True):
 
     code: three digits, 200 to 599. enhanced: RFC 3463 status such as "5.7.64", "" where none applies (greeting, EHLO,
     354). Its class digit equals the code's (never 451 with 5.x.x). lines: the text, without code, status or line end;
-    printable US-ASCII.
+    printable US-ASCII. ValueError for another code, TypeError for a text in place of the lines.
     """
 
     code: int
     enhanced: str
     lines: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what no peer could read. Raises ValueError, TypeError."""
+        if not isinstance(self.code, int) or not 200 <= self.code <= 599:
+            raise ValueError(f"the code of a reply is {self.code!r}, 200 to 599 is needed")
+        if isinstance(self.lines, str):  # it would be a line for each letter
+            raise TypeError(f"the lines of a reply are {self.lines[:80]!r}, a tuple of lines is needed")
 
     @property
     def positive(self) -> bool:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.decoding import from_json, json_decoder
+from gatepost.values import check_type
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -92,6 +93,7 @@ class ReceivedReport(msgspec.Struct, frozen=True):
 
 def unpack(data: bytes) -> bytes:
     """The JSON of a report: gzip as the RFC has it, zip as some send it, or as it is. Raises ReportError."""
+    check_type(data, bytes, "a report")
     if len(data) > MAX_PACKED:
         raise ReportError(f"it has more than {MAX_PACKED} octets as it comes")
     if data.startswith(_GZIP):
@@ -289,6 +291,7 @@ _FIELD: Final = 2000  # octets of one that describes a part, folded as it may be
 
 def report_part(mail: bytes) -> bytes:
     """The octets of the report in a mail (RFC 8460 section 5.3), as they are packed. Raises ReportError without one."""
+    check_type(mail, bytes, "a mail")
     if len(mail) > MAX_MAIL:
         raise ReportError(f"the mail has more than {MAX_MAIL} octets")
     if mail.count(b"\n") + mail.count(b"\r") > _LINE_ENDS or mail.lower().count(b"boundary") > _BOUNDARIES:

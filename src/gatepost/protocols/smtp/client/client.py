@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import base64
-import re
 
 from gatepost.protocols.smtp.client.client_events import (
     AuthReply,
@@ -23,18 +22,13 @@ from gatepost.protocols.smtp.client.client_events import (
 from gatepost.protocols.smtp.client.reply_parser import ProtocolError, ReplyParser
 from gatepost.protocols.smtp.client.sending import END_OF_DATA, Sending, Wire
 from gatepost.protocols.smtp.client.transaction import MailTransaction, Peer, compose
+from gatepost.protocols.smtp.grammar import one_word
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.values import check_type
 
 _CONTINUED = frozenset({"DATA", "AUTH"})  # what 3xx may answer
-_WORD = re.compile(r"[!-~]+")
+_OCTETS = bytes | bytearray | memoryview
 _AUTH_LINE = 510  # octets of AUTH with an initial response; a longer one waits for the challenge (RFC 4954 section 4)
-
-
-def _word(text: str, name: str) -> bytes:
-    """Text that stands in a command as a word of its own. Raises ValueError for text that would not stay one."""
-    if _WORD.fullmatch(text) is None:
-        raise ValueError(f"{name} is {text[:80]!r}, not one word of printable US-ASCII")
-    return text.encode("ascii")
 
 
 class Client:
@@ -60,7 +54,7 @@ class Client:
         self.peer = Peer()
         self.failure: ProtocolError | None = None
         self.closed = False
-        self._hello_name = _word(hello_name, "hello_name")
+        self._hello_name = one_word(hello_name, "hello_name")
         self._lmtp = lmtp
         self._parser = ReplyParser()
         self._wire = Wire()
@@ -136,7 +130,7 @@ class Client:
         Raises ValueError if the mechanism is not one word of printable US-ASCII.
         """
         self._check_usable()
-        line = b"AUTH " + _word(mechanism, "mechanism")
+        line = b"AUTH " + one_word(mechanism, "mechanism")
         self._first_response = None
         if initial is not None:
             written = base64.b64encode(initial) or b"="
@@ -200,6 +194,8 @@ class Client:
         Raises ValueError if an address or a parameter cannot be written in a command; nothing is begun then.
         """
         self._check_usable()
+        if first is not None:
+            check_type(first, _OCTETS, "the body")
         sending = Sending(transaction, self._wire, lmtp=self._lmtp)
         sending.start(self.peer, first, last=last, reset=self._needs_reset)
         self._sending = sending
@@ -209,11 +205,13 @@ class Client:
 
         To a peer without PIPELINING, chunks of a BINARYMIME body are kept here until the chunk before them is answered.
         """
+        check_type(data, _OCTETS, "the body")
         if self._sending is not None and self._sending.open and (data or last):
             self._sending.chunk(data, last=last)
 
     def receive(self, data: bytes) -> list[ClientEvent]:
         """Parse bytes from the peer, cut anywhere, into events. Raises ProtocolError as the class says."""
+        check_type(data, _OCTETS, "what the peer sent")
         if self.failure is not None:
             raise self.failure
         events: list[ClientEvent] = []

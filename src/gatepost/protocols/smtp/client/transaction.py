@@ -14,6 +14,7 @@ import msgspec
 from gatepost.protocols.smtp.extensions import ORIGIN
 from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.values import check_type
 
 
 class MailTransaction(msgspec.Struct):
@@ -144,6 +145,9 @@ def compose(transaction: MailTransaction, peer: Peer) -> Commands:
     Raises ValueError if there is no recipient, or a value holds what would end it: CR, LF or NUL would begin a command
     of its own, a space or ">" in the wrong place a parameter. Such a value was never ours to accept.
     """
+    check_type(transaction.recipients, list | tuple, "the recipients of a transaction")
+    if any(not isinstance(recipient, tuple) for recipient in transaction.recipients):
+        raise TypeError("each recipient of a transaction is (address, NOTIFY, ORCPT), not an address alone")
     if not transaction.recipients:
         raise ValueError("a transaction without recipients")
     reason = _unsendable(transaction, peer)

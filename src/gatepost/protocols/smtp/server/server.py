@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.protocols.smtp import replies
 from gatepost.protocols.smtp.commands import Verb
+from gatepost.protocols.smtp.grammar import one_word
 from gatepost.protocols.smtp.parameters import CommandError
 from gatepost.protocols.smtp.replies import LINE_OCTETS, Reply
 from gatepost.protocols.smtp.server import auth
@@ -129,10 +130,13 @@ class Server:
         stamp: Callable[[], str],
         transcripts: TranscriptBudget | None = None,
     ) -> None:
-        """stamp: what every reply but EHLO's ends in, such as " [HOSTNAME TIME SESSION]"; asked once per `receive`.
+        """hostname: one word of printable US-ASCII, ValueError otherwise.
+
+        stamp: what every reply but EHLO's ends in, such as " [HOSTNAME TIME SESSION]"; asked once per `receive`.
 
         transcripts: what those of all sessions may take together.
         """
+        one_word(hostname, "hostname")
         self._hostname = hostname
         self._limits = limits
         self._stamp = stamp
@@ -188,6 +192,8 @@ class Server:
 
     def receive(self, data: bytes) -> None:
         """Octets arrived, cut anywhere. They are kept until `next_event` comes to them; none once it is closing."""
+        if isinstance(data, str):
+            raise TypeError("what the client sent is str, octets are needed")
         self._tail = b""
         if self._dialogue.state is State.TLS:
             self.plaintext_after_starttls = True
@@ -291,6 +297,8 @@ class Server:
 
     def shut(self, reply: Reply) -> None:
         """Say this last and close: a time-out, or we are shutting down (421)."""
+        if reply.positive and reply.code != 221:
+            raise ValueError("an acceptance cannot shut a session")
         if not self.closing:
             self._tail = b""
             self._reply(reply)
