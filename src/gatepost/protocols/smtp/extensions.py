@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from gatepost.values import check_type
+
 if TYPE_CHECKING:
     from gatepost.protocols.smtp.limits import SmtpLimits
 
@@ -53,7 +55,8 @@ class Extensions(msgspec.Struct, frozen=True):
         if self.binarymime and not self.chunking:
             raise ValueError("BINARYMIME needs CHUNKING (RFC 3030 section 3)")
         for name, value in (("size", self.size), ("rcptmax", self.rcptmax), ("mailmax", self.mailmax)):
-            if not isinstance(value, int) or value < 0:
+            check_type(value, int, name)
+            if value < 0:
                 raise ValueError(f"{name} is {value!r}, a whole number of 0 or more is needed")
         if max(self.rcptmax, self.mailmax) > _LIMIT_CEILING:
             raise ValueError(f"a limit is announced in at most six digits (RFC 9422), up to {_LIMIT_CEILING}")

@@ -9,6 +9,8 @@ from typing import Final
 
 import msgspec
 
+from gatepost.values import check_type
+
 LINE_OCTETS = 512  # of a reply line with its CRLF, RFC 5321 section 4.5.3.1.5
 
 # What is not printable US-ASCII is shown as a question mark: no text of a reply can end its line or open another.
@@ -20,7 +22,7 @@ class Reply(msgspec.Struct, frozen=True):
 
     code: three digits, 200 to 599. enhanced: RFC 3463 status such as "5.7.64", "" where none applies (greeting, EHLO,
     354). Its class digit equals the code's (never 451 with 5.x.x). lines: the text, without code, status or line end;
-    printable US-ASCII. ValueError for another code, TypeError for a text in place of the lines.
+    printable US-ASCII. ValueError for another code, TypeError for a text in place of it or of the lines.
     """
 
     code: int
@@ -29,10 +31,10 @@ class Reply(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Refuse what no peer could read. Raises ValueError, TypeError."""
-        if not isinstance(self.code, int) or not 200 <= self.code <= 599:
-            raise ValueError(f"the code of a reply is {self.code!r}, 200 to 599 is needed")
-        if isinstance(self.lines, str):  # it would be a line for each letter
-            raise TypeError(f"the lines of a reply are {self.lines[:80]!r}, a tuple of lines is needed")
+        check_type(self.code, int, "the code of a reply")
+        check_type(self.lines, tuple | list, "the lines of a reply")  # of a text, it would be a line for each letter
+        if not 200 <= self.code <= 599:
+            raise ValueError(f"the code of a reply is {self.code}, 200 to 599 is needed")
 
     @property
     def positive(self) -> bool:

@@ -54,6 +54,7 @@ from gatepost.protocols.smtp.server.events import (
 from gatepost.protocols.smtp.server.input import BadLine, Input
 from gatepost.protocols.smtp.server.states import State
 from gatepost.protocols.smtp.server.transcript import Transcript, TranscriptBudget
+from gatepost.values import check_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -192,8 +193,7 @@ class Server:
 
     def receive(self, data: bytes) -> None:
         """Octets arrived, cut anywhere. They are kept until `next_event` comes to them; none once it is closing."""
-        if isinstance(data, str):
-            raise TypeError("what the client sent is str, octets are needed")
+        check_type(data, bytes | bytearray | memoryview, "what the client sent")
         self._tail = b""
         if self._dialogue.state is State.TLS:
             self.plaintext_after_starttls = True
