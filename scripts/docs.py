@@ -60,6 +60,11 @@ for machines, with stable keys: every command has it but `completion`, whose doc
 says on the way stays on standard error, errors as well; the exit code is the same. `serve --json` and `up --json`
 print one object in a line as soon as they serve, and log objects. Generated from the commands themselves.
 
+Exit codes are 0 for yes or done, 1 for a clear no, 2 for wrong use or bad input, 3 where it could not be told. A name
+that is not there, be it of an organization, connector, user, node, key, certificate or version, is bad input: 2. Mail
+comes and goes: 1 says that no such mail is in the queue or the quarantine, or that nothing was recorded of it, in the
+trace or of a destination.
+
 With `--json`, rows are an array, also where there are none. An answer that says more than its rows is an object, with
 the rows under their noun: `certificate list` (`certificates`, `client_identities`, `requests`, and `trouble`, which
 could not be read) and `alarms` (`alarms`, and `unknown`, which could not be checked: an empty array would look well).

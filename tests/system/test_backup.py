@@ -176,7 +176,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut off": (lambda backup: (backup / "manifest.json").unlink(), "the backup was cut off"),
     "half a manifest": (lambda backup: os.truncate(backup / "manifest.json", 300), "manifest.json is damaged"),
     "a shorter file": (lambda backup: os.truncate(backup / "queue/0/q.db", 5000), "q.db is damaged"),
-    "a file is missing": (lambda backup: (backup / "config.db").unlink(), "files are missing, such as config.db"),
+    "a file is missing": (lambda backup: (backup / "config.db").unlink(), "cannot be found, such as config.db"),
     "another file": (lambda backup: (backup / "workers").write_text("x"), "a file that is not of it: workers"),
     "another form": (lambda backup: _change_manifest(backup, lambda one: one.update(format=9)), "has form 9"),
     "a way out": (

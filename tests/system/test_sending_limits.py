@@ -228,7 +228,7 @@ def test_an_own_server_reaches_its_daily_limit(
     wait_until(
         lambda: "sending-limit" not in server.cli("alarms", expect=None).stdout, "the end of the alarm", timeout=60
     )
-    assert server.cli("limit", "lift", "nobody", expect=1).stderr
+    assert server.cli("limit", "lift", "nobody", expect=2).stderr
 
 
 def test_a_server_without_a_limit_that_sends_far_more_than_usual(

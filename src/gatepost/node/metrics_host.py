@@ -23,6 +23,7 @@ import OpenSSL.SSL
 import gatepost
 from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Kind, decoded
 from gatepost.events.metrics import catalogue as metrics
+from gatepost.net.known_hosts import is_known_host
 from gatepost.node.auxiliary import run_auxiliary
 from gatepost.node.exposition import MetricSources, exposed
 from gatepost.node.http_session import Response, plain_listener
@@ -58,6 +59,7 @@ _AILMENTS: Final = {  # of a gateway that takes mail; no name of a host or an or
     Kind.RECIPIENTS_UNKNOWN: "recipients of a domain cannot be looked up, as their source does not answer",
     Kind.RECORDS_UNWRITTEN: "what is recorded of mail cannot be written",
 }
+_OTHER_NAME: Final = b"/metrics is not served under this host name; [metrics] names in the settings file lists more\n"
 _PATIENCE: Final = 1.0  # seconds that a scrape waits for the number of deliveries
 
 _log = logging.getLogger(__name__)
@@ -84,6 +86,7 @@ class MetricsHost:
         self._data = Path(settings.server.data_dir)
         self._storage = Storage.of(settings)
         self._workers = workers
+        self._names = frozenset((settings.server.hostname.lower(), *settings.metrics.names))
         self._store = Storage.of(settings).configuration()
         self._inventory = Inventory(self._store, None)
         self._pairs = [(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates]
@@ -101,6 +104,8 @@ class MetricsHost:
 
     def _answer(self, request: h11.Request) -> Response:
         match request.target.partition(b"?")[0]:
+            case b"/metrics" if not self._is_for_us(request):
+                return Response(HTTPStatus.MISDIRECTED_REQUEST, _OTHER_NAME)
             case b"/metrics":
                 accept = dict(request.headers).get(b"accept", b"").decode("latin-1")
                 return Response(HTTPStatus.OK, *exposed(self.known(), accept))
@@ -113,6 +118,11 @@ class MetricsHost:
                 return _fine("ready", self._warning())
             case _:
                 return Response(HTTPStatus.NOT_FOUND)
+
+    def _is_for_us(self, request: h11.Request) -> bool:
+        """Whether it is for a name of ours; HTTP/1.0 may name none, and no browser does so."""
+        header = dict(request.headers).get(b"host")
+        return header is None or is_known_host(header.decode("latin-1"), self._names)
 
     def _not_ready(self) -> str:
         """Explain why mail should go to another gateway, "" if it need not. It never waits for the store."""

@@ -21,7 +21,7 @@ from gatepost.node.config_line import ConfigLine, ConfigWriter
 from gatepost.node.lifeline import Lifeline, Sign
 from gatepost.node.service_manager import ServiceManager
 from gatepost.quantity import quantity
-from gatepost.store.figures import WORKERS_DIRECTORY, ProcessEnd, note_end
+from gatepost.store.figures import WORKERS_DIRECTORY, ProcessEnd, note_end, note_silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -114,6 +114,7 @@ class Supervisor:
         self._files = files
         self._writer = writer
         self._data = data
+        self._silent: set[int] | None = None  # as the file has it
         for worker in self._workers:
             worker.asks = writer is not None and worker.name not in writer.without
         self._stopping = False
@@ -232,7 +233,8 @@ class Supervisor:
             return
         for worker in self._workers:
             worker.hear(now)
-            self._note_silence(worker, now)
+            self._log_silence(worker, now)
+        self._note_silent()
         status = self._status_text()
         if not self._announced and all(worker.is_ready for worker in mail):
             self._announced = True
@@ -267,13 +269,21 @@ class Supervisor:
         return bool(worker.pid) and (worker.is_ready or not worker.pause)
 
     @staticmethod
-    def _note_silence(worker: _Worker, now: float) -> None:
+    def _log_silence(worker: _Worker, now: float) -> None:
         silent = bool(worker.pid) and not worker.answers(now)
         if silent and not worker.is_silent:
             _log.error("%s (process %d) has not answered for %.0f s", worker.name, worker.pid, now - worker.heard)
         elif worker.is_silent and not silent:
             _log.info("%s answers again", worker.name)
         worker.is_silent = silent
+
+    def _note_silent(self) -> None:
+        """Leave it for `gatepost status` which processes do not answer, when others do than before."""
+        silent = {worker.pid for worker in self._workers if worker.is_silent}
+        if self._data is not None and silent != self._silent:
+            with suppress(OSError):  # as above: the log has it, and the next look tries again
+                note_silent(self._data / WORKERS_DIRECTORY, silent)
+                self._silent = silent
 
     def _status_text(self) -> str:
         """One line for `systemctl status`: what does not run or answer, else where the gateway listens."""

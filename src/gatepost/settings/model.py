@@ -297,6 +297,12 @@ class Metrics(Section):
         description="Address and port. It serves /metrics, /healthz and /readyz over HTTP without a password. They "
         "reveal who your partners are: use loopback or a private network.",
     )
+    names: tuple[fields.Domain, ...] = setting(
+        default=(),
+        description="Host names by which /metrics is asked for, besides server.hostname, localhost and IP addresses. "
+        "It refuses all other names with 421, so that no page of another site can read it under its own name in the "
+        "browser of somebody in this network (DNS rebinding). /healthz and /readyz answer under any name.",
+    )
 
 
 class MtaSts(Section):

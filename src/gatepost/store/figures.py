@@ -1,11 +1,13 @@
 """The figures of each worker: a small file each, `workers/N.json` in the data directory.
 
 Written whole by the worker (`node.figures`), read by `node.metrics_host`, `node.alarms` and, once, by the next
-process of that worker, which counts on from there. It is not synced: after a power cut the numbers begin anew.
+process of that worker, which counts on from there. It is not synced: after a power cut the numbers begin anew. Beside
+them the supervisor notes which processes ended, and which do not answer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path  # noqa: TC003 - msgspec reads annotations
 
 import msgspec
@@ -55,11 +57,13 @@ class ProcessEnd(msgspec.Struct, frozen=True):
 
 
 _ENDS = "ends"  # no figures of a worker
+_SILENT = "silent"
 _MOST_ENDS = 50
 _ENDS_OCTETS = 64 << 10
 _UNREADABLE = (OSError, msgspec.DecodeError)  # a process that was taken over may write it
 _decode = json_decoder(WorkerFigures)
 _decode_ends = json_decoder(list[ProcessEnd])
+_decode_silent = json_decoder(list[int])
 _encode = msgspec.json.Encoder().encode
 
 
@@ -108,3 +112,20 @@ def read_ends(directory: Path) -> list[ProcessEnd]:
             return _decode_ends(file.read(_ENDS_OCTETS))
     except _UNREADABLE:
         return []
+
+
+def note_silent(directory: Path, pids: Collection[int]) -> None:
+    """Say which processes have not answered for long. Called by the supervisor, when others do. Raises OSError."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = directory / f"{_SILENT}.new"
+    fresh.write_bytes(_encode(sorted(pids)))
+    fresh.replace(directory / _SILENT)
+
+
+def read_silent(directory: Path) -> frozenset[int]:
+    """The process ids of those that do not answer; none if that is not known."""
+    try:
+        with (directory / _SILENT).open("rb") as file:
+            return frozenset(_decode_silent(file.read(_ENDS_OCTETS)))
+    except _UNREADABLE:
+        return frozenset()

@@ -26,7 +26,7 @@ print("status", run_metrics_host(load(sys.argv[1], {}), sockets, 1, 0), flush=Tr
 @pytest.fixture
 def serve(run, home):
     """Starts it; the script and the port."""
-    home.settings(metrics={})
+    home.settings(metrics={"names": ["prometheus.example"]})
     config = ConfigStore(home.data / "config.db")
     standing = Alarm(Kind.QUEUE_AGE, Severity.ERROR, "", "t", "d", "f")
     config.apply({}, author="test", content={ALARMS_CONTENT: encoded(Memory((AlarmStatus(standing, 1.0),)))})
@@ -35,11 +35,33 @@ def serve(run, home):
     return script, int(script.expect("port").split()[1])
 
 
-def ask(port, path="/metrics", method="GET", accept="*/*"):
+def ask(port, path="/metrics", method="GET", accept="*/*", host="\r\nHost: localhost", version="1.1"):
     with socket.create_connection(("127.0.0.1", port), timeout=20) as stream:
-        stream.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n".encode())
+        stream.sendall(f"{method} {path} HTTP/{version}{host}\r\nAccept: {accept}\r\n\r\n".encode())
         head, _, body = b"".join(iter(lambda: stream.recv(65536), b"")).partition(b"\r\n\r\n")
         return head.decode(), body.decode()
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:9464", 200),
+        ("[::1]:9464", 200),
+        ("localhost", 200),
+        ("MX.gate.example:9464", 200),
+        ("prometheus.example:9464", 200),
+        ("evil.example", 421),
+        ("", 421),
+    ],
+)
+def test_metrics_are_served_under_names_of_ours_alone(serve, host, status):
+    """A page of evil.example, which points its name here, would be of one origin with them (DNS rebinding)."""
+    _script, port = serve
+    head, body = ask(port, host=f"\r\nHost: {host}")
+    assert int(head.split()[1]) == status
+    assert ("gatepost_build_info" in body) is (status == 200)
+    assert ask(port, "/healthz", host=f"\r\nHost: {host}")[0].startswith("HTTP/1.1 200 ")
+    assert ask(port, host="", version="1.0")[0].startswith("HTTP/1.1 200 ")
 
 
 def test_the_life_of_the_process(serve, home):

@@ -12,7 +12,7 @@ import pytest
 
 from gatepost.node import supervisor as module
 from gatepost.node.supervisor import Supervisor
-from gatepost.store.figures import WORKERS_DIRECTORY, read_ends
+from gatepost.store.figures import WORKERS_DIRECTORY, read_ends, read_silent
 
 # A supervisor in a process of its own. `say` writes at once and whole, from any process.
 SCRIPT = """
@@ -373,13 +373,16 @@ def test_ports_are_closed_while_a_worker_drains(run):
 SERVICE = SCRIPT.replace(
     'say(f"status {supervisor.Supervisor(workers, work, drain=drain).run()}")',
     """
+from pathlib import Path
+
 from gatepost.node.lifeline import Sign, tell_supervisor
 from gatepost.node.service_manager import ServiceManager
 
 supervisor._SILENT_SECONDS = 0.6
 manager = ServiceManager(sys.argv[5], watchdog=0.3)
 watched = supervisor.Supervisor(
-    workers, work, drain=drain, manager=manager, listening="mx at 127.0.0.1:25", on_reload=lambda: say("settings")
+    workers, work, drain=drain, manager=manager, listening="mx at 127.0.0.1:25", on_reload=lambda: say("settings"),
+    data=Path(sys.argv[5]).parent,
 )
 say(f"status {watched.run()}")
 """,
@@ -492,7 +495,7 @@ def test_the_service_manager_is_told_from_start_to_end(notified):
     assert script.ends() == 0
 
 
-def test_a_worker_that_hangs_ends_the_pings(notified):
+def test_a_worker_that_hangs_ends_the_pings_and_is_known_to_status(notified, tmp_path):
     script = notified()
     hung = pid(script.expect("worker 1"))
     script.until("READY=1")
@@ -501,8 +504,10 @@ def test_a_worker_that_hangs_ends_the_pings(notified):
     script.expect("ERROR worker 1 (process")
     assert script.until("STATUS=worker 1") == "STATUS=worker 1 does not answer"
     assert script.silent(1.5)
+    assert read_silent(tmp_path / WORKERS_DIRECTORY) == {hung}
     os.kill(hung, signal.SIGCONT)
     script.until("WATCHDOG=1")
+    assert read_silent(tmp_path / WORKERS_DIRECTORY) == frozenset()
     assert "STATUS=2 processes: mx at 127.0.0.1:25" in script.heard
 
 

@@ -99,7 +99,7 @@ def _failing(failing: Sequence[FailingPartner], context: PartnerContext) -> Iter
             Severity.CRITICAL,
             about_partner(partner),
             f"mail to {partner.domain} waits, as TLS does not meet the requirement of {own(_named(partner))}",
-            f"{partner.deferrals} attempts in a row were deferred{where}: {own(required)} is required "
+            f"{own(_deferred(partner))}{where}: {own(required)} is required "
             f"({partner.wanted}), but {own(_shortfall(partner.result_type, partner.reply))}.{last} The gateway sends "
             f"nothing below the requirement; it returns mail that waits too long.{changed}",
             f"{must}See what the partner presents, and tell its postmaster; only if the requirement is wrong, change "
@@ -135,7 +135,7 @@ def _connectors(failing: Sequence[FailingPartner], context: PartnerContext) -> I
             Severity.CRITICAL,
             f"{partner.organization}/{partner.name}",
             f"mail by the connector {partner.name} of {partner.organization} waits, as its next hop does not take it",
-            f"{partner.deferrals} attempts in a row were deferred{where}.{last} The gateway tries again, and returns "
+            f"{own(_deferred(partner))}{where}.{last} The gateway tries again, and returns "
             f"mail that waits too long.{changed}",
             f"{must}See what it replied, and ask its administrators; try it without mail:",
             command_line("gatepost", "trace", "search", "--event", "DEFER", "--connector", named=partner.name),
@@ -209,6 +209,10 @@ def about_partner(partner: FailingPartner | DowngradedDestination) -> str:
         if partner.name == partner.domain
         else f"{partner.organization}/{partner.name}/{partner.domain}"
     )
+
+
+def _deferred(partner: FailingPartner) -> str:
+    return quantity(partner.deferrals, "attempt in a row was deferred", "attempts in a row were deferred")
 
 
 def _named(partner: FailingPartner) -> str:

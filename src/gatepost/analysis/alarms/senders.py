@@ -56,7 +56,11 @@ def _limited(sender: NotableSender) -> Alarm:
         f"{who} of {sender.organization} has reached its daily sending limit",
         f"The gateway replied: {sender.breach}. It accepts more mail from this sender tomorrow (UTC). An account "
         "or a server that suddenly sends much may be in the hands of others.",
-        "See what it sends. If the mail is not its own, change its password; else lift the limit for today:",
+        "See what it sends. If the mail is not its own, change its password; else lift the limit for today:"
+        if kind == "user"
+        else "See what it sends, and from where. If the mail is not its own, disable the connector until the server is "
+        "secured, and let it take only that server's certificate or address; else lift the limit for today, or raise "
+        "it (messages_per_day):",
         *_commands(sender),
         command_line("gatepost", "limit", "lift", "--organization", sender.organization, named=name),
     )
@@ -74,17 +78,23 @@ def _unusual(sender: NotableSender) -> Alarm:
         f"before, to {sender.busiest}. The gateway still accepts its mail. An account or a server that suddenly sends "
         "much may be in the hands of others.",
         "See what it sends, and from where. If the mail is not its own, change its password and hold what waits; "
-        "else you need not do anything:",
+        "else you need not do anything:"
+        if kind == "user"
+        else "See what it sends, and from where. If the mail is not its own, disable the connector until the server is "
+        "secured, let it take only that server's certificate or address, and give it a daily limit "
+        "(messages_per_day); else you need not do anything:",
         *_commands(sender),
     )
 
 
 def _commands(sender: NotableSender) -> Iterator[str]:
-    """What shows what it sends; of a user also what locks others out, and stops what waits."""
+    """What shows what it sends, and what stops it; of a user also what stops what waits."""
     kind, _space, name = sender.subject.partition(" ")
     words = ("gatepost", "trace", "search", "--by-message", "--since", "24h")
     if kind != "user":  # connectors of several organizations may have one name
-        yield command_line(*words, "--organization", sender.organization, "--connector", name)
+        of = ("--organization", sender.organization)
+        yield command_line(*words, *of, "--connector", name)
+        yield command_line("gatepost", "connector", "switch", "disable", *of, "--direction", "inbound", named=name)
     else:
         yield command_line(*words, "--sender", name)
         yield command_line("gatepost", "mailbox", "password", named=name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gatepost.manage.cli.options import client, gateway_options, missing_is_no
+from gatepost.manage.cli.options import client, gateway_options
 from gatepost.manage.cli.output import _, print_rows, printed_json
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.use_cases.ungranted import GrantValue, ListUngranted, UngrantedValue, grant_value, list_ungranted
@@ -44,10 +44,9 @@ def add(request: GrantValue, *, dry_run: bool) -> None:
     Example: gatepost grant add contoso outbound_connector hq smart_hosts 10.0.0.5. Review the whole resource first: a
     granted host may be anywhere in the gateway's network.
 
-    Exit codes: 0 granted, 1 no such value without a grant, 2 usage error, 3 the data cannot be read or written.
+    Exit codes: 0 granted, 2 usage error, or no such value without a grant, 3 the data cannot be read or written.
     """
-    with missing_is_no():
-        done = client().call(grant_value, request, dry_run=dry_run).value
+    done = client().call(grant_value, request, dry_run=dry_run).value
     if printed_json(done):
         return
     click.echo(

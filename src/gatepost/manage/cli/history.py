@@ -7,7 +7,7 @@ import msgspec
 
 from gatepost.manage.cli.changes import print_changes, report
 from gatepost.manage.cli.edit import ChangeArguments, change_options
-from gatepost.manage.cli.options import client, gateway_options, missing_is_no
+from gatepost.manage.cli.options import client, gateway_options
 from gatepost.manage.cli.output import _, ours, print_rows, printable, printed_json, say
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.use_cases.client import all_items
@@ -45,10 +45,9 @@ def history(context: click.Context, request: ListHistory, limit: int) -> None:
 def show(version: int) -> None:
     """Show what VERSION changed, in the format of `gatepost apply`.
 
-    Exit codes: 0 found, 1 no such version, 3 the data cannot be read.
+    Exit codes: 0 found, 2 no such version, 3 the data cannot be read.
     """
-    with missing_is_no():
-        history_version = client().call(get_version, GetVersion(version=str(version)))
+    history_version = client().call(get_version, GetVersion(version=str(version)))
     if printed_json(history_version):
         return
     note = f": {history_version.note}" if history_version.note else ""

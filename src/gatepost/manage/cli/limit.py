@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gatepost.manage.cli.options import client, gateway_options, missing_is_no
+from gatepost.manage.cli.options import client, gateway_options
 from gatepost.manage.cli.output import _, print_rows, printed_json, say
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.use_cases.sending_limits import LiftLimit, ListLimits, SenderToday, lift_limit, list_limits
@@ -39,11 +39,10 @@ def lift(request: LiftLimit) -> None:
     """Lift the daily limit of SENDER, a mailbox or an inbound connector, for the rest of the day (UTC).
 
     Running gateways know it within four seconds. An administrator of an organization lifts the limit of the mailbox or
-    connector, never that of the organization. Exit codes: 0 done, 1 there is no such limit, 2 usage error, 3 the data
+    connector, never that of the organization. Exit codes: 0 done, 2 usage error, or there is no such limit, 3 the data
     cannot be written.
     """
-    with missing_is_no():
-        sender = client().call(lift_limit, request)
+    sender = client().call(lift_limit, request)
     if not printed_json(sender):
         say("lifted for today: %(sender)s of %(organization)s", sender=sender.sender, organization=sender.organization)
 

@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from gatepost.manage.cli.options import client, gateway_options, missing_is_no
+from gatepost.manage.cli.options import client, gateway_options
 from gatepost.manage.cli.output import _, ours, print_rows, printable, printed_json, queue_states, say
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.use_cases.client import Client, all_items
 from gatepost.manage.use_cases.nodes import DrainNode, ForgetNode, ListNodes, drain_node, forget_node, list_nodes
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
-from gatepost.texts import N_
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from gatepost.manage.use_cases.nodes import NodeStatus
 
 
@@ -62,11 +59,10 @@ def drain(request: DrainNode, *, wait: bool) -> None:
 
     New connections are refused with 421. The node takes mail again with --undo, and after its next start.
 
-    Exit codes: 0 done, 1 there is no such node, or it does not run, 2 usage error, 3 the data cannot be written.
+    Exit codes: 0 done, 1 it does not run, 2 usage error, or there is no such node, 3 the data cannot be written.
     """
     through = client()
-    with _known_node():
-        status = through.call(drain_node, request)
+    status = through.call(drain_node, request)
     while wait and not request.undo and status.state.is_alive and status.state != "drained":
         time.sleep(1.0)
         nodes = {node.name: node for node in all_items(through.call, list_nodes, ListNodes())}
@@ -81,16 +77,11 @@ def drain(request: DrainNode, *, wait: bool) -> None:
 def remove(request: ForgetNode) -> None:
     """Forget node NAME, which is dead or was stopped. Other nodes have taken over its mail.
 
-    Exit codes: 0 done, 1 there is no such node, or it runs, 2 usage error, 3 the data cannot be written.
+    Exit codes: 0 done, 1 it runs, 2 usage error, or there is no such node, 3 the data cannot be written.
     """
-    with _known_node():
-        client().call(forget_node, request)
+    client().call(forget_node, request)
     if not printed_json({"name": request.name}):
         say("removed: %(name)s", name=request.name)
-
-
-def _known_node() -> AbstractContextManager[None]:
-    return missing_is_no(N_("%(text)s `gatepost node list` lists the nodes."))
 
 
 def say_presented(through: Client, sha256: str) -> None:

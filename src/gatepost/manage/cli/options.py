@@ -353,14 +353,17 @@ class _WithSign:
 
 
 @contextmanager
-def missing_is_no(text: str = "%(text)s") -> Iterator[None]:
-    """End the command with exit code 1 if what it names is not there. text: around what the refusal says."""
+def missing_is_no() -> Iterator[None]:
+    """End the command with exit code 1 if the mail that it names is not there, or nothing was recorded of it.
+
+    Mail comes and goes, so that this is an answer. Whoever names something else that is not there, made a mistake (2).
+    """
     try:
         yield
     except Refusal as refusal:
         if refusal.kind is not RefusalKind.MISSING:
             raise
-        fail(NO, text, text=ours(refusal.text))
+        fail(NO, ours(refusal.text))
 
 
 _QUIET: Final = 2.0  # seconds before the first line

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import click
 
-from gatepost.manage.cli.options import client, gateway_options, missing_is_no
+from gatepost.manage.cli.options import client, gateway_options
 from gatepost.manage.cli.output import _, print_rows, printed_json, say
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.use_cases import srs_keys
 from gatepost.manage.use_cases.client import all_items
-from gatepost.texts import N_
 
 
 @click.group()
@@ -51,9 +50,8 @@ def rotate() -> None:
 def remove(request: srs_keys.RemoveSrsKey) -> None:
     """Remove SRS key NAME, which only verifies: addresses that were made with it are refused from then on.
 
-    Exit codes: 0 done, 1 there is no such key, or it signs, 2 usage error, 3 the keys cannot be written.
+    Exit codes: 0 done, 1 it signs, 2 usage error, or there is no such key, 3 the keys cannot be written.
     """
-    with missing_is_no(N_("%(text)s `gatepost srs list` lists the keys.")):
-        client().call(srs_keys.remove_srs_key, request)
+    client().call(srs_keys.remove_srs_key, request)
     if not printed_json({"name": request.name}):
         say("removed: %(name)s", name=request.name)

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 def status() -> None:
     """Show whether the gateway runs: listeners, nameservers, nodes, workers, configuration, queue, certificates.
 
-    Exit codes: 0 running: every listener greets, nameservers answer and every worker lives, 1 unhealthy, 2 invalid
-    settings, 3 the data cannot be read.
+    The exit code is about this machine: what another node does, `gatepost alarms` says by its own.
+
+    Exit codes: 0 running: every listener greets, nameservers answer and every worker lives and answers, 1 unhealthy, 2
+    invalid settings, 3 the data cannot be read.
     """
     gateway = client()
     current = gateway.call(get_status, GetStatus())

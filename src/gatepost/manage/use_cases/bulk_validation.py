@@ -25,6 +25,7 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, text_for_all
 from gatepost.manage.use_cases.resource_actions import MOST, ConnectorName
 from gatepost.manage.use_cases.validation import CancelToken, ValidationOptions, keep_validation
 from gatepost.manage.use_cases.validation_runs import SECONDS, Candidate, run_candidate
+from gatepost.quantity import quantity
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -247,7 +248,7 @@ def validate_connectors(context: Context, request: ValidateConnectors) -> UseCas
     names = _stored_names(context, request.connectors)
     owners = sorted({name.organization for name in names})
     batch = Batch(names, partial(_try_stored, context))
-    subject = ManyConnectors(owners[0] if len(owners) == 1 else "", f"{len(names)} connectors")
+    subject = ManyConnectors(owners[0] if len(owners) == 1 else "", quantity(len(names), "connector"))
     turns = context.kept(TurnLimit)
 
     def work(progress: Callable[[Batch], None]) -> Batch:

@@ -133,7 +133,7 @@ class Nodes:
         for node in self.all():
             if node.name == name:
                 return node
-        raise Refusal(RefusalKind.MISSING, f"There is no node {name!r}.")
+        raise Refusal(RefusalKind.MISSING, f"there is no node {name!r}; `gatepost node list` lists the nodes")
 
 
 @use_case("GET /nodes", scope=Scope.READ)

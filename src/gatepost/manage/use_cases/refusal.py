@@ -32,9 +32,9 @@ class RefusalKind(StrEnum):
     """Kind of a refusal: it decides exit code and status.
 
     INPUT: what was asked cannot be right (exit code 2, status 422). FORBIDDEN: who asks may not (2, 403). MISSING:
-    there is nothing of that name (1 or 2, 404). BLOCKED: what is there stands in the way, a name that is taken or
-    something that needs it (2, 409). CONFLICT: somebody else changed it meanwhile, or its state does not allow it now
-    (1, 409). UNREADABLE: the gateway's files cannot be read or written, or a lookup failed (3, 503).
+    there is nothing of that name (2, or 1 if it names mail, 404). BLOCKED: what is there stands in the way, a name that
+    is taken or something that needs it (2, 409). CONFLICT: somebody else changed it meanwhile, or its state does not
+    allow it now (1, 409). UNREADABLE: the gateway's files cannot be read or written, or a lookup failed (3, 503).
     """
 
     INPUT = "input"

@@ -114,6 +114,12 @@ _KEPT: Final = {
     "refused": "none of {messages} were refused",
     "held back": "none of {messages} were held back",
 }
+_KEPT_ONE: Final = {
+    "would be refused": "the one message would not have been refused",
+    "would be held back": "the one message would not have been held back",
+    "refused": "the one message was not refused",
+    "held back": "the one message was not held back",
+}
 """What became of messages, by the word of `RehearsalReport.words` for those that failed."""
 
 
@@ -190,7 +196,8 @@ class RehearsalReport(msgspec.Struct, frozen=True):
             case False:
                 return f"not ready to enforce: {own(self._lost)}" if self.is_trial else self._lost
             case True:
-                kept = _KEPT[failed].format(messages=quantity(self.messages, "message"))
+                kept = (_KEPT_ONE if self.messages == 1 else _KEPT)[failed]
+                kept = kept.format(messages=quantity(self.messages, "message"))
                 some = f"{own(kept)}, but {self.unknown:,} could not be evaluated" if self.unknown else kept
                 return f"ready to enforce: {own(some)}" if self.is_trial else some
             case None if self.messages:

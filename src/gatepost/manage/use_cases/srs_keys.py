@@ -79,7 +79,8 @@ def remove_srs_key(context: Context, request: RemoveSrsKey) -> None:
         try:
             return keys.without(request.name)
         except KeyError as error:
-            raise Refusal(RefusalKind.MISSING, f"There is no SRS key {request.name!r}.") from error
+            text = f"there is no SRS key {request.name!r}; `gatepost srs list` lists the keys"
+            raise Refusal(RefusalKind.MISSING, text) from error
         except ValueError as error:
             text = f"The SRS key {request.name} signs: rotate first, then remove it."
             raise Refusal(RefusalKind.CONFLICT, text) from error

@@ -22,7 +22,7 @@ from gatepost.manage.use_cases.queue import entries
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.node.machine_findings import disk_refusal
 from gatepost.policy.connectors.grants import ungranted_paths
-from gatepost.store.figures import WORKERS_DIRECTORY, read_figures
+from gatepost.store.figures import WORKERS_DIRECTORY, read_figures, read_silent
 from gatepost.store.interface import QueueFilter
 
 if TYPE_CHECKING:
@@ -72,8 +72,10 @@ class StatusAlarms(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """ok: every listener answers, nameservers too, and every worker lives. software: the version of gatepost.
+    """ok: every listener answers, nameservers too, and every worker lives and answers.
 
+    ok is about this machine, whatever other nodes do (GET /alarms has `node-silent`). software: the version of
+    gatepost.
     nodes: of the site; workers: of this machine. in_doubt: deliveries of the queue that were sent before a stop that
     came before the reply: they may arrive twice. logins: null where no listener is for users. certificates, mail: what
     is wrong with either (GET /alarms). ungranted: files and sockets in resources that have no effect, as no owner of
@@ -178,6 +180,8 @@ def _worker(gateway: Gateway, index: int) -> ServiceStatus:
         return ServiceStatus(str(index), ok=True, detail="runs, under another account")
     except (OSError, ValueError, OverflowError):
         return ServiceStatus(str(index), ok=False, detail=ABSENT)
+    if pid in read_silent(gateway.data / WORKERS_DIRECTORY):
+        return ServiceStatus(str(index), ok=False, detail=f"does not answer, process {pid}")
     figures = read_figures(gateway.data / WORKERS_DIRECTORY, index)
     reason = figures.reason if figures.pid == pid else ""
     if reason := reason or disk_refusal(gateway.settings):

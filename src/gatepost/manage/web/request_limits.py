@@ -1,14 +1,11 @@
 """Limits of requests: client address, host name, size of the body, how many of one user at a time; and their forms.
 
-A name that is not ours is refused, since a foreign page could otherwise point a name of its own at this address and be
-of one origin with it (DNS rebinding); IP addresses cannot be pointed. While there is no owner, nobody but this machine
-is answered.
+A name that is not ours is refused (`net.known_hosts`). While there is no owner, nobody but this machine is answered.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
@@ -17,6 +14,7 @@ from starlette.datastructures import Headers, ImmutableMultiDict
 
 from gatepost.manage.access.slots import Slots
 from gatepost.manage.web.problem import is_call, refused
+from gatepost.net.known_hosts import is_known_host
 from gatepost.protocols.tls.names import is_ip_address
 
 if TYPE_CHECKING:
@@ -30,10 +28,6 @@ _MOST: Final = 1024 * 1024
 _CALLS: Final = "/api/v1/"
 MOST_OF_CALLS: Final = 48 * 1024 * 1024
 """Octets of a body in REST. Each use case has a limit of its own below that, `max_body`, once it is known who asks."""
-# A number in brackets is an IPv6 address; one without has no colon.
-_AUTHORITY: Final = re.compile(
-    r"(?:\[(?P<six>[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{0,5})?"
-)
 
 
 class BodyTooLarge(Exception):  # noqa: N818 - it names what the request is
@@ -86,16 +80,15 @@ def _too_large(scope: Scope, most: int) -> Response:
 
 
 class KnownHosts:
-    """names: lower case; beside them "localhost" and IP addresses are known."""
+    """names: as of `is_known_host`."""
 
     def __init__(self, app: ASGIApp, *, names: Iterable[str]) -> None:
         self._app = app
-        self._names = {"localhost", *names}
+        self._names = frozenset(names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        host = host_of(Headers(scope=scope).get("host", ""))
-        if host in self._names or is_ip_address(host):
+        if is_known_host(Headers(scope=scope).get("host", ""), self._names):
             await self._app(scope, receive, send)
             return
         text = (
@@ -127,17 +120,6 @@ class LoopbackUntilOwned:
             "address that the gateway printed when it started, or create an owner: gatepost user add --role owner"
         )
         await refused(scope, HTTPStatus.FORBIDDEN, text)(scope, receive, send)
-
-
-def host_of(header: str) -> str:
-    """The host of a Host field (RFC 3986 section 3.2) without its port, lower case; an IPv6 address without brackets.
-
-    "" for what is none, so that nothing behind this has to read such a field once more.
-    """
-    match = _AUTHORITY.fullmatch(header)
-    if match is None or (match["six"] is not None and not is_ip_address(match["six"])):
-        return ""
-    return (match["six"] or match["name"]).lower().removesuffix(".")
 
 
 _OF_ONE: Final = 16

@@ -144,7 +144,7 @@ def classify(
 def _objection(rdata: bytes) -> str:
     """Explain why a record cannot be used, "" if it can (RFC 6698 section 4.1, RFC 7672 section 3.1)."""
     if len(rdata) < _HEADER:
-        return f"{len(rdata)} octets are too short for a TLSA record"
+        return f"{quantity(len(rdata), 'octet')} of data: too short for a TLSA record"
     usage, selector, matching = rdata[:_HEADER]
     data = rdata[_HEADER:]
     if usage in {Usage.PKIX_TA, Usage.PKIX_EE}:

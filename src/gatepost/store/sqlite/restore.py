@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import apsw
 
+from gatepost.quantity import quantity
 from gatepost.store.interface import StoreFailure, failing
 from gatepost.store.sqlite.backup import RESTORE_DIRECTORY
 from gatepost.store.sqlite.backup_archive import (
@@ -58,7 +59,9 @@ def verify(source: BackupSource) -> Manifest:
 
 def _compare_names(listed: set[str], present: set[str]) -> None:
     if missing := sorted(listed - present):
-        raise UnusableBackup(f"{len(missing)} of its {len(listed)} files are missing, such as {missing[0]}")
+        raise UnusableBackup(
+            f"of its {quantity(len(listed), 'file')}, {len(missing)} cannot be found, such as {missing[0]}"
+        )
     if strange := sorted(present - listed):
         raise UnusableBackup(f"it has a file that is not of it: {strange[0]}")
 

@@ -201,3 +201,9 @@ def test_the_first_failure_is_that_of_the_first_worker_whichever_failed_last():
         assert "(version 12)" in found.detail
         (found,) = judged(failing=workers, changes=(replace(CHANGE, at=early.since - 5.5 * HOUR),))
         assert "(version 12)" in found.detail, "soon before the first failure, not before that of another worker"
+
+
+@pytest.mark.parametrize("result_type", [FAILING.result_type, "next-hop-fails"])
+def test_one_attempt_is_no_plural(result_type):
+    (one,) = judged(MailLimits(partner_failures=1), failing=(replace(FAILING, deferrals=1, result_type=result_type),))
+    assert one.detail.startswith("1 attempt in a row was deferred at mx.bank.example")

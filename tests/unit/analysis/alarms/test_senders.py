@@ -48,5 +48,21 @@ def test_what_is_told_of_a_server():
         "connector own servers of contoso sends far more than usual", "critical",
     )  # fmt: skip
     assert "Today (UTC) it sent to 2,000 recipients; on its busiest day of the five weeks before, to 12." in one.detail
-    (line,) = one.lines  # others may have a connector of that name
-    assert line == "gatepost trace search --by-message --since 24h --organization contoso --connector 'own servers'"
+    assert one.lines == (  # others may have a connector of that name
+        "gatepost trace search --by-message --since 24h --organization contoso --connector 'own servers'",
+        "gatepost connector switch disable --organization contoso --direction inbound 'own servers'",
+    )
+
+
+@pytest.mark.parametrize("breach", ["", "450 4.7.1 limit"])
+def test_a_server_has_no_password_to_change(breach):
+    """A connector is known by its certificate or address, and its limit is a field of it."""
+    alarms = judged(
+        NotableSender("contoso", ANN, breach, 2000, 12, 30),
+        NotableSender("contoso", "server own servers", breach, 2000, 12, 30),
+    )
+    (user,) = (alarm.fix for alarm in alarms if ANN in alarm.about)
+    (server,) = (alarm.fix for alarm in alarms if ANN not in alarm.about)
+    assert "change its password" in user
+    assert "password" not in server
+    assert all(word in server for word in ("disable the connector", "certificate or address", "messages_per_day"))

@@ -89,7 +89,7 @@ def test_a_connector_that_would_refuse_is_not_ready(base):
 
 def test_a_connector_that_lets_everything_pass_is_ready(base):
     base.events(received("1"), received("2", at=NOW - 40 * 86400, detail=REFUSAL))
-    assert rehearsal(base, "bank", code=0)[-1] == "ready to enforce: none of 1 message would have been refused"
+    assert rehearsal(base, "bank", code=0)[-1] == "ready to enforce: the one message would not have been refused"
     assert base.json("connector", "rehearsal", "bank", "--since", "60d", code=1)["failed"] == 1
 
 

@@ -56,7 +56,7 @@ def test_one_version(changed):
     assert shown.stderr.startswith("version 5, 20")
     assert shown.stderr.endswith(": as the bank asks\n")
     assert changed.call("history", "show", "9").stdout == '- organization.fabrikam: ""\n'
-    assert changed.call("history", "show", "10", code=1).stderr == (
+    assert changed.call("history", "show", "10", code=2).stderr == (
         "there is no version 10; `gatepost history` lists those there are\n"
     )
     changed.call("history", "show", "0", code=2)

@@ -72,14 +72,14 @@ def test_a_node_is_drained(home, site, monkeypatch):
     )
     waited = home.call("node", "drain", "mx1", "--wait", "--json")
     assert json.loads(waited.stdout)["state"] == "drained"
-    assert "There is no node 'mx9'. `gatepost node list`" in home.call("node", "drain", "mx9", code=1).stderr
+    assert "there is no node 'mx9'; `gatepost node list`" in home.call("node", "drain", "mx9", code=2).stderr
 
 
 def test_a_dead_node_is_removed(home, site):
     assert "runs" in home.call("node", "remove", "mx1", code=1).stderr
     site.stop(identity("mx1"))
     assert home.call("node", "remove", "mx1").stdout == "removed: mx1\n"
-    assert "no node" in home.call("node", "remove", "mx1", code=1).stderr
+    assert "no node" in home.call("node", "remove", "mx1", code=2).stderr
 
 
 def test_after_a_change_it_is_said_where_it_is_in_force(home, site, monkeypatch, tmp_path):

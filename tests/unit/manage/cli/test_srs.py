@@ -13,6 +13,6 @@ def test_a_key_is_rotated_and_the_old_one_removed(home):
         f"{old['name']}\tverifies",
     ]
     assert home.call("srs", "remove", old["name"]).stdout == f"removed: {old['name']}\n"
-    assert "`gatepost srs list` lists the keys" in home.call("srs", "remove", old["name"], code=1).stderr
+    assert "`gatepost srs list` lists the keys" in home.call("srs", "remove", old["name"], code=2).stderr
     assert "rotate first" in home.call("srs", "remove", name, code=1).stderr
     assert json.loads(home.call("srs", "rotate", "--json").stdout)["signs"] is True

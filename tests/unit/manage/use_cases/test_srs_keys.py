@@ -49,7 +49,7 @@ def test_a_new_key_signs_and_the_old_one_verifies_until_it_is_removed(gateway):
     assert "signs: rotate first" in refused(RefusalKind.CONFLICT, gateway, remove_srs_key, RemoveSrsKey(name=new.name))
     call(gateway, remove_srs_key, RemoveSrsKey(name=old.name))
     assert [key.name for key in listed(gateway)] == [new.name]
-    assert "There is no SRS key" in refused(RefusalKind.MISSING, gateway, remove_srs_key, RemoveSrsKey(name=old.name))
+    assert "there is no SRS key" in refused(RefusalKind.MISSING, gateway, remove_srs_key, RemoveSrsKey(name=old.name))
 
 
 def test_there_are_not_too_many(gateway):

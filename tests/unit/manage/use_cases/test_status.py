@@ -17,7 +17,7 @@ from gatepost.manage.use_cases.status import (
     get_status,
     workers,
 )
-from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, write_figures
+from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, note_silent, write_figures
 from gatepost.store.sqlite.schema import LOCK_FILE
 
 OWNER = Principal("ann", frozenset(Scope))
@@ -64,6 +64,17 @@ def test_a_worker_whose_store_cannot_be_used_says_so(gateway, ok):
     found = workers(gateway)[0]
     assert found.ok == ok, "what an earlier process of this worker left does not count"
     assert found.detail.endswith(f"process {os.getpid()}" if ok else ", and takes no mail: db1 refuses")
+
+
+def test_a_worker_that_hangs_is_not_well(gateway):
+    """Its process is there, and what it wrote last may be of just now."""
+    lock = gateway.data / "queue" / "0" / LOCK_FILE
+    lock.parent.mkdir(parents=True)
+    lock.write_text(str(os.getpid()))
+    note_silent(gateway.data / WORKERS_DIRECTORY, {1, os.getpid()})
+    assert workers(gateway)[0] == ServiceStatus("0", ok=False, detail=f"does not answer, process {os.getpid()}")
+    note_silent(gateway.data / WORKERS_DIRECTORY, {1})
+    assert workers(gateway)[0].ok
 
 
 @pytest.mark.parametrize("own", [False, True])

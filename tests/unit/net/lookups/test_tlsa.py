@@ -55,7 +55,7 @@ def find(queries: Queries, of: HostAddresses | None = None, **options: Any) -> T
 CASES = [
     # TLSA records of the host, insecure names -> status, words of the detail
     ([GOOD], (), "usable", f"{TLSA}: 1 TLSA record, 1 usable"),
-    ([GOOD, "0000"], (), "usable", "2 TLSA records, 1 usable; \\# 2 0000 is ignored: 2 octets are too short"),
+    ([GOOD, "0000"], (), "usable", "2 TLSA records, 1 usable; \\# 2 0000 is ignored: 2 octets of data: too short"),
     (["", "03", "0301", "030101", "03010100"], (), "unusable", "5 TLSA records, 0 usable"),
     (["000101" + "ab" * 32], (), "unusable", "usage 0 is not for SMTP"),
     (["0301003000"], (), "unusable", "its data is no public key that can be read"),

@@ -45,9 +45,9 @@ USABLE = [
 ]
 
 UNUSABLE = [
-    ("", "0 octets are too short"),
-    ("3", "1 octets are too short"),
-    ("3 1", "2 octets are too short"),
+    ("", "0 octets of data: too short"),
+    ("3", "1 octet of data: too short"),
+    ("3 1", "2 octets of data: too short"),
     ("3 1 1", "32 octets, not 0"),
     ("3 1 1 00", "32 octets, not 1"),
     ("3 1 0", "not a whole certificate or key in DER"),

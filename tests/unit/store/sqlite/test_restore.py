@@ -152,7 +152,7 @@ def test_files_too_few_or_too_many(backup):
     with pytest.raises(UnusableBackup, match="a file that is not of it: other"):
         verify(DirectorySource(backup))
     (backup / "srs.keys").unlink()
-    with pytest.raises(UnusableBackup, match=r"1 of its \d files are missing, such as srs\.keys"):
+    with pytest.raises(UnusableBackup, match=r"of its \d files, 1 cannot be found, such as srs\.keys"):
         verify(DirectorySource(backup))
 
 
