@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from gatepost.node import limits as module
 from gatepost.node.limits import sending_limits
 
 if TYPE_CHECKING:
@@ -26,3 +27,29 @@ def test_a_worker_of_three_never_has_the_whole_of_a_limit(
     store = cast("Any", SimpleNamespace(position=position))
     limits, _ = sending_limits(tmp_path, store, (2, 3))
     assert [limits.reserve("slow", 1.0, 1000.5) for _ in moments] == moments
+
+
+GB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("free_space", "disk", "mark"),
+    [(GB // 8, GB // 3, GB // 8), (GB // 8, 1000 * GB, 10 * GB), (20 * GB, 1000 * GB, 20 * GB), (0, 1000 * GB, 0)],
+    ids=["tiny", "huge", "what was set is more", "without a mark"],
+)
+def test_what_organizations_leave_to_each_other_grows_with_the_disk(
+    monkeypatch: pytest.MonkeyPatch, free_space: int, disk: int, mark: int
+) -> None:
+    monkeypatch.setattr("os.statvfs", lambda _: SimpleNamespace(f_blocks=disk // 4096, f_frsize=4096))
+    settings: Any = SimpleNamespace(
+        store=SimpleNamespace(free_space=free_space), server=SimpleNamespace(data_dir="/data")
+    )
+    assert module._shared_mark(settings) // GB == mark // GB
+    assert (module._shared_mark(settings) == free_space) is (mark == free_space)
+
+
+def test_a_disk_whose_size_is_not_known_has_the_mark_that_was_set() -> None:
+    settings: Any = SimpleNamespace(
+        store=SimpleNamespace(free_space=5), server=SimpleNamespace(data_dir="/does/not/exist")
+    )
+    assert module._shared_mark(settings) == 5
