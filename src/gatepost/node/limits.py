@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from contextlib import suppress
 from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from gatepost.store.storage import Storage
 
 
+_PARTS_OF_DISK: Final = 100
 _FIRST_ANSWER: Final = 3.0  # seconds that a start waits for what was sent today; then it goes on without
 
 
@@ -69,12 +72,24 @@ def queue_shares(
     settings: Settings, store: Store, storage: Storage, directory: Directory
 ) -> tuple[QueueShares, Lifecycle]:
     """The shares of organizations in the queue, and their life. store: knows the room. directory: in force now."""
-    space = QueueSpace(settings.store.free_space, settings.store.queue_size)
+    space = QueueSpace(_shared_mark(settings), settings.store.queue_size)
     shares = QueueShares(lambda: storage.queue_admin().octets(), lambda: store.room, space)
     shares.use(directory)
     return shares, Lifecycle(
         "shares of the queue", duties=[Duty(LOOK_SECONDS, shares.look, at_once=True)], refresh=shares.use
     )
+
+
+def _shared_mark(settings: Settings) -> int:
+    """`store.free_space`, or a hundredth of the disk of data_dir if that is more; 0 if there is no mark.
+
+    So what is kept for the other organizations is three of a hundred at least, however large the disk is.
+    """
+    mark = settings.store.free_space
+    with suppress(OSError):
+        disk = os.statvfs(settings.server.data_dir)
+        mark = mark and max(mark, disk.f_blocks * disk.f_frsize // _PARTS_OF_DISK)
+    return mark
 
 
 def usage_part(usage: SendingUsage, directory: Callable[[], Directory]) -> Lifecycle:

@@ -12,6 +12,7 @@ from gatepost.analysis.alarms.mail_flow import MailLimits
 from gatepost.mail.inbound.quarantine import QuarantineLimits
 from gatepost.mail.inbound.service import SessionLimits
 from gatepost.mail.queue.memory_budget import QueueLimits
+from gatepost.node import limits as module
 from gatepost.node.limits import sending_limits
 from gatepost.settings.sections import Alarms
 from gatepost.settings.traffic import Limits, Quarantine, Queue
@@ -41,3 +42,29 @@ def test_a_worker_of_three_never_has_the_whole_of_a_limit(
 )
 def test_each_limit_that_is_copied_from_a_section_is_a_setting_there(kind: Any, section: type) -> None:
     assert set(kind.__struct_fields__) <= set(inspect.get_annotations(section))
+
+
+GB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("free_space", "disk", "mark"),
+    [(GB // 8, GB // 3, GB // 8), (GB // 8, 1000 * GB, 10 * GB), (20 * GB, 1000 * GB, 20 * GB), (0, 1000 * GB, 0)],
+    ids=["tiny", "huge", "what was set is more", "without a mark"],
+)
+def test_what_organizations_leave_to_each_other_grows_with_the_disk(
+    monkeypatch: pytest.MonkeyPatch, free_space: int, disk: int, mark: int
+) -> None:
+    monkeypatch.setattr("os.statvfs", lambda _: SimpleNamespace(f_blocks=disk // 4096, f_frsize=4096))
+    settings: Any = SimpleNamespace(
+        store=SimpleNamespace(free_space=free_space), server=SimpleNamespace(data_dir="/data")
+    )
+    assert module._shared_mark(settings) // GB == mark // GB
+    assert (module._shared_mark(settings) == free_space) is (mark == free_space)
+
+
+def test_a_disk_whose_size_is_not_known_has_the_mark_that_was_set() -> None:
+    settings: Any = SimpleNamespace(
+        store=SimpleNamespace(free_space=5), server=SimpleNamespace(data_dir="/does/not/exist")
+    )
+    assert module._shared_mark(settings) == 5

@@ -2,9 +2,10 @@
 
 Made by `node.limits`; `mail.inbound.decisions` and `mail.inbound.transaction` ask for each recipient and message. Far
 from the free-space mark nothing is counted. Near it, the mail in the queue is counted from time to time, on a thread,
-and the rule for all that organizations share says who may add more (`net.places.FairShares`): whoever has at most three
-times as much as stays free. So mail that one of them cannot get rid of leaves room for that of others. Bodies that
-arrive count as well: whoever sends large ones and never ends them fills the disk, too.
+and at once where others took a quarter of the room since. The rule for all that organizations share says who may add
+more (`net.places.FairShares`): whoever has at most three times as much as stays free. So mail that one of them cannot
+get rid of leaves room for that of others. Bodies that arrive count as well: whoever sends large ones and never ends
+them fills the disk, too.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ LOOK_SECONDS: Final = 1.0
 """Between two looks at the room."""
 
 _REST: Final = 20  # times as long as a count took, until the next: a twentieth of one core at most
+_FALLEN: Final = (
+    0.75  # of the room at a count: other workers took the rest, for whom is not known, and it is made again
+)
 _AGAIN: Final = 10.0  # seconds after a count that failed, or found that not half of the queue's size is used
 _LEAST: Final = 1 << 20  # octets that somebody must be allowed, or a body would be sent in vain
 _SHOWN: Final = 600.0  # seconds for which a refusal is told of: room comes and goes
@@ -45,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 
 class QueueSpace(msgspec.Struct, frozen=True):
-    """mark: `store.free_space`, octets; 0 for none. size: `store.queue_size`, octets; 0 if the queue has no limit."""
+    """mark: octets; room for three times as many is short; 0 if it never is. size: `store.queue_size`; 0 for none."""
 
     mark: int
     size: int = 0
@@ -84,6 +88,7 @@ class QueueShares:
         self._several = False
         self._counting = SingleTask("shares")
         self._due = 0.0
+        self._counted_at = math.inf  # the room there was when a count began
         self._known: Counter[str] = Counter()  # what was counted last
         self._since: Counter[str] = Counter()  # what this worker has given to the store since that count began
         self._arriving: dict[Arriving, tuple[str, int]] = {}  # with what was counted of whom when it was divided last
@@ -102,7 +107,8 @@ class QueueShares:
         """See whether room is short, and who has too much. To be called every `LOOK_SECONDS`; does not block."""
         room, now = self._short_room(), self._clock()
         if room < math.inf or self._space.size:
-            if now >= self._due:
+            if now >= self._due or (room > 0 and room + self._since.total() < _FALLEN * self._counted_at < math.inf):
+                self._counted_at = room
                 self._counting.begin(self._count)
             self._divide(room)
         else:

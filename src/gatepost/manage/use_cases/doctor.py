@@ -44,6 +44,7 @@ from gatepost.protocols.dns.lookups import Query
 from gatepost.protocols.tls.names import matches
 from gatepost.quantity import quantity
 from gatepost.settings.model import DnsValidation, Settings
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
 from gatepost.texts import own
@@ -257,6 +258,7 @@ def _stored(context: Context) -> Iterator[DoctorFinding]:
         yield DoctorFinding("certificate", Level.PASS, f"one bears {hostname}")
     if any(listener.role.for_users for listener in context.settings.listeners):
         yield from _sending_limits(organizations)
+    yield from _size_of_queue(context.settings, organizations)
 
 
 def _sending_limits(organizations: Sequence[Organization]) -> Iterator[DoctorFinding]:
@@ -271,6 +273,14 @@ def _sending_limits(organizations: Sequence[Organization]) -> Iterator[DoctorFin
         text = f"users of {many} may send without a limit, so that nothing stops an account which others took over"
         fix = f"gatepost organization set {unlimited[0]} user_recipients_per_day=2000"
         yield DoctorFinding("sending limits", Level.WARN, text, fix)
+
+
+def _size_of_queue(settings: Settings, organizations: Sequence[Organization]) -> Iterator[DoctorFinding]:
+    """Organizations that share the disk of a database, which is not seen from here."""
+    if settings.store.url != SQLITE and len(organizations) > 1 and not settings.store.queue_size:
+        text = "the disk of PostgreSQL is not seen: mail that one organization cannot get rid of may fill it for all"
+        fix = "set store.queue_size to the room that bodies in the queue may take there (docs/reliability.md)"
+        yield DoctorFinding("store.queue_size", Level.WARN, text, fix)
 
 
 def _own_name(context: Context) -> list[DoctorFinding]:

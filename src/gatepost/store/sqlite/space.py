@@ -28,6 +28,7 @@ _INCREMENTAL: Final = 2  # as PRAGMA auto_vacuum says it
 _STEP: Final = 64  # pages that one step of shrinking moves: 1 MiB, a few milliseconds
 _SLACK: Final = 512  # free pages that are not worth the work
 _NEAR: Final = 4  # times the free-space mark: below it the disk may fill up before the next look
+_MOST_CHUNK: Final = 1 << 30  # SQLite keeps it in 32 bits
 _MOST_RESERVED: Final = 16 << 20  # bytes of the WAL, and twice that ahead in the database
 _MOST_REWRITTEN: Final = 256 << 20  # bytes of a database in use that are written anew at a start: some seconds
 _LEAST_LEFT: Final = 16 << 20
@@ -96,6 +97,19 @@ class Space:
         """Whether the disk may be full soon: then the WAL is copied into the database early, which so grows in time."""
         return self._free_bytes() < _NEAR * self._mark
 
+    def checkpoint(self, mode: int = apsw.SQLITE_CHECKPOINT_PASSIVE) -> tuple[int, int]:
+        """Copy the WAL into the database; returns the pages of the WAL, and how many of them are copied.
+
+        SQLite then cuts the database to a multiple of its chunk. So the headroom stays: would it be free until the next
+        look, others on the disk could take it, and every shard would see that much more room and less again.
+        """
+        if self._mark:
+            try:
+                self._take_ahead()
+            except apsw.Error:  # a chunk that is not there would be a hole in the file, which reserves nothing
+                _set_chunk(self._connection, 0)
+        return self._connection.wal_checkpoint(mode=mode)
+
     def release(self) -> None:
         """The connection is about to be closed: the WAL stays as it is, or a full disk would keep us from starting."""
         with contextlib.suppress(apsw.Error):
@@ -121,15 +135,22 @@ class Space:
         try:
             if size_of(self._wal) < self._wal_reserve:
                 self._extend_wal()
-            near_full = self.near_full
-            # SQLite takes blocks ahead of need by a write of one octet to each, which nothing needs on a roomy disk.
-            _set_chunk(self._connection, max(self._headroom // 8, 1 << 16) if near_full else 0)
-            if near_full:
-                pages = self._connection.pragma("page_count")
-                _hint(self._connection, pages * self._page + self._headroom)
+            self._take_ahead()
         except apsw.IOError as error:
             self._check_writable()
             raise apsw.FullError(str(error)) from error
+
+    def _take_ahead(self) -> None:
+        """Have the headroom behind the pages of the database, in one chunk with them if they are not very many.
+
+        SQLite takes blocks ahead of need by a write of one octet to each, which nothing needs on a roomy disk.
+        """
+        if not self.near_full:
+            _set_chunk(self._connection, 0)
+            return
+        wanted = self._connection.pragma("page_count") * self._page + self._headroom
+        _set_chunk(self._connection, -(-wanted // (wanted // _MOST_CHUNK + 1)))
+        _hint(self._connection, wanted)
 
     def _check_writable(self) -> None:
         """Raise OSError where the file system is read-only or broken.
@@ -167,7 +188,7 @@ class Space:
             self._free_pages, self._pages = _spare(self._connection)
             if self._too_loose(idle=idle):
                 return True
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)  # only now the file is cut
+            self.checkpoint()  # only now the file is cut
         if (idle or self.near_full) and size_of(self._wal) > 2 * self._wal_reserve + _STEP * self._page:
             self._cut_wal()
         return False
@@ -181,7 +202,7 @@ class Space:
         """Begin the WAL anew as a short file, unless a process reads it."""
         self._connection.set_busy_timeout(0)
         try:
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self.checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
         finally:
             wait_between_commits(self._connection)
         self._reserve()

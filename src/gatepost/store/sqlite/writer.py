@@ -341,7 +341,7 @@ class Writer:
             return
         limit = self._limit()
         try:
-            pages, copied = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            pages, copied = self._space.checkpoint()
         except _PASSING:  # on a full disk the database may not be able to grow
             pages, copied = self._wal_pages, 0
         except apsw.IOError as error:

@@ -156,6 +156,24 @@ async def test_a_long_count_is_made_rarely(two: Directory) -> None:
     assert queue.counted == 2
 
 
+async def test_a_count_is_made_early_where_a_quarter_of_the_room_has_gone(two: Directory) -> None:
+    """Other workers have taken it: of whom is not known before."""
+    queue = Queue(two, room=200)
+    queue.takes, queue.held = 3.0, {"a": 100}
+    await queue.look()
+    queue.held, queue.room = {"a": 500}, 151
+    await queue.look()
+    assert (queue.counted, queue.full()) == (1, set())
+    queue.room = 149
+    await queue.look()
+    assert (queue.counted, queue.full()) == (2, {"a"})
+    queue.room = 112
+    await queue.look()
+    queue.room = 0
+    await queue.look()
+    assert queue.counted == 2, "where nothing is left there is nothing to divide"
+
+
 async def test_a_count_that_fails_is_made_again_and_nobody_is_refused_for_it(
     two: Directory, caplog: pytest.LogCaptureFixture
 ) -> None:

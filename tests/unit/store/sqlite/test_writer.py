@@ -353,7 +353,8 @@ def test_a_failed_checkpoint_is_final(shop, disk, eventually):
     async def main():
         async with shop.open(vfs=disk.registered, checkpoint_pages=20) as store:
             await shop.accept(store)
-            checkpoint = store._writer._connection.wal_checkpoint
+            space = store._writer._space
+            checkpoint = space._connection.wal_checkpoint
 
             class Failing:
                 def __getattr__(self, name):
@@ -363,7 +364,7 @@ def test_a_failed_checkpoint_is_final(shop, disk, eventually):
                     disk.sync_fails = True
                     return checkpoint(**arguments)
 
-            connection, store._writer._connection = store._writer._connection, Failing()
+            connection, space._connection = space._connection, Failing()
             with contextlib.suppress(StoreFailure):
                 for _ in range(30):
                     await shop.accept(store, body=b"x" * 50_000)
@@ -588,7 +589,7 @@ def test_a_checkpoint_that_cannot_be_made_now_is_made_when_the_wal_has_grown(idl
     monkeypatch.setattr(module, "over_quota", lambda _connection, found: isinstance(found, apsw.IOError))
 
     def step(writer):
-        writer._connection = Spoilt(writer._connection, wal_checkpoint=fails(error))
+        writer._space._connection = Spoilt(writer._connection, wal_checkpoint=fails(error))
         writer._wal_pages = 5000
         writer._checkpoint()
         assert writer._wal_pages == 0
@@ -600,7 +601,7 @@ def test_a_checkpoint_that_cannot_be_made_now_is_made_when_the_wal_has_grown(idl
 
 def test_a_checkpoint_that_a_broken_disk_fails_is_told(idle):
     def step(writer):
-        writer._connection = Spoilt(writer._connection, wal_checkpoint=fails(apsw.IOError("broken")))
+        writer._space._connection = Spoilt(writer._connection, wal_checkpoint=fails(apsw.IOError("broken")))
         writer._wal_pages = 5000
         with pytest.raises(apsw.IOError, match="broken"):
             writer._checkpoint()
