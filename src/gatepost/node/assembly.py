@@ -194,7 +194,7 @@ class Assembly:
     def _prepare_delivery(self) -> None:
         """Prepare what all deliverers share."""
         settings, data = self._settings, self._data
-        self._maildirs = Maildirs(data / "maildir", settings.server.hostname, time.time)
+        self._maildirs = Maildirs(data / "maildir", settings.server.hostname, time.time, settings.store.free_space)
         self._pool = ConnectionPool(
             idle=settings.queue.idle_connection,
             messages=settings.queue.messages_per_connection,

@@ -14,6 +14,7 @@ from gatepost.mail.inbound.queue_shares import LOOK_SECONDS, QueueShares, QueueS
 from gatepost.mail.outbound.connection import SmtpTimeouts
 from gatepost.mail.queue.shared_limits import LIMITS_FILE, DividedLimits, NodeLimits
 from gatepost.node.lifecycle import Duty, Lifecycle, nothing
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.figures import WORKERS_DIRECTORY
 from gatepost.values import copy_fields
 
@@ -83,12 +84,14 @@ def queue_shares(
 def _shared_mark(settings: Settings) -> int:
     """`store.free_space`, or a hundredth of the disk of data_dir if that is more; 0 if there is no mark.
 
-    So what is kept for the other organizations is three of a hundred at least, however large the disk is.
+    So what is kept for the other organizations is three of a hundred at least, however large the disk is. A queue in
+    PostgreSQL is on another disk.
     """
     mark = settings.store.free_space
-    with suppress(OSError):
-        disk = os.statvfs(settings.server.data_dir)
-        mark = mark and max(mark, disk.f_blocks * disk.f_frsize // _PARTS_OF_DISK)
+    if mark and settings.store.url == SQLITE:
+        with suppress(OSError):
+            disk = os.statvfs(settings.server.data_dir)
+            mark = max(mark, disk.f_blocks * disk.f_frsize // _PARTS_OF_DISK)
     return mark
 
 

@@ -57,7 +57,9 @@ class Store(Section):
         "and beyond it messages with a header section of more than 16 KB are refused for now (451).",
     )
     free_space: Size = setting(
-        default=134217728, description="Free disk space below which the gateway accepts no more mail (452 4.3.1)."
+        default=134217728,
+        description="Free disk space below which the gateway accepts no more mail (452 4.3.1). Mailboxes here get none "
+        "below twice as much.",
     )
     queue_size: Size = setting(
         default=0,

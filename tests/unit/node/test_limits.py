@@ -15,6 +15,7 @@ from gatepost.mail.queue.memory_budget import QueueLimits
 from gatepost.node import limits as module
 from gatepost.node.limits import sending_limits
 from gatepost.settings.sections import Alarms
+from gatepost.settings.store_url import SQLITE
 from gatepost.settings.traffic import Limits, Quarantine, Queue
 
 if TYPE_CHECKING:
@@ -57,14 +58,16 @@ def test_what_organizations_leave_to_each_other_grows_with_the_disk(
 ) -> None:
     monkeypatch.setattr("os.statvfs", lambda _: SimpleNamespace(f_blocks=disk // 4096, f_frsize=4096))
     settings: Any = SimpleNamespace(
-        store=SimpleNamespace(free_space=free_space), server=SimpleNamespace(data_dir="/data")
+        store=SimpleNamespace(free_space=free_space, url=SQLITE), server=SimpleNamespace(data_dir="/data")
     )
     assert module._shared_mark(settings) // GB == mark // GB
     assert (module._shared_mark(settings) == free_space) is (mark == free_space)
+    settings.store.url = "postgresql://gatepost@db1/mail"  # whose disk is another one
+    assert module._shared_mark(settings) == free_space
 
 
 def test_a_disk_whose_size_is_not_known_has_the_mark_that_was_set() -> None:
     settings: Any = SimpleNamespace(
-        store=SimpleNamespace(free_space=5), server=SimpleNamespace(data_dir="/does/not/exist")
+        store=SimpleNamespace(free_space=5, url=SQLITE), server=SimpleNamespace(data_dir="/does/not/exist")
     )
     assert module._shared_mark(settings) == 5

@@ -7,6 +7,7 @@ import resource
 import stat
 import threading
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,6 +43,22 @@ def maildirs(tmp_path: Path) -> Iterator[Maildirs]:
 
 def deliver(maildirs: Maildirs, stored: MaildirMessage, address: str = "Ann@B.example") -> str:
     return asyncio.run(maildirs.deliver(address, stored))
+
+
+def test_a_maildir_leaves_room_for_the_queue_on_its_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = 2 * (1 << 20) + 1000
+    real = os.statvfs(tmp_path)
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_bavail=free, f_frsize=1, f_bsize=real.f_bsize))
+    maildirs = Maildirs(tmp_path / "mail", "gate.example", lambda: 0.0, 1 << 20)
+    assert deliver(maildirs, message(b"x" * 500))
+    with pytest.raises(MailboxFailed, match="kept for the queue") as failed:
+        deliver(maildirs, message(b"x" * 1000))
+    assert failed.value.reply.code == 452
+    with pytest.raises(MailboxFailed):
+        deliver(maildirs, message(b"x" * 500, b"y" * (300 << 10)))
+    maildirs.close()
+    directory = maildirs.path("Ann@B.example")
+    assert (len(list((directory / "new").iterdir())), list((directory / "tmp").iterdir())) == (1, [])
 
 
 def test_a_message_arrives_whole_and_private(maildirs: Maildirs, tmp_path: Path) -> None:
