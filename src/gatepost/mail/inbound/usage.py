@@ -196,6 +196,7 @@ class SendingUsage:
             if day != self._day:  # before anything is added, which would be added again
                 self._begin_day(day, now)
             self._write(breaches)
+            self._arrived()
             revision = self._revision if day == self._day else 0
             rows, revision = self._table.since(day, revision) if self._limited else ([], revision)
         except StoreFailure as failure:
@@ -222,6 +223,15 @@ class SendingUsage:
         rows = [SenderUsage(*key, messages, recipients) for key, (messages, recipients) in self._leaving.items()]
         if rows or breaches:
             self._table.add([*rows, *breaches.values()])
+
+    def _arrived(self) -> None:
+        """What was written is never written again; where anybody has a limit it is known until the table is read."""
+        with self._lock:
+            known = dict(self._known)
+            for key, (messages, recipients) in self._leaving.items() if self._limited else ():
+                row = known.get(key) or SenderUsage(*key)
+                known[key] = replace(row, messages=row.messages + messages, recipients=row.recipients + recipients)
+            self._known, self._leaving = known, {}
 
     def _keep(self) -> None:
         """What could not be written is written the next time."""

@@ -155,6 +155,23 @@ def test_what_cannot_be_forgotten_on_a_new_day_counts_nothing_twice(scene, monke
     assert (row.messages, row.recipients) == (1, 1)
 
 
+def test_what_is_in_the_table_is_not_written_again_if_the_table_cannot_be_read_then(scene, monkeypatch, caplog):
+    usage = scene.usage()
+    wait_until(lambda: usage._day)
+
+    def fail(*_):
+        raise StoreFailure("away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(usage._table, "since", fail)
+        scene.send(usage, 4)
+        wait_until(lambda: "counted by each worker alone" in caplog.text and scene.rows())
+        assert scene.send(usage, 2)[0] == [250, 450], "what was written still counts here"
+    usage.close()
+    (row,) = scene.rows()
+    assert (row.messages, row.recipients) == (2, 5)
+
+
 def test_a_limit_that_is_set_later_holds_soon(tmp_path, directory, session, path):
     scene = Scene(tmp_path, directory, session, path, FREE)
     usage = SendingUsage(scene.storage.sending_usage(), lambda: NOW, interval=600)
