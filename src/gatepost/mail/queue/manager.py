@@ -99,7 +99,8 @@ class QueueManager:
         self._budget.tell(self._freed)
         self._paused = paused
         self._clock = clock
-        self._window = MemoryBudget(limits, self._budget.share_out(limits.window_messages))
+        shares = (self._budget.share_out(total) for total in (limits.window_messages, limits.window_bytes))
+        self._window = MemoryBudget(limits, *shares)
         self._settler = Settler(
             store, schedule, bouncer, self._window, clock, settled, self._note, self.failed, journals, self.offer
         )

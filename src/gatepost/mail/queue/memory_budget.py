@@ -32,19 +32,27 @@ class QueueLimits(msgspec.Struct, frozen=True):
 
 
 class MemoryBudget:
-    """Counts what is in memory. bytes: of bodies, each counted once.
+    """Counts what is in memory. bytes: of bodies, each counted once, for the organization that had it first.
 
-    shares: what organizations have of `window_messages`: none fills it with mail for hosts that take their time.
+    shares, body_shares: what organizations have of `window_messages` and of `window_bytes`: none fills them with mail
+    for hosts that take their time.
     """
 
-    __slots__ = ("_bodies", "_limits", "_per_next_hop", "_shares", "bytes")
+    __slots__ = ("_bodies", "_body_shares", "_limits", "_per_next_hop", "_shares")
 
-    def __init__(self, limits: QueueLimits, shares: FairShares | None = None) -> None:
+    def __init__(
+        self, limits: QueueLimits, shares: FairShares | None = None, body_shares: FairShares | None = None
+    ) -> None:
         self._limits = limits
         self._per_next_hop = min(_DESTINATIONS * limits.window_per_destination, limits.window_messages)
-        self._bodies: dict[int, int] = {}  # message -> deliveries in memory that share its body
+        self._bodies: dict[int, tuple[int, str]] = {}  # message -> deliveries that share its body, and whose it is
         self._shares = shares or FairShares(limits.window_messages, divided=False)
-        self.bytes = 0
+        self._body_shares = body_shares or FairShares(limits.window_bytes, divided=False)
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of bodies in memory."""
+        return self._limits.window_bytes - self._body_shares.free
 
     @property
     def waiting(self) -> int:
@@ -76,21 +84,21 @@ class MemoryBudget:
         """Count the body of a delivery that comes into memory, or let go of it if there are too many."""
         if delivery.body is None:
             return
-        shared = self._bodies.get(delivery.message.id, 0)
+        shared, organization = self._bodies.get(delivery.message.id, (0, delivery.organization))
         if not shared:
-            if self.bytes + len(delivery.body) > self._limits.window_bytes:
+            if self._body_shares.room(organization) < len(delivery.body):
                 delivery.body = None
                 return
-            self.bytes += len(delivery.body)
-        self._bodies[delivery.message.id] = shared + 1
+            self._body_shares.begin(organization, len(delivery.body))
+        self._bodies[delivery.message.id] = shared + 1, organization
 
     def forget_body(self, delivery: Delivery) -> None:
         """A delivery leaves memory."""
         if delivery.body is None:
             return
-        shared = self._bodies.pop(delivery.message.id, 0) - 1
-        if shared > 0:
-            self._bodies[delivery.message.id] = shared
-        elif shared == 0:
-            self.bytes -= len(delivery.body)
+        shared, organization = self._bodies.pop(delivery.message.id, (0, ""))
+        if shared > 1:
+            self._bodies[delivery.message.id] = shared - 1, organization
+        elif shared:
+            self._body_shares.end(organization, len(delivery.body))
         delivery.body = None

@@ -66,3 +66,19 @@ def test_mail_of_one_organization_leaves_room_for_others():
     assert (window.room("contoso", 0), window.room("fabrikam", 0), window.room_at_next_hop(0)) == (0, 18, 25)
     window.leave("contoso", 5)
     assert (window.waiting, window.room("contoso", 0)) == (70, 5)
+
+
+def test_bodies_of_one_organization_leave_room_for_those_of_others(make):
+    shares = FairShares(100)
+    window = MemoryBudget(QueueLimits(window_bytes=100), body_shares=shares)
+    bodies = [
+        make.delivery(number, message=make.message(number), body=bytes(25), destination=f"{organization}/x.example")
+        for number, organization in enumerate(("contoso", "contoso", "contoso", "contoso", "fabrikam"))
+    ]
+    bodies[4].body = bytes(15)
+    for delivery in bodies:
+        window.keep_body(delivery)
+    assert [delivery.body is not None for delivery in bodies] == [True, True, True, False, True]
+    for delivery in bodies:
+        window.forget_body(delivery)
+    assert (window.bytes, shares.free) == (0, 100)
