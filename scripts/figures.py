@@ -89,7 +89,7 @@ def page(rooms: dict[str, Figures]) -> str:
         [
             "# Figures\n",
             "The source, as `make figures` counts it. Code lines hold no blank line, comment or docstring.\n",
-            "| room | files | code lines | lines of imports | files under 40 lines |",
+            "| package | files | code lines | lines of imports | files under 40 lines |",
             "|---|--:|--:|--:|--:|",
             *rows,
             _row("**all**", total),

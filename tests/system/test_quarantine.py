@@ -8,6 +8,7 @@ from __future__ import annotations
 import smtplib
 import time
 import urllib.request
+from contextlib import closing
 from email import message_from_bytes, policy
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from support.gateway import Gateway
 from support.scanners import EICAR
 from support.scenes import STRANGER, connector, contoso, message, send
 
+from gatepost.node.expiry_clock import CLOCK_CONTENT
+from gatepost.store.storage import Storage
 from gatepost.testing.mail import without_trace
 from gatepost.testing.process import free_port, wait_until
 from gatepost.testing.sink import Sink
@@ -233,6 +236,21 @@ def test_a_mailbox_is_told_once_a_day(centre: AdminCentre) -> None:
     assert len(told()) == 1
 
 
+def clock_noted(gateway: Gateway) -> bytes | None:
+    """What the store knows of the clock."""
+    with closing(Storage(gateway.store_url, gateway.data_dir).configuration()) as store:
+        return store.content(CLOCK_CONTENT)
+
+
+def restart_ahead(gateway: Gateway, days: float) -> None:
+    """Start a gateway again with its clock ahead of ours, and wait until it noted the time."""
+    gateway.stop()
+    before = clock_noted(gateway)
+    gateway.jump(days * 86400)
+    gateway.start()
+    wait_until(lambda: clock_noted(gateway) != before, "it noted the time")
+
+
 def test_what_is_over_is_deleted_by_the_gateway(clamd: Clamd) -> None:
     hook = {"name": "av", "type": "clamav", "address": clamd.socket, "quarantine": ["reject"]}
     with Gateway(contoso(content_hook=[hook], quarantine_days=1), clock=0.0) as gateway:
@@ -241,9 +259,7 @@ def test_what_is_over_is_deleted_by_the_gateway(clamd: Clamd) -> None:
         gateway.stop()
         assert len(held(gateway)) == 1  # of a stopped one
         for days in (0.9, 1.8):  # a clock that is ahead by more than a day lets nothing expire
-            gateway.stop()
-            gateway.jump(days * 86400)
-            gateway.start()
+            restart_ahead(gateway, days)
         wait_until(lambda: not held(gateway), "it was deleted", timeout=60)
         wait_until(lambda: f"drop: message {one['message']}" in gateway.log(), "it is told")
 

@@ -152,8 +152,8 @@ class SendingUsage:
         self._table.close()
 
     def _with_one_more(self, key: _Key, charge: Charge | None) -> DailyUsage:
-        known = self._known.get(key)
         with self._lock:
+            known = self._known.get(key)
             counts = [self._counts.get(key, (0, 0)), self._leaving.get(key, (0, 0))]
         messages, recipients = (sum(numbers) for numbers in zip(*counts, strict=True))
         if known is not None:
@@ -191,16 +191,16 @@ class SendingUsage:
         with self._lock:
             self._leaving = {key: (*count,) for key, count in self._counts.items() if any(count)}
             self._counts.clear()
-        breaches = dict(self._breaches)
+        breaches, written = dict(self._breaches), False
         try:
             if day != self._day:  # before anything is added, which would be added again
                 self._begin_day(day, now)
             self._write(breaches)
-            self._arrived()
+            written = True
             revision = self._revision if day == self._day else 0
             rows, revision = self._table.since(day, revision) if self._limited else ([], revision)
         except StoreFailure as failure:
-            self._keep()
+            self._keep(written=written)
             if not self._failing:
                 _log.error("what users and servers sent today is counted by each worker alone: %s", failure)
             self._failing = True
@@ -224,22 +224,19 @@ class SendingUsage:
         if rows or breaches:
             self._table.add([*rows, *breaches.values()])
 
-    def _arrived(self) -> None:
-        """What was written is never written again; where anybody has a limit it is known until the table is read."""
+    def _keep(self, *, written: bool) -> None:
+        """What could not be written is written the next time; what could not be read again only is known as it is."""
         with self._lock:
-            known = dict(self._known)
-            for key, (messages, recipients) in self._leaving.items() if self._limited else ():
-                row = known.get(key) or SenderUsage(*key)
-                known[key] = replace(row, messages=row.messages + messages, recipients=row.recipients + recipients)
-            self._known, self._leaving = known, {}
-
-    def _keep(self) -> None:
-        """What could not be written is written the next time."""
-        with self._lock:
-            for key, numbers in self._leaving.items():
-                count = self._counts[key]
-                count[0] += numbers[0]
-                count[1] += numbers[1]
+            for key, (messages, recipients) in self._leaving.items():
+                if written:
+                    known = self._known.get(key) or SenderUsage(*key)
+                    self._known[key] = replace(
+                        known, messages=known.messages + messages, recipients=known.recipients + recipients
+                    )
+                else:
+                    count = self._counts[key]
+                    count[0] += messages
+                    count[1] += recipients
             self._leaving = {}
 
 
