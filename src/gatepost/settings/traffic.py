@@ -152,7 +152,7 @@ class Rates(Section):
     errors: Rate = setting(default=60_000, description="Protocol errors of all of them.")
     failed_logins_per_source: Rate = setting(
         default=60,
-        description="Failed log-ins from one source; after five in a row it must wait longer each time anyway.",
+        description="Failed log-ins from one source; after five at one worker it must wait there, longer each time.",
     )
     failed_logins: Rate = setting(
         default=1000, description="Failed log-ins from all of them: passwords are tried from many addresses."

@@ -1,13 +1,14 @@
 """Find on-premises connectors by a client's address, and remember whose they are: thousands may hold one address.
 
 Built by `policy.connectors.directory`, read by `policy.connectors.match`. Each MAIL of a client asks for the same: what
-was found for an address is put in order once, and who goes first for a domain is found once.
+was found for an address is put in order once, and who goes first for a domain is found once. Any thread may ask.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from gatepost.newest import Newest
 from gatepost.policy.connectors.values import AddressSenders, Mode
 
 if TYPE_CHECKING:
@@ -62,19 +63,22 @@ class AddressHolders[E: _Entry]:
     def first(self, organization: str, domain: str) -> First[E] | None:
         """Return who goes first of an organization's connectors for a domain ("" for none); None without any."""
         key = organization, domain
-        if key not in self._first:
-            if len(self._first) >= _DOMAINS:
-                self._first.clear()
+        try:
+            return self._first[key]
+        except KeyError:
             entries = [entry for entry in self._by_organization.get(organization, ()) if entry.associated(domain)]
-            self._first[key] = _first_of(entries)
-        return self._first[key]
+            first = _first_of(entries)
+        if len(self._first) >= _DOMAINS:
+            self._first.clear()
+        self._first[key] = first
+        return first
 
     def first_by_address_alone(self, *, null: bool) -> First[E] | None:
         """Return who goes first of those to whom the address is enough (`senders_by_address`); None without any.
 
         null: for the null reverse-path, else for one of nobody's domain.
         """
-        if null not in self._alone:
+        if null not in self._alone:  # at most two, never removed
             enough = {AddressSenders.ANY, AddressSenders.NULL} if null else {AddressSenders.ANY}
             self._alone[null] = _first_of(
                 [entry for entry in self.entries if entry.connector.senders_by_address in enough]
@@ -95,7 +99,7 @@ class AddressIndex[E: _Entry]:
 
     def __init__(self) -> None:
         self._networks: dict[tuple[int, int], dict[int, list[E]]] = {}
-        self._holders: dict[tuple[tuple[int, int], ...], AddressHolders[E]] = {}
+        self._holders: Newest[tuple[tuple[int, int], ...], AddressHolders[E]] = Newest(_KEPT)
 
     def add(self, entry: E) -> None:
         """Take in a connector, before the first question."""
@@ -116,11 +120,10 @@ class AddressIndex[E: _Entry]:
             return NOBODY
         key = ((version, 0), *networks)
         if (holders := self._holders.get(key)) is None:
-            if len(self._holders) >= _KEPT:
-                del self._holders[next(iter(self._holders))]
-            holders = self._holders[key] = AddressHolders(
+            holders = AddressHolders(
                 (shift, entry) for shift, prefix in networks for entry in self._networks[version, shift][prefix]
             )
+            self._holders.keep(key, holders)
         return holders
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -117,6 +119,29 @@ def test_little_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for before, after in pairwise(["a.example", "b.example", "c.example", "a.example"]):
         assert found[0].first("o", before) == found[0].first("o", after)
     assert len(found[0]._first) <= 2
+
+
+def test_many_threads_may_ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address_index, "_KEPT", 2)
+    monkeypatch.setattr(address_index, "_DOMAINS", 2)
+    found = directory(o=[connector(f"c{number}", f"192.0.2.{number}") for number in range(16)])
+    one = found.on_premises_by_address(address_key("192.0.2.1"))
+
+    def ask(thread: int) -> int:
+        for turn in range(3000):
+            number = (thread + turn) % 16
+            holder = found.on_premises_by_address(address_key(f"192.0.2.{number}"))
+            assert names(holder.entries) == [f"c{number}"]
+            one.first("o", f"d{number}.example")
+        return thread
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(ask, range(8))) == list(range(8))
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_an_index_alone() -> None:
