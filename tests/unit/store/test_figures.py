@@ -7,9 +7,11 @@ from gatepost.store.figures import (
     ProcessEnd,
     WorkerFigures,
     note_end,
+    note_silent,
     read_all,
     read_ends,
     read_figures,
+    read_silent,
     write_figures,
 )
 
@@ -71,3 +73,13 @@ def test_what_a_process_spoilt_ends_nobody_who_reads_it(tmp_path, content):
     assert read_ends(tmp_path) == []
     note_end(tmp_path, ProcessEnd("worker 1", "1", 5.0))
     assert read_ends(tmp_path) == [ProcessEnd("worker 1", "1", 5.0)]
+
+
+def test_processes_that_do_not_answer_read_back(tmp_path):
+    assert read_silent(tmp_path / "workers") == frozenset()
+    for pids in ({11, 7}, set()):
+        note_silent(tmp_path / "workers", pids)
+        assert read_silent(tmp_path / "workers") == pids
+    (file,) = (tmp_path / "workers").iterdir()
+    file.write_bytes(b"[1, ")
+    assert read_silent(tmp_path / "workers") == frozenset()
