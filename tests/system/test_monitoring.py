@@ -108,7 +108,7 @@ def test_two_workers_make_one_sum_that_a_killed_one_does_not_lower(
     assert found.total("gatepost_attempt_seconds_count") == 17
     assert found.total("gatepost_commit_batch_sum") >= 17
     assert 1 <= found.total("gatepost_tls_sessions_total", side="outbound", version="TLSv1.3") <= 5
-    assert found.total("gatepost_configuration_version", worker="1") >= 1
+    wait_until(lambda: scrape(port).total("gatepost_configuration_version", worker="1") >= 1, "the other's numbers")
     wait_until(lambda: scrape(port).total("gatepost_queue_deliveries") == 0, "an empty queue")
     assert wait_until(lambda: ready(port), "both workers") == "ready\n"
     assert get(port, "/healthz") == "ok\n"

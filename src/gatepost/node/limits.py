@@ -73,7 +73,7 @@ def queue_shares(
     settings: Settings, store: Store, storage: Storage, directory: Directory
 ) -> tuple[QueueShares, Lifecycle]:
     """The shares of organizations in the queue, and their life. store: knows the room. directory: in force now."""
-    space = QueueSpace(_shared_mark(settings), settings.store.queue_size)
+    space = QueueSpace(settings.store.free_space, settings.store.queue_size, _shared_mark(settings))
     shares = QueueShares(lambda: storage.queue_admin().octets(), lambda: store.room, space)
     shares.use(directory)
     return shares, Lifecycle(

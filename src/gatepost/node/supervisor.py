@@ -21,7 +21,7 @@ from gatepost.node.config_line import ConfigLine, ConfigWriter
 from gatepost.node.lifeline import Lifeline, Sign
 from gatepost.node.service_manager import ServiceManager
 from gatepost.quantity import quantity
-from gatepost.store.figures import WORKERS_DIRECTORY, ProcessEnd, note_end, note_silent
+from gatepost.store.figures import WORKERS_DIRECTORY, ProcessEnd, note_end, note_silent, read_silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -114,7 +114,7 @@ class Supervisor:
         self._files = files
         self._writer = writer
         self._data = data
-        self._silent: set[int] | None = None  # as the file has it
+        self._silent: frozenset[int] | None = None  # as the file has it
         for worker in self._workers:
             worker.asks = writer is not None and worker.name not in writer.without
         self._stopping = False
@@ -279,10 +279,15 @@ class Supervisor:
 
     def _note_silent(self) -> None:
         """Leave it for `gatepost status` which processes do not answer, when others do than before."""
-        silent = {worker.pid for worker in self._workers if worker.is_silent}
-        if self._data is not None and silent != self._silent:
+        silent = frozenset(worker.pid for worker in self._workers if worker.is_silent)
+        if self._data is None:
+            return
+        directory = self._data / WORKERS_DIRECTORY
+        if self._silent is None:  # what the run before left there
+            self._silent = read_silent(directory)
+        if silent != self._silent:
             with suppress(OSError):  # as above: the log has it, and the next look tries again
-                note_silent(self._data / WORKERS_DIRECTORY, silent)
+                note_silent(directory, silent)
                 self._silent = silent
 
     def _status_text(self) -> str:

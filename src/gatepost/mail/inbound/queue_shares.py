@@ -49,10 +49,14 @@ _log = logging.getLogger(__name__)
 
 
 class QueueSpace(msgspec.Struct, frozen=True):
-    """mark: octets; room for three times as many is short; 0 if it never is. size: `store.queue_size`; 0 for none."""
+    """mark: `store.free_space`, octets; 0 for none. size: `store.queue_size`, octets; 0 if the queue has no limit.
+
+    shared: octets; room for three times as many is short, or as `mark` if that is more.
+    """
 
     mark: int
     size: int = 0
+    shared: int = 0
 
 
 class Arriving(Protocol):
@@ -107,7 +111,7 @@ class QueueShares:
         """See whether room is short, and who has too much. To be called every `LOOK_SECONDS`; does not block."""
         room, now = self._short_room(), self._clock()
         if room < math.inf or self._space.size:
-            if now >= self._due or (room > 0 and room + self._since.total() < _FALLEN * self._counted_at < math.inf):
+            if not self._counting.is_running and (now >= self._due or self._has_fallen(room)):
                 self._counted_at = room
                 self._counting.begin(self._count)
             self._divide(room)
@@ -174,10 +178,16 @@ class QueueShares:
             if self._shares is not None:  # a second is much mail
                 self._divide(self._short_room())
 
+    def _has_fallen(self, room: float) -> bool:
+        """Whether others took much of the room since the last count began."""
+        return room > 0 and room + self._since.total() < _FALLEN * self._counted_at < math.inf
+
     def _short_room(self) -> float:
         """See `Store.room`; infinity where it is not short."""
         room = self._room()
-        return room if self._several and room < (NEARLY_FULL - 1) * self._space.mark else math.inf
+        return (
+            room if self._several and room < (NEARLY_FULL - 1) * max(self._space.mark, self._space.shared) else math.inf
+        )
 
     def _divide(self, room: float) -> None:
         self._arriving = {message: (message.organization, message.bytes_seen) for message in self._arriving}

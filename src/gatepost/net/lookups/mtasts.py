@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
 
 import msgspec
@@ -20,7 +19,6 @@ from gatepost.net.lookups.dns import DnsAnswer, asking_for
 from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, HttpResponse
 from gatepost.net.lookups.mtasts_cache import CachedPolicy, PolicyFolder
 from gatepost.net.lookups.question import LookupFailed
-from gatepost.net.places import FairPlaces
 from gatepost.net.shortage import shortage
 from gatepost.net.tasks import Shared
 from gatepost.protocols.dns.text_record import RecordError
@@ -32,7 +30,7 @@ from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
     from dns.rdtypes.txtbase import TXTBase
@@ -46,9 +44,8 @@ _DAY: Final = 86_400.0
 _MEMORY_BYTES: Final = 16 * 1024 * 1024
 _SEEN_BYTES: Final = 4 * 1024 * 1024
 _FAILURES: Final = 10_000
-# At a time. They wait for hosts that any sender can name and that may keep silent: so there are many of them, no
-# organization has them all, and each has its whole minute only while half of the places are free. The other half then
-# serves 25 hosts a second at least.
+# At a time. They wait for hosts that any sender can name and that may keep silent: so there are many of them, and each
+# has its whole minute only while half of the places are free. The other half then serves 25 hosts a second at least.
 _FETCHES: Final = 500
 _BUSY_SECONDS: Final = 10.0  # for one policy where the places run short
 _REFRESHES: Final = 16  # at a time
@@ -147,8 +144,8 @@ class StsPolicies:
         self._failed: Cache[tuple[str, str], StsFailure] = Cache(_FAILURES, clock)
         self._lookups: Shared[tuple[str, bool, str], StsState] = Shared()
         self._fetches: Shared[str, CachedPolicy | StsFailure] = Shared()
-        self._turns: Shared[tuple[str, str], CachedPolicy | StsFailure] = Shared()
-        self._places = FairPlaces(_FETCHES)
+        self._slots = asyncio.Semaphore(_FETCHES)
+        self._fetching = 0
 
     async def find(self, domain: str, *, now: float, recheck: bool = False) -> StsState:
         """The state of `domain`: a recipient's domain or a smart host, never a domain above (section 3.4).
@@ -170,7 +167,7 @@ class StsPolicies:
 
     async def fetch(self, domain: str) -> StsPolicy | StsFailure:
         """Fetch the policy of `domain` (A-labels) from its host, whatever the DNS says; it is not kept. For checks."""
-        return await self._with_place(domain, lambda: self._ask(domain))
+        return await self._ask(domain)
 
     async def refresh_due(self, *, now: float) -> tuple[StsState, ...]:
         """Fetch again what would expire otherwise: for a caller with a timer, in one worker, every hour or so.
@@ -196,7 +193,6 @@ class StsPolicies:
     async def close(self) -> None:
         """Stop all looking up and fetching."""
         await self._lookups.close()
-        await self._turns.close()
         await self._fetches.close()
 
     # Looking up.
@@ -266,7 +262,7 @@ class StsPolicies:
         self, name: str, record: StsRecord, held: CachedPolicy | None, now: float
     ) -> CachedPolicy | StsFailure:
         """Fetch the policy under a new id; where there is an older one, not for long."""
-        work = self._fetched_in_turn(name, record.id, now, now)
+        work = self._fetches.result(name, lambda: self._fetch(name, record.id, now, now), f"mta-sts fetch {name}")
         if held is None:
             return await work
         try:
@@ -277,28 +273,6 @@ class StsPolicies:
             return StsFailure(ResultType.STS_POLICY_FETCH_ERROR, detail)
 
     # Fetching.
-
-    async def _fetched_in_turn(self, name: str, record_id: str, used: float, now: float) -> CachedPolicy | StsFailure:
-        """The policy, fetched once an organization has a place for it; those that have one share the fetch.
-
-        So nobody stands behind another organization's fetches that wait.
-        """
-
-        def shared() -> Awaitable[CachedPolicy | StsFailure]:
-            return self._fetches.result(name, lambda: self._fetch(name, record_id, used, now), f"mta-sts fetch {name}")
-
-        key = name, asking_for.get()
-        return await self._turns.result(key, lambda: self._with_place(name, shared), f"mta-sts turn {name}")
-
-    async def _with_place[Found](self, name: str, work: Callable[[], Awaitable[Found]]) -> Found | StsFailure:
-        """What `work` finds once its organization has a place; the failure if others left none for too long."""
-        async with AsyncExitStack() as stack:
-            try:
-                async with asyncio.timeout(self._hosts.timeout):
-                    await stack.enter_async_context(self._places.place(asking_for.get()))
-            except TimeoutError:
-                return _crowded(self._url(name))
-            return await work()
 
     async def _fetch(self, name: str, record_id: str, used: float, now: float) -> CachedPolicy | StsFailure:
         """The policy from its host, kept. The failure is returned: a task's exception is logged as a fault."""
@@ -319,20 +293,29 @@ class StsPolicies:
         return entry
 
     async def _ask(self, name: str) -> StsPolicy | StsFailure:
-        url = self._url(name)
+        port = "" if self._hosts.port == 443 else f":{self._hosts.port}"
+        url = f"https://{policy_host(name)}{port}{PATH}"
         request = HttpRequest(url, MAX_BYTES, self._hosts.timeout, accept="text/plain", private=self._hosts.private)
         try:
-            async with asyncio.timeout(_BUSY_SECONDS if _FETCHES - self._places.free > _FETCHES // 2 else None):
-                answer = await self._client.fetch(request)
+            answer = await self._fetch_in_turn(request)
         except TimeoutError:  # the client's own ends as HttpFailed
-            return _crowded(url)
+            detail = f"{url}: too many other policies are being fetched"
+            return replace(_failure(HttpFailed(detail, temporary=True)), ours=True)
         except HttpFailed as failed:
             return _failure(failed)
         return _read(answer)
 
-    def _url(self, name: str) -> str:
-        port = "" if self._hosts.port == 443 else f":{self._hosts.port}"
-        return f"https://{policy_host(name)}{port}{PATH}"
+    async def _fetch_in_turn(self, request: HttpRequest) -> HttpResponse:
+        """The answer. Raises HttpFailed, and TimeoutError if others left too little time for it."""
+        async with asyncio.timeout(self._hosts.timeout):
+            await self._slots.acquire()
+        self._fetching += 1
+        try:
+            async with asyncio.timeout(_BUSY_SECONDS if self._fetching > _FETCHES // 2 else None):
+                return await self._client.fetch(request)
+        finally:
+            self._fetching -= 1
+            self._slots.release()
 
     def _keep(self, entry: CachedPolicy, now: float) -> None:
         self._memory.put(entry.domain, entry, entry.expires - now, _cost(entry.policy))
@@ -371,7 +354,11 @@ class StsPolicies:
                 record_id = entry.id
             case _:
                 return record
-        return await self._fetched_in_turn(entry.domain, record_id, entry.used, now)
+        return await self._fetches.result(
+            entry.domain,
+            lambda: self._fetch(entry.domain, record_id, entry.used, now),
+            f"mta-sts refresh {entry.domain}",
+        )
 
 
 def _policy_domain(domain: str) -> str:
@@ -390,11 +377,6 @@ def _read(answer: HttpResponse) -> StsPolicy | StsFailure:
     if isinstance(policy, PolicyError):
         return _failure(replace(policy, detail=f"{answer.url}: {policy.detail}"))
     return policy
-
-
-def _crowded(url: str) -> StsFailure:
-    """Others left too little time for a fetch, which says nothing of its domain."""
-    return replace(_failure(HttpFailed(f"{url}: too many other policies are being fetched", temporary=True)), ours=True)
 
 
 def _failure(found: LookupFailed | RecordError | HttpFailed | PolicyError) -> StsFailure:

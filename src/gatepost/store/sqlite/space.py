@@ -104,10 +104,8 @@ class Space:
         look, others on the disk could take it, and every shard would see that much more room and less again.
         """
         if self._mark:
-            try:
+            with contextlib.suppress(apsw.Error):
                 self._take_ahead()
-            except apsw.Error:  # a chunk that is not there would be a hole in the file, which reserves nothing
-                _set_chunk(self._connection, 0)
         return self._connection.wal_checkpoint(mode=mode)
 
     def release(self) -> None:
@@ -148,9 +146,16 @@ class Space:
         if not self.near_full:
             _set_chunk(self._connection, 0)
             return
-        wanted = self._connection.pragma("page_count") * self._page + self._headroom
-        _set_chunk(self._connection, -(-wanted // (wanted // _MOST_CHUNK + 1)))
-        _hint(self._connection, wanted)
+        data = self._connection.pragma("page_count") * self._page
+        _set_chunk(self._connection, _chunk(data + self._headroom))
+        try:
+            _hint(self._connection, data + self._headroom)
+        except (
+            apsw.Error
+        ):  # what is there stays; a chunk that is not would be a hole in the file, which reserves nothing
+            there = size_of(self._database)
+            _set_chunk(self._connection, _chunk(there) if there >= data else 0)
+            raise
 
     def _check_writable(self) -> None:
         """Raise OSError where the file system is read-only or broken.
@@ -261,6 +266,11 @@ def _hint(connection: apsw.Connection, size: int) -> None:
     """Have blocks for a database of so many bytes. Only where a chunk was set."""
     wanted = ctypes.c_longlong(size)
     connection.file_control("main", apsw.SQLITE_FCNTL_SIZE_HINT, ctypes.addressof(wanted))
+
+
+def _chunk(octets: int) -> int:
+    """The size of equal chunks, as few as may be, that so many octets fill."""
+    return -(-octets // (octets // _MOST_CHUNK + 1))
 
 
 def _set_chunk(connection: apsw.Connection, size: int) -> None:

@@ -32,11 +32,13 @@ class Body:
 class Queue:
     """What is counted, the room that is left above a mark of 100 MB, and the time."""
 
-    def __init__(self, directory: Directory, *, mark: int = 100, size: int = 0, room: float = math.inf) -> None:
+    def __init__(
+        self, directory: Directory, *, mark: int = 100, size: int = 0, shared: int = 0, room: float = math.inf
+    ) -> None:
         self.held: dict[str, int] = {}
         self.room, self.now, self.counted, self.takes = room, 0.0, 0, 0.0
         self.away = False
-        space = QueueSpace(mark * MB, size * MB)
+        space = QueueSpace(mark * MB, size * MB, shared * MB)
         self.shares = QueueShares(self._count, lambda: self.room * MB, space, lambda: self.now)
         self.shares.use(directory)
 
@@ -154,6 +156,27 @@ async def test_a_long_count_is_made_rarely(two: Directory) -> None:
     await queue.look()
     await queue.look()
     assert queue.counted == 2
+
+
+async def test_what_others_take_while_it_is_counted_makes_the_next_count_early(two: Directory) -> None:
+    queue = Queue(two, room=200)
+    queue.takes, queue.held = 3.0, {"a": 100}
+    queue.now += 1.0
+    queue.shares.look()
+    queue.room = 140
+    queue.shares.look()  # the count still runs
+    await queue.shares._counting.ended()
+    await queue.look()
+    assert queue.counted == 2
+
+
+async def test_on_a_large_disk_who_is_refused_with_less_than_its_mark_is_told_of(two: Directory) -> None:
+    """What organizations leave to each other grows with the disk; what is much mail does not."""
+    queue = Queue(two, shared=20_000, room=900)
+    queue.held = {"a": 4000}
+    await queue.look()
+    assert queue.full() == {"a"}
+    assert [share.organization for share in queue.shares.refused()] == ["a"]
 
 
 async def test_a_count_is_made_early_where_a_quarter_of_the_room_has_gone(two: Directory) -> None:

@@ -20,7 +20,6 @@ from gatepost.net.lookups.dns import Resolver, asking_for
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsFailure, StsPolicies, StsState
 from gatepost.net.lookups.nameservers import Nameservers
-from gatepost.net.places import FairPlaces
 from gatepost.net.tasks import spawn
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.mtasts.record import StsRecord
@@ -497,42 +496,6 @@ def test_organizations_whose_questions_wait_hold_up_no_others(play: Play) -> Non
     assert play(act) == (True, False)
 
 
-def test_an_organization_whose_fetches_wait_holds_up_no_others(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does it where it asked for the same domain before them."""
-    monkeypatch.setattr(mtasts, "_FETCHES", 4)
-
-    async def of(organization: str, scene: Scene) -> StsState:
-        asking_for.set(organization)
-        return await scene.find()
-
-    async def act(scene: Scene) -> tuple[bool, bool]:
-        hanging = asyncio.Event()
-
-        async def silent(domain: str) -> None:
-            asking_for.set("contoso")
-            await scene.policies._fetched_in_turn(domain, "1", NOW, NOW)
-
-        ask = scene.policies._ask
-
-        async def slow(name: str) -> StsPolicy | StsFailure:
-            await (hanging.wait() if name.startswith("silent") else asyncio.sleep(0))
-            return await ask(name)
-
-        monkeypatch.setattr(scene.policies, "_ask", slow)
-        async with asyncio.TaskGroup() as group:
-            for number in range(8):
-                group.create_task(silent(f"silent{number}.example"))
-            await asyncio.sleep(0.05)
-            waiting = group.create_task(of("contoso", scene))
-            await asyncio.sleep(0.05)
-            other = await asyncio.wait_for(spawn(of("fabrikam", scene), "other"), 4)
-            done = waiting.done()
-            hanging.set()
-        return other.enforced, done
-
-    assert play(act, timeout=9.0) == (True, False)
-
-
 def test_giving_up_does_not_stop_the_others(play: Play) -> None:
     async def act(scene: Scene) -> bool:
         async with asyncio.TaskGroup() as group:
@@ -581,9 +544,10 @@ def test_a_delivery_does_not_wait_long_for_a_newer_policy(play: Play, monkeypatc
 def crowded(scene: Scene) -> Iterator[None]:
     """No place for a fetch meanwhile, and little patience to wait for one."""
     policies, hosts = scene.policies, scene.policies._hosts
-    policies._places, policies._hosts = FairPlaces(0), replace(hosts, timeout=0.2)
+    policies._slots, policies._hosts = asyncio.Semaphore(0), replace(hosts, timeout=0.2)
     yield
-    policies._places, policies._hosts = FairPlaces(1), hosts
+    policies._hosts = hosts
+    policies._slots.release()
 
 
 def test_too_many_fetches_wait_for_an_end(play: Play) -> None:

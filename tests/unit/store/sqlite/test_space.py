@@ -113,6 +113,23 @@ def test_what_the_database_has_ahead_stays_whatever_is_copied_into_it(connection
     assert database.stat().st_size < 8 * MIB + MARK // 4
 
 
+def test_what_the_database_has_ahead_stays_where_no_more_can_be_had(connection, tmp_path, monkeypatch):
+    monkeypatch.setattr(Space, "near_full", True)
+    space = Space(connection, tmp_path, QUEUE_FILE, StoreSettings(free_space_mark=MARK))
+    connection.execute("CREATE TABLE body (data BLOB)")
+    assert space.measure().whole
+    before = (tmp_path / QUEUE_FILE).stat().st_size
+
+    def fails(_connection, _size):
+        raise apsw.FullError("full")
+
+    monkeypatch.setattr("gatepost.store.sqlite.space._hint", fails)
+    for _ in range(2):
+        connection.execute("INSERT INTO body VALUES (zeroblob(?))", (MARK // 16,))
+        space.checkpoint()
+        assert before <= (tmp_path / QUEUE_FILE).stat().st_size < before + 65536
+
+
 def test_a_database_gets_no_hole_where_there_is_no_room_ahead(connection, tmp_path, monkeypatch):
     monkeypatch.setattr(Space, "near_full", True)
     space = Space(connection, tmp_path, QUEUE_FILE, StoreSettings(free_space_mark=MARK))
