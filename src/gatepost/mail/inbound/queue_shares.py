@@ -36,9 +36,7 @@ LOOK_SECONDS: Final = 1.0
 """Between two looks at the room."""
 
 _REST: Final = 20  # times as long as a count took, until the next: a twentieth of one core at most
-_FALLEN: Final = (
-    0.75  # of the room at a count: other workers took the rest, for whom is not known, and it is made again
-)
+_FALLEN: Final = 0.75  # of the room at a count: for whom other workers took the rest is not known, so it is made again
 _AGAIN: Final = 10.0  # seconds after a count that failed, or found that not half of the queue's size is used
 _LEAST: Final = 1 << 20  # octets that somebody must be allowed, or a body would be sent in vain
 _SHOWN: Final = 600.0  # seconds for which a refusal is told of: room comes and goes
@@ -185,9 +183,8 @@ class QueueShares:
     def _short_room(self) -> float:
         """See `Store.room`; infinity where it is not short."""
         room = self._room()
-        return (
-            room if self._several and room < (NEARLY_FULL - 1) * max(self._space.mark, self._space.shared) else math.inf
-        )
+        short = (NEARLY_FULL - 1) * max(self._space.mark, self._space.shared)
+        return room if self._several and room < short else math.inf
 
     def _divide(self, room: float) -> None:
         self._arriving = {message: (message.organization, message.bytes_seen) for message in self._arriving}

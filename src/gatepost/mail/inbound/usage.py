@@ -225,7 +225,7 @@ class SendingUsage:
             self._table.add([*rows, *breaches.values()])
 
     def _keep(self, *, written: bool) -> None:
-        """What could not be written is written the next time; what could not be read again only is known as it is."""
+        """What could not be written is written the next time; what was written, and not read again, counts as known."""
         with self._lock:
             for key, (messages, recipients) in self._leaving.items():
                 if written:

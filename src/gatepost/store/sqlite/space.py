@@ -150,9 +150,8 @@ class Space:
         _set_chunk(self._connection, _chunk(data + self._headroom))
         try:
             _hint(self._connection, data + self._headroom)
-        except (
-            apsw.Error
-        ):  # what is there stays; a chunk that is not would be a hole in the file, which reserves nothing
+        except apsw.Error:
+            # What is there stays; a chunk that is not would be a hole in the file, which reserves nothing.
             there = size_of(self._database)
             _set_chunk(self._connection, _chunk(there) if there >= data else 0)
             raise
