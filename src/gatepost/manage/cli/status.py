@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def status() -> None:
     """Show whether the gateway runs: listeners, nameservers, nodes, workers, configuration, queue, certificates.
 
-    The exit code is about this machine: what another node does, `gatepost alarms` says by its own.
+    The exit code is about this machine. That of `gatepost alarms` is about all nodes.
 
     Exit codes: 0 running: every listener greets, nameservers answer and every worker lives and answers, 1 unhealthy, 2
     invalid settings, 3 the data cannot be read.
