@@ -401,6 +401,19 @@ def test_domains_without_mail_hosts(probing: Any, world: Any, records: Any, word
     assert report.tasks[0].advice
 
 
+def test_a_mail_host_at_an_address_of_ours_is_no_next_hop(probing: Any) -> None:
+    async def run(listed_by: str) -> HostReport:
+        prober = probing.prober()
+        prober.is_ours = lambda address, port: (address, port) == ("127.0.0.1", 1)
+        return (await prober.probe(NextHop("mx.b.example", 1, STRICT), listed_by=listed_by))[0]
+
+    report = asyncio.run(run("b.example"))
+    assert report.tasks[0].status is TaskStatus.FAILED
+    assert report.tasks[0].detail == "mx.b.example is this gateway itself"
+    assert "add the accepted domain" in report.tasks[0].advice
+    assert asyncio.run(run("")).tasks[0].status is TaskStatus.SUCCEEDED  # a check of the host, no delivery
+
+
 def test_mail_hosts_are_those_of_the_dns(probing: Any) -> None:
     async def run() -> Any:
         return await probing.prober().mail_hosts("b.example")
