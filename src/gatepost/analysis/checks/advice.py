@@ -175,6 +175,8 @@ def certificate_advice(chain: ChainVerdict | None) -> str:
 
 def ends_soon(days: int) -> str:
     """The certificate is good, but not for long."""
+    if not days:
+        return "They must renew the certificate today; after that, mail that requires a valid certificate waits."
     term = quantity(days, "day")
     return f"They must renew the certificate within {term}; after that, mail that requires a valid certificate waits."
 

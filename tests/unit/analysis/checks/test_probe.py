@@ -277,7 +277,9 @@ def test_a_certificate_that_ends_soon_is_a_warning(probing: Any, kit: Any, world
     report = probing.one(kit.Peer(tls=world.identity("mx.b.example", lifetime=timedelta(days=9))), STRICT)
     assert report.usable
     assert statuses(report)["Certificate"] == "warning"
-    assert "8 days" in report.tasks[5].advice
+    assert "within 8 days" in report.tasks[5].advice
+    report = probing.one(kit.Peer(tls=world.identity("mx.b.example", lifetime=timedelta(hours=9))), STRICT)
+    assert "renew the certificate today" in report.tasks[5].advice
 
 
 def test_a_host_named_by_its_address(probing: Any, kit: Any, world: Any) -> None:
