@@ -167,6 +167,7 @@ def test_a_changeover_from_staging_to_the_way_back(
     assert page.get_by_text("You can roll back for another 23 h").is_visible()
     page.locator("#force").get_by_text("Presented", exact=True).wait_for()
     axe(page)
+    page.get_by_text("They also compare mail since the switch").wait_for()
     shot(page, "changeover-current")
     nothing_is_cut(page)
     a_client_that_refuses_it_is_named(page, centre, pki)
