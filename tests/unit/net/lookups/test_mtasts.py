@@ -6,7 +6,7 @@ import asyncio
 import logging
 import ssl
 import time
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from gatepost.testing.pki import Leaf, Pki
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
 DOMAIN = "b.example"
@@ -477,23 +477,39 @@ def test_many_at_once_share_one_fetch(play: Play) -> None:
     assert play(act) == ({True}, 1, 1)
 
 
-def test_organizations_whose_questions_wait_hold_up_no_others(play: Play) -> None:
-    async def of(organization: str, scene: Scene) -> StsState:
-        asking_for.set(organization)
-        return await scene.find()
+async def of(organization: str, scene: Scene, after: float = 0.0, *, domain: str = DOMAIN) -> StsState:
+    asking_for.set(organization)
+    return await scene.find(after, domain=domain)
 
+
+def look(organization: str, scene: Scene, **options: Any) -> asyncio.Task[StsState]:
+    """What an organization finds, which is given five seconds."""
+    return spawn(asyncio.wait_for(of(organization, scene, **options), 5), organization)
+
+
+@asynccontextmanager
+async def questions_wait(scene: Scene, organization: str = "contoso") -> AsyncIterator[None]:
+    """Those of an organization, meanwhile: others of its own have all places that it may have."""
+    async with AsyncExitStack() as taken:
+        for _ in range(75):
+            await taken.enter_async_context(scene.policies._resolver._places.place(organization))
+        yield
+
+
+@pytest.mark.parametrize("question", ["for the record", "for the policy host"])
+def test_organizations_whose_questions_wait_hold_up_no_others(play: Play, question: str) -> None:
     async def act(scene: Scene) -> tuple[bool, bool]:
-        async with AsyncExitStack() as taken, asyncio.TaskGroup() as group:
-            for _ in range(75):
-                await taken.enter_async_context(scene.policies._resolver._places.place("contoso"))
-            waiting = group.create_task(of("contoso", scene))
-            await asyncio.sleep(0)
-            other = await asyncio.wait_for(spawn(of("fabrikam", scene), "other"), 5)
+        if question == "for the policy host":
+            await scene.policies._resolver.query(RECORD, "TXT")
+        async with questions_wait(scene):
+            waiting = look("contoso", scene)
+            await asyncio.sleep(0.05)
+            other = await look("fabrikam", scene)
             done = waiting.done()
-            await taken.aclose()
+        await waiting
         return other.enforced, done
 
-    assert play(act) == (True, False)
+    assert play(act, ttl=60) == (True, False)
 
 
 def test_giving_up_does_not_stop_the_others(play: Play) -> None:
@@ -537,7 +553,25 @@ def test_a_delivery_does_not_wait_long_for_a_newer_policy(play: Play, monkeypatc
     took, state = play(act)
     assert took < 3
     assert (state.id, state.enforced) == ("1", True)
-    assert state.failure == StsFailure(FETCH, "the policy of id 2 is not there after 0.3 s")
+    assert state.failure == StsFailure(FETCH, "the policy of id 2 is not there after 0.3 s", ours=True)
+
+
+def test_what_one_organization_had_no_time_to_fetch_is_not_said_to_others(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who had not waits for it once a minute."""
+    monkeypatch.setattr(mtasts, "_PATIENCE_SECONDS", 0.3)
+
+    async def act(scene: Scene) -> list[tuple[str, bool]]:
+        await scene.find()
+        scene.publish("2", body("testing"))
+        scene.web.hanging.add(PATH)
+        states = [await look("contoso", scene, after=61)]
+        scene.web.hanging.discard(PATH)
+        states += [await look(organization, scene) for organization in ("contoso", "fabrikam", "contoso")]
+        return [(state.id, state.failure is None) for state in states]
+
+    assert play(act) == [("1", False), ("1", False), ("2", True), ("2", True)]
 
 
 @contextmanager
