@@ -309,7 +309,7 @@ class StsPolicies:
         url = f"https://{policy_host(name)}{port}{PATH}"
         request = HttpRequest(url, MAX_BYTES, self._hosts.timeout, accept="text/plain", private=self._hosts.private)
         try:
-            answer = await self._fetch_in_turn(request)
+            answer = await self._fetch_in_turn(await self._client.located(request))
         except TimeoutError:  # the client's own ends as HttpFailed
             detail = f"{url}: too many other policies are being fetched"
             return replace(_failure(HttpFailed(detail, temporary=True)), ours=True)

@@ -512,6 +512,20 @@ def test_organizations_whose_questions_wait_hold_up_no_others(play: Play, questi
     assert play(act, ttl=60) == (True, False)
 
 
+def test_the_time_in_which_our_questions_wait_is_not_the_policy_hosts(play: Play) -> None:
+    """Else whoever fills an organization's places, its own users for instance, has its mail leave below a policy."""
+
+    async def act(scene: Scene) -> StsState:
+        await scene.policies._resolver.query(RECORD, "TXT")
+        async with questions_wait(scene):
+            waiting = look("contoso", scene)
+            await asyncio.sleep(1.2)
+        return await waiting
+
+    state = play(act, ttl=60, timeout=1.0)
+    assert (state.enforced, state.failure) == (True, None)
+
+
 def test_giving_up_does_not_stop_the_others(play: Play) -> None:
     async def act(scene: Scene) -> bool:
         async with asyncio.TaskGroup() as group:
