@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
 
 import msgspec
@@ -19,6 +20,7 @@ from gatepost.net.lookups.dns import DnsAnswer, asking_for
 from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, HttpResponse
 from gatepost.net.lookups.mtasts_cache import CachedPolicy, PolicyFolder
 from gatepost.net.lookups.question import LookupFailed
+from gatepost.net.places import FairPlaces
 from gatepost.net.shortage import shortage
 from gatepost.net.tasks import Shared
 from gatepost.protocols.dns.text_record import RecordError
@@ -44,8 +46,9 @@ _DAY: Final = 86_400.0
 _MEMORY_BYTES: Final = 16 * 1024 * 1024
 _SEEN_BYTES: Final = 4 * 1024 * 1024
 _FAILURES: Final = 10_000
-# At a time. They wait for hosts that any sender can name and that may keep silent: so there are many of them, and each
-# has its whole minute only while half of the places are free. The other half then serves 25 hosts a second at least.
+# At a time. They wait for hosts that any sender can name and that may keep silent: so there are many of them, no
+# organization has more than three quarters, and each has its whole minute only while half of the places are free. The
+# others then serve 25 hosts a second at least, 12 where they are one organization's.
 _FETCHES: Final = 500
 _BUSY_SECONDS: Final = 10.0  # for one policy where the places run short
 _REFRESHES: Final = 16  # at a time
@@ -145,8 +148,7 @@ class StsPolicies:
         self._failed: Cache[tuple[str, str], StsFailure] = Cache(_FAILURES, clock)
         self._lookups: Shared[tuple[str, bool, str], StsState] = Shared()
         self._fetches: Shared[tuple[str, str], CachedPolicy | StsFailure] = Shared()
-        self._slots = asyncio.Semaphore(_FETCHES)
-        self._fetching = 0
+        self._places = FairPlaces(_FETCHES)
 
     async def find(self, domain: str, *, now: float, recheck: bool = False) -> StsState:
         """The state of `domain`: a recipient's domain or a smart host, never a domain above (section 3.4).
@@ -319,15 +321,11 @@ class StsPolicies:
 
     async def _fetch_in_turn(self, request: HttpRequest) -> HttpResponse:
         """The answer. Raises HttpFailed, and TimeoutError if others left too little time for it."""
-        async with asyncio.timeout(self._hosts.timeout):
-            await self._slots.acquire()
-        self._fetching += 1
-        try:
-            async with asyncio.timeout(_BUSY_SECONDS if self._fetching > _FETCHES // 2 else None):
+        async with AsyncExitStack() as held:
+            async with asyncio.timeout(self._hosts.timeout):
+                await held.enter_async_context(self._places.place(asking_for.get()))
+            async with asyncio.timeout(_BUSY_SECONDS if self._places.free < _FETCHES / 2 else None):
                 return await self._client.fetch(request)
-        finally:
-            self._fetching -= 1
-            self._slots.release()
 
     def _keep(self, entry: CachedPolicy, now: float) -> None:
         self._memory.put(entry.domain, entry, entry.expires - now, _cost(entry.policy))

@@ -20,6 +20,7 @@ from gatepost.net.lookups.dns import Resolver, asking_for
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsFailure, StsPolicies, StsState
 from gatepost.net.lookups.nameservers import Nameservers
+from gatepost.net.places import FairPlaces
 from gatepost.net.tasks import spawn
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.mtasts.record import StsRecord
@@ -588,14 +589,74 @@ def test_what_one_organization_had_no_time_to_fetch_is_not_said_to_others(
     assert play(act) == [("1", False), ("1", False), ("2", True), ("2", True)]
 
 
+async def silence(scene: Scene, organization: str, *, asked: int) -> list[asyncio.Task[StsState]]:
+    """Its look-ups of d1.example to d8.example, whose policy host keeps silent, once that was asked so often in all."""
+    scene.web.hanging.add(PATH)
+    found = []
+    for number in range(1, 9):
+        domain = f"d{number}.example"
+        scene.double.records[f"mta-sts.{domain}", "A"] = ["127.0.0.1"]
+        scene.double.records[f"_mta-sts.{domain}", "TXT"] = ['"v=STSv1; id=1"']
+        found.append(spawn(of(organization, scene, domain=domain), domain))
+    while scene.fetches < asked:  # noqa: ASYNC110 - a server that knows no event of ours
+        await asyncio.sleep(0.01)
+    return found
+
+
+@pytest.fixture
+def four_places(monkeypatch: pytest.MonkeyPatch, play: Play, pki: Pki) -> Play:
+    """Plays with four places for fetches, and a certificate for the hosts of `silence`."""
+    monkeypatch.setattr(mtasts, "_FETCHES", 4)
+    certificate = pki.leaf(HOST, names=[HOST, *(f"mta-sts.d{number}.example" for number in range(1, 9))])
+    return lambda act, **options: play(act, certificate=certificate, **options)
+
+
+def test_silent_policy_hosts_of_one_organization_keep_no_others_mail(four_places: Play) -> None:
+    """Nor do they where it has asked for the same domain before, and waits for a place."""
+
+    async def act(scene: Scene) -> tuple[bool, bool, bool]:
+        waiting = await silence(scene, "contoso", asked=3)
+        waiting.append(spawn(of("contoso", scene), "contoso"))
+        scene.web.hanging.discard(PATH)
+        other = await look("fabrikam", scene)
+        ended = any(task.done() for task in waiting)
+        known = await look("contoso", scene)
+        return other.enforced, ended, known.enforced
+
+    assert four_places(act, timeout=20.0) == (True, False, True)
+
+
+def test_what_is_known_of_a_policy_host_needs_no_place(four_places: Play) -> None:
+    async def act(scene: Scene) -> tuple[StsState, StsState]:
+        scene.publish("1")
+        first = await look("fabrikam", scene)
+        await silence(scene, "contoso", asked=4)
+        return first, await look("contoso", scene, after=61)
+
+    first, later = four_places(act, timeout=20.0)
+    assert "status 503" in first.failure.detail
+    assert later == first
+
+
+@pytest.mark.parametrize("end", ["their time is over", "they are stopped"])
+def test_fetches_that_wait_leave_no_place_taken(four_places: Play, end: str) -> None:
+    async def act(scene: Scene) -> int:
+        found = await silence(scene, "contoso", asked=3) + await silence(scene, "fabrikam", asked=4)
+        if end == "they are stopped":
+            await scene.policies.close()
+        await asyncio.wait(found)
+        return scene.policies._places.free
+
+    assert four_places(act, timeout=2.0) == 4
+
+
 @contextmanager
 def crowded(scene: Scene) -> Iterator[None]:
     """No place for a fetch meanwhile, and little patience to wait for one."""
     policies, hosts = scene.policies, scene.policies._hosts
-    policies._slots, policies._hosts = asyncio.Semaphore(0), replace(hosts, timeout=0.2)
+    policies._places, policies._hosts = FairPlaces(0), replace(hosts, timeout=0.2)
     yield
-    policies._hosts = hosts
-    policies._slots.release()
+    policies._places, policies._hosts = FairPlaces(1), hosts
 
 
 def test_too_many_fetches_wait_for_an_end(play: Play) -> None:
