@@ -3,10 +3,11 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from gatepost.node.machine_findings import Level, _unwritable, disk_refusal
+from gatepost.node.machine_findings import Level, _unwritable, disk_findings, disk_refusal
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,21 @@ def test_a_full_disk_is_seen_from_outside_of_a_worker(home, store, said):
 def test_a_disk_that_cannot_be_looked_at_refuses_nothing_that_is_known(home):
     server = {"hostname": "mx.gate.example", "data_dir": str(home.data / "gone")}
     assert disk_refusal(home.settings(server=server)) == ""
+
+
+def test_a_disk_where_mailboxes_get_no_mail_is_told_of(home, monkeypatch):
+    home.data.mkdir(exist_ok=True)
+    disk = SimpleNamespace(f_bavail=350, f_frsize=1 << 20, f_files=0, f_favail=0)
+    monkeypatch.setattr(os, "statvfs", lambda _path: disk)
+    settings = home.settings(store={"free_space": "200MB"})
+    assert "wait" not in next(disk_findings(settings)).text
+    (home.data / "maildir" / "b.example").mkdir(parents=True)
+    found = next(disk_findings(settings))
+    assert (found.level, found.text.rpartition(": ")[2]) == (Level.WARN, "mail for mailboxes there waits")
+    disk.f_bavail = 450
+    assert "wait" not in next(disk_findings(settings)).text
+    disk.f_bavail = 150
+    assert "452" in next(disk_findings(settings)).text
 
 
 @pytest.mark.parametrize(
