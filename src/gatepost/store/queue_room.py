@@ -1,7 +1,8 @@
 """The room of a disk that is kept for the queue: what else is written there leaves it.
 
 Used where mail or strangers make other files grow: mailboxes, content that is made for an attempt, TLS reports that
-wait to be read. What is in the queue expires; where these took its room as well, no mail would come in for anybody.
+wait to be read. Mail on its way expires; where these took its room as well, none would come in for anybody. What lies
+in quarantine, in the queue, leaves as much (`mail.inbound.quarantine`).
 """
 
 from __future__ import annotations
@@ -30,12 +31,7 @@ class QueueRoom:
 
         A folder on another disk takes none.
         """
-        if self._least and shares_disk(folder, self._data):
+        if self._least and folder.stat().st_dev == self._data.stat().st_dev:
             disk = os.statvfs(folder)
             if disk.f_bavail * disk.f_frsize < self._least + size:
                 raise OSError(errno.ENOSPC, "the rest of the disk (2 x store.free_space) is kept for the queue")
-
-
-def shares_disk(folder: Path, data: Path) -> bool:
-    """Whether a folder lies on the file system of the data directory. Raises OSError."""
-    return folder.stat().st_dev == data.stat().st_dev

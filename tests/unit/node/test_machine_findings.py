@@ -28,19 +28,20 @@ def test_a_disk_that_cannot_be_looked_at_refuses_nothing_that_is_known(home):
     assert disk_refusal(home.settings(server=server)) == ""
 
 
-def test_a_disk_where_mailboxes_get_no_mail_is_told_of(home, monkeypatch):
+@pytest.mark.parametrize(
+    ("free", "level", "told"),
+    [
+        (450, Level.WARN, False),
+        (350, Level.WARN, True),
+        (150, Level.FAIL, False),
+    ],
+)
+def test_a_disk_where_mail_waits_although_some_is_taken_is_told_of(home, monkeypatch, free, level, told):
     home.data.mkdir(exist_ok=True)
-    disk = SimpleNamespace(f_bavail=350, f_frsize=1 << 20, f_files=0, f_favail=0)
+    disk = SimpleNamespace(f_bavail=free, f_frsize=1 << 20, f_files=0, f_favail=0)
     monkeypatch.setattr(os, "statvfs", lambda _path: disk)
-    settings = home.settings(store={"free_space": "200MB"})
-    assert "wait" not in next(disk_findings(settings)).text
-    (home.data / "maildir" / "b.example").mkdir(parents=True)
-    found = next(disk_findings(settings))
-    assert (found.level, found.text.rpartition(": ")[2]) == (Level.WARN, "mail for mailboxes there waits")
-    disk.f_bavail = 450
-    assert "wait" not in next(disk_findings(settings)).text
-    disk.f_bavail = 150
-    assert "452" in next(disk_findings(settings)).text
+    found = next(disk_findings(home.settings(store={"free_space": "200MB"})))
+    assert (found.level, "quarantine waits" in found.text) == (level, told)
 
 
 @pytest.mark.parametrize(
