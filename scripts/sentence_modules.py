@@ -219,6 +219,7 @@ MODULES: Final = (
     "mail/model/queue_id.py",
     "mail/inbound/decisions.py",
     "mail/inbound/login.py",
+    "mail/inbound/quarantine.py",
     "mail/inbound/queue_shares.py",
     "mail/inbound/tokens.py",
     "mail/inbound/transaction.py",

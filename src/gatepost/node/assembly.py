@@ -454,7 +454,7 @@ class Assembly:
             hooks=self._hooks,
             recipients=self._recipients,
             authenticator=Authenticator(self._lookups.resolver),
-            quarantine=of_settings.quarantine_room(settings, self._site.storage),
+            quarantine=of_settings.quarantine_room(settings, store, self._site.storage),
             shares=self._shares,
             usage=self._usage,
             source_limits=self._load.limits,

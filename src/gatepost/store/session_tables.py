@@ -8,6 +8,7 @@ policies and failures apart may be long, so their keys are digests. Blocks.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter, defaultdict
 from itertools import batched
 from typing import TYPE_CHECKING, Final
@@ -27,6 +28,18 @@ MOST_OCTETS: Final = 2 << 30
 """Room that all days may take, beyond which only what is there already is counted."""
 
 _AT_ONCE: Final = 500  # domains in a statement
+_MEASURED: Final = 600.0  # seconds until the rows of large tables are measured again
+_SIZES: Final = tuple(
+    f"SELECT COALESCE(sum(100 + 2 * octet_length({keys}) + octet_length({texts})), 0) FROM {table}"  # noqa: S608 - ours
+    for table, keys, texts in (
+        ("session_policy", "day || domain || digest", "strings || mx_hosts"),
+        (
+            "session_failure",
+            "day || domain || policy || digest",
+            "mx_host || address || helo || sending_address || reason",
+        ),
+    )
+)
 
 SESSIONS: Final = Schema(
     name="session_counts",
@@ -86,14 +99,26 @@ class SessionTables:
     def __init__(self, opened: Callable[[], Database]) -> None:
         """opened: opens the database, at the first use."""
         self._database = OnFirstUse(opened)
+        self._has_room = True  # as the rows were measured last
+        self._measure_at = time.monotonic()
 
     def write(self, day: str, counts: Iterable[Count]) -> int:
         """Add the counts of one day, all or none; returns how many results found no room."""
         batch = _Batch(day, list(counts))
         with self._database.changing() as change:
+            batch.is_full = self._is_full(change)
             change.execute(_DAY, (day,))
             batch.read(change)
             return batch.write(change)
+
+    def _is_full(self, connection: DatabaseConnection) -> bool:
+        """Whether all room is taken. Tables stay as large as they were, so there the rows themselves are measured."""
+        if connection.octets() < MOST_OCTETS:
+            return False
+        if (now := time.monotonic()) >= self._measure_at:
+            self._has_room = sum(connection.value(size, ()) for size in _SIZES) < MOST_OCTETS
+            self._measure_at = now + _MEASURED
+        return not self._has_room
 
     def read(self, day: str, domain: str = "") -> list[Count]:
         """The counts of a day, those of one policy domain together."""
@@ -120,11 +145,12 @@ class SessionTables:
             if gone:  # else another worker was quicker
                 change.execute("DELETE FROM session_failure WHERE day < ?", (before,))
                 change.execute("DELETE FROM session_policy WHERE day < ?", (before,))
+                self._measure_at = time.monotonic()
         return gone
 
 
 class _Batch:
-    """The counts of a batch, and what is known of their domains already."""
+    """The counts of a batch, and what is known of their domains already. is_full: whether nothing new is kept."""
 
     def __init__(self, day: str, counts: list[Count]) -> None:
         self._day = day
@@ -133,10 +159,9 @@ class _Batch:
         self._failures: dict[str, set[tuple[str, str]]] = defaultdict(set)
         self._passed: Counter[tuple[str, AppliedPolicy]] = Counter()
         self._failed: Counter[tuple[str, AppliedPolicy, FailureDetail]] = Counter()
-        self._full = False
+        self.is_full = False
 
     def read(self, connection: DatabaseConnection) -> None:
-        self._full = connection.octets() >= MOST_OCTETS
         for some in batched(sorted({count.domain for count in self._counts}), _AT_ONCE):
             of_them = f"day = ? AND domain IN ({', '.join('?' * len(some))})"
             for domain, digest in connection.rows(
@@ -202,7 +227,7 @@ class _Batch:
             return policy
         if policy != policy.bare and len(known) >= MOST_POLICIES:
             return self._room_for_policy(domain, policy.bare)
-        if self._full:
+        if self.is_full:
             return None
         known.add(digest)
         return policy
@@ -213,7 +238,7 @@ class _Batch:
             return failure
         if failure != failure.bare and len(known) >= MOST_FAILURES:
             return self._room_for_failure(domain, policy, failure.bare)
-        if self._full:
+        if self.is_full:
             return None
         known.add(key)
         return failure

@@ -72,6 +72,16 @@ def test_where_all_room_is_taken_only_what_is_there_is_counted(counts, monkeypat
     assert counts.read(DAY) == [count(STS, NO_TLS, 3)]
 
 
+def test_room_that_old_days_took_is_had_again(counts, monkeypatch):
+    for number in range(10):
+        long = applied(PolicyType.STS, DOMAIN, [f"{number}" * 1000] * 8)
+        assert counts.write("2026-11-08", [count(long, NO_TLS)]) == 0
+    monkeypatch.setattr(module, "MOST_OCTETS", 50_000)
+    assert counts.write(DAY, [count(STS, NO_TLS)]) == 1
+    assert counts.prune("2026-11-10") == ["2026-11-08"]
+    assert counts.write(DAY, [count(STS, NO_TLS)]) == 0
+
+
 def test_old_days_are_forgotten(counts):
     for day in ("2026-11-08", "2026-11-09", "2026-11-10", DAY):
         counts.write(day, [count(STS, EXPIRED)._replace(day=day)])

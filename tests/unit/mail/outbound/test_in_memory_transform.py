@@ -49,6 +49,20 @@ def test_what_is_made_is_read_as_often_as_it_is_sent(tmp_path: Path, size: int) 
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
+def test_what_is_made_leaves_room_for_the_queue(tmp_path: Path) -> None:
+    large = os.urandom(300 << 10)
+
+    async def run(mark: int) -> MessageBody:
+        return await InMemoryTransform(tmp_path / "made", 1 << 30, mark).made(
+            body_of(large), lambda octets: (octets, "8BITMIME")
+        )
+
+    assert asyncio.run(run(1 << 10)).size == len(large)
+    with pytest.raises(BodyUnreadable, match="kept for the queue"):
+        asyncio.run(run(1 << 60))
+    assert list((tmp_path / "made").iterdir()) == []
+
+
 def test_what_is_too_large_is_not_even_read(tmp_path: Path) -> None:
     async def run() -> None:
         bench = InMemoryTransform(tmp_path, 100)
@@ -88,7 +102,7 @@ def test_what_goes_wrong_is_told_and_frees_the_bench(tmp_path: Path) -> None:
         with pytest.raises(ZeroDivisionError):
             await bench.made(body_of(b"x"), fail)
         (tmp_path / "file").write_bytes(b"")
-        with pytest.raises(OSError, match="file"):
+        with pytest.raises(BodyUnreadable, match="Not a directory"):
             await bench.made(body_of(bytes(1 << 20)), lambda octets: (octets, ""))
         assert (await bench.made(body_of(b"x"), lambda octets: (octets, ""))).small == b"x"
 
