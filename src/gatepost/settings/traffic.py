@@ -110,8 +110,8 @@ class Limits(Section):
         default=536870912,
         description="How much one organization's administrators can add to history and audit log in a day, at each "
         "node: each recorded call counts with 8 KB, a change of resources also with the organization before and after "
-        "it. Further ones are refused until time has passed (429). The last quarter is left to calls of users, such as "
-        "holding or deleting a message. 0: no limit (our choice).",
+        "it, a drill with its result. Further ones are refused until time has passed (429). The last quarter is left "
+        "to calls of users, such as holding or deleting a message. 0: no limit (our choice).",
     )
 
     def smtp(self) -> SmtpLimits:
