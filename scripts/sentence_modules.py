@@ -221,6 +221,7 @@ MODULES: Final = (
     "mail/inbound/login.py",
     "mail/inbound/quarantine.py",
     "mail/inbound/queue_shares.py",
+    "mail/inbound/refusals.py",
     "mail/inbound/tokens.py",
     "mail/inbound/transaction.py",
     "mail/inbound/usage.py",

@@ -1,8 +1,8 @@
 """The room of a disk that is kept for the queue: what else is written there leaves it.
 
-Used where mail or strangers make other files grow: mailboxes, content that is made for an attempt, TLS reports that
-wait to be read. Mail on its way expires; where these took its room as well, none would come in for anybody. What lies
-in quarantine, in the queue, leaves as much (`mail.inbound.quarantine`).
+Used where mail, strangers or tenants make other files grow: mailboxes, content that is made for an attempt, TLS reports
+that wait to be read, exports. Mail on its way expires; where these took its room as well, none would come in for
+anybody. What lies in quarantine, in the queue, leaves as much (`mail.inbound.quarantine`).
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class InMemoryTransform:
     async def made(self, body: MessageBody, make: Callable[[bytes], tuple[bytes, str]]) -> MessageBody:
         """The body that `make`, called in a thread, makes of the whole content: octets, and the body's type.
 
-        Raises TooLarge, BodyUnreadable, also if it cannot be kept, and what `make` raises.
+        Raises TooLarge, BodyUnreadable, OSError if it cannot be kept, and what `make` raises.
         """
         return await self._at_work(body, partial(self._work, make))
 
@@ -91,7 +91,4 @@ class InMemoryTransform:
         octets, kind = make(content)
         if len(octets) <= _IN_MEMORY:
             return MessageBody.in_memory(octets, kind)
-        try:
-            return MessageBody(None, len(octets), _File(self._folder, octets, self._room).chunks, kind)
-        except OSError as error:
-            raise BodyUnreadable(f"content that was made for this attempt cannot be kept: {error.strerror}") from error
+        return MessageBody(None, len(octets), _File(self._folder, octets, self._room).chunks, kind)

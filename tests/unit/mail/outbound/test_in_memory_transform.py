@@ -58,7 +58,7 @@ def test_what_is_made_leaves_room_for_the_queue(tmp_path: Path) -> None:
         )
 
     assert asyncio.run(run(1 << 10)).size == len(large)
-    with pytest.raises(BodyUnreadable, match="kept for the queue"):
+    with pytest.raises(OSError, match="kept for the queue"):
         asyncio.run(run(1 << 60))
     assert list((tmp_path / "made").iterdir()) == []
 
@@ -102,7 +102,7 @@ def test_what_goes_wrong_is_told_and_frees_the_bench(tmp_path: Path) -> None:
         with pytest.raises(ZeroDivisionError):
             await bench.made(body_of(b"x"), fail)
         (tmp_path / "file").write_bytes(b"")
-        with pytest.raises(BodyUnreadable, match="Not a directory"):
+        with pytest.raises(OSError, match="file"):
             await bench.made(body_of(bytes(1 << 20)), lambda octets: (octets, ""))
         assert (await bench.made(body_of(b"x"), lambda octets: (octets, ""))).small == b"x"
 
