@@ -119,6 +119,16 @@ def add(page: Page, centre: AdminCentre, leaf: Leaf) -> None:
     page.get_by_role("button", name="Add certificate").click()
 
 
+def nothing_is_cut(page: Page) -> None:
+    """The listeners that present a certificate are seen with all columns, on a desktop and on a telephone."""
+    page.locator("#presented table").wait_for()
+    for viewport in (LOOKS["light"]["viewport"], LOOKS["phone"]["viewport"]):
+        page.set_viewport_size(viewport)
+        cut = page.locator("#presented .table-wrap").evaluate("(wrap) => wrap.scrollWidth - wrap.clientWidth")
+        assert cut <= 0, f"{cut} px at {viewport}"
+    page.set_viewport_size(LOOKS["light"]["viewport"])
+
+
 def test_a_changeover_from_staging_to_the_way_back(
     centre: AdminCentre, pair: tuple[Leaf, Leaf], pki: Pki, page: Page
 ) -> None:
@@ -157,7 +167,9 @@ def test_a_changeover_from_staging_to_the_way_back(
     assert page.get_by_text("You can roll back for another 23 h").is_visible()
     page.locator("#force").get_by_text("Presented", exact=True).wait_for()
     axe(page)
+    page.get_by_text("They also compare mail since the switch").wait_for()
     shot(page, "changeover-current")
+    nothing_is_cut(page)
     a_client_that_refuses_it_is_named(page, centre, pki)
     page.goto(path)
 

@@ -67,7 +67,7 @@ def test_pip(tmp_path: Path) -> None:
         said = root.run("sh", "-c", f"{pip} --require-hashes -r /root/all.txt", expect=None)
         if "NewConnectionError" in said or "NameResolutionError" in said:
             pytest.skip(f"{MARK}: the libraries of the lock, from an index of packages")
-        root.run("sh", "-c", f"{pip} --no-deps /root/{wheel.name}")
+        root.run("sh", "-c", f"{pip} --force-reinstall --no-deps /root/{wheel.name}")
         root.run("ln", "-s", "/opt/gatepost/bin/gatepost", "/usr/local/bin/gatepost")
         follow(as_user(root))
 

@@ -90,7 +90,9 @@ def test_the_quick_start_works_as_it_is_written(gateway: Callable[..., Gateway],
     shown = centre.call(f"{OWN}/outbound_connectors/bank", centre.token(name="second"))[2]
     assert shown["tls_settings"] == "certificate-validation"
     versions = centre.gateway.cli("history", json=True).data
-    assert [(one["author"], one["note"]) for one in versions][:1] == [("token test", "as agreed")]
+    notes = [(one["author"], one["note"]) for one in versions if one["note"]]
+    assert notes[:2] == [("token test", "new customer"), ("token test", "as agreed")]
+    assert centre.call(f"{V1}/users/fay", centre.token(name="third"))[2]["organizations"] == ["fabrikam"]
 
 
 def test_an_error_is_as_the_documentation_shows(centre: AdminCentre, token: str) -> None:

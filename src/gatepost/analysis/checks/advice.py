@@ -46,6 +46,10 @@ CLASSICAL_ONLY = (
     "Mail is delivered with classical key exchange all the same. They must update what drops a ClientHello of more "
     "than one packet: their server, or a firewall before it."
 )
+LOOP = (
+    "Here: if this gateway takes mail for {domain}, add the accepted domain. Else name smart_hosts: by its MX, mail "
+    "would come back to us."
+)
 NO_IPV6 = "Here: this machine has no way to IPv6 addresses. Mail goes by the host's IPv4 addresses meanwhile."
 NO_ROUTE = "Here: this machine has no way to that network; look at its routes, and at the firewall."
 
@@ -171,6 +175,8 @@ def certificate_advice(chain: ChainVerdict | None) -> str:
 
 def ends_soon(days: int) -> str:
     """The certificate is good, but not for long."""
+    if not days:
+        return "They must renew the certificate today; after that, mail that requires a valid certificate waits."
     term = quantity(days, "day")
     return f"They must renew the certificate within {term}; after that, mail that requires a valid certificate waits."
 

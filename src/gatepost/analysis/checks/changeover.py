@@ -65,7 +65,7 @@ _LEAST: Final = 3600.0
 class Traffic(msgspec.Struct):
     """Messages received over TLS, unencrypted, and refused though TLS would have let them in.
 
-    domains: those that sent over TLS. failed: TLS handshakes of clients, by address and reason.
+    domains: those that sent over TLS. failed: TLS handshakes of clients, by address and reason. seconds: in how long.
     """
 
     over_tls: int = 0
@@ -73,6 +73,7 @@ class Traffic(msgspec.Struct):
     wanted_tls: int = 0
     domains: set[str] = msgspec.field(default_factory=set)
     failed: set[tuple[str, str]] = msgspec.field(default_factory=set)
+    seconds: float = 0.0
 
     @property
     def failed_clients(self) -> int:
@@ -96,7 +97,7 @@ def newly_failing(since: Traffic, before: Traffic) -> list[tuple[str, str]]:
 
 def traffic(trace: Trace, since: float, until: float) -> Traffic:
     """The traffic in the trace between two times, of its newest 200,000 rows at most."""
-    result = Traffic()
+    result = Traffic(seconds=until - since)
     columns = ("event", "sender", "tls_version", "reply", "peer_address")
     rows = trace.scan(TraceFilter(since=since, until=until), columns, events=("RECEIVE", "REFUSE", "TLSFAIL"))
     for event, sender, version, reply, address in islice(rows, _ROWS):

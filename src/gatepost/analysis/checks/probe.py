@@ -35,10 +35,10 @@ from gatepost.net.lookups.mx import HostAddresses, MailHosts, MailHostsKind, Mai
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.revocation import RevocationChecker
 from gatepost.net.lookups.tlsa import TlsaFinder
-from gatepost.net.own_addresses import reach_of_tenants
+from gatepost.net.own_addresses import OwnAddresses, reach_of_tenants
 from gatepost.pki.certificates.clients import stored_client_identities
 from gatepost.pki.certificates.connector_secrets import stored_secrets
-from gatepost.policy.connectors.names import SmartHost
+from gatepost.policy.connectors.names import SmartHost, host_port
 from gatepost.policy.decisions.published import NOTHING, Modes, Published, Terms
 from gatepost.policy.decisions.requirement import MxLevel, Shortfall
 from gatepost.protocols.dane.tlsa import TlsaStatus
@@ -73,7 +73,7 @@ _NO_HOSTS = {
     ),
     MailHostsKind.OURSELVES: (
         "its most preferred MX is this gateway itself",
-        "Here: mail for {domain} must be routed by smart_hosts, or would come back to us.",
+        advice.LOOP,
     ),
 }
 
@@ -81,7 +81,8 @@ _NO_HOSTS = {
 class Prober:
     """router, opener, lookups: as the deliverer has them. revocation: what `close` closes. port: where MX hosts listen.
 
-    clock: seconds since 1970. bounded, which may be set: as `NextHop` has it, for all hosts.
+    clock: seconds since 1970. bounded, which may be set: as `NextHop` has it, for all hosts. is_ours, too: as
+    `mail.outbound.delivery_services.DeliveryServices` has it, asked about MX hosts.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Prober:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.bounded = False
+        self.is_ours: Callable[[str, int], bool] = lambda _address, _port: False
         self.port = port
         self._router = router
         self._opener = opener
@@ -198,6 +200,9 @@ class Prober:
         if not addresses.addresses:
             what = advice.resolve_advice(host, listed_by)
             return Task("Resolve", TaskStatus.FAILED, f"{host} has no address", what, seconds), None
+        if listed_by and any(self.is_ours(address, next_hop.port) for address in addresses.addresses):
+            detail = f"{host} is this gateway itself"
+            return Task("Resolve", TaskStatus.FAILED, detail, advice.LOOP.format(domain=listed_by), seconds), None
         listed = f", an MX of {listed_by}" if listed_by else ""
         return Task("Resolve", TaskStatus.SUCCEEDED, _addresses(addresses) + listed, seconds=seconds), addresses
 
@@ -280,6 +285,8 @@ def prober(
     )
     made = Prober(router, opener, revocation=revocation, lookups=_lookups(settings, resolver))
     made.bounded = bounded
+    listening = (host_port(str(listener.address), None, lowest=0) for listener in settings.listeners)
+    made.is_ours = OwnAddresses(listening, settings.server.own_addresses, time.monotonic)
     return made
 
 

@@ -81,7 +81,7 @@ RULE = _names(
     ImmutableId IsRuleConfigurationSupported LastModifiedBy ManuallyModified Mode Priority RecipientDomainIs
     RouteMessageOutboundConnector RouteMessageOutboundRequireTls RuleConfigurationUnsupportedReason RuleErrorAction
     RuleSubType RuleVersion SenderAddressLocation SenderDomainIs SentTo SentToScope SetAuditSeverity Size State
-    StopRuleProcessing UseLegacyRegex Xml
+    StopRuleProcessing SubjectContainsWords UseLegacyRegex Xml
     """
 )
 ORGANIZATION = _names("RejectDirectSend DisplayName")

@@ -91,11 +91,27 @@ def _when(item: ExchangeObject, part: Part, known: Known) -> None:
         if domains and column.endswith("senders") and item.text("SenderAddressLocation").lower() != "envelope":
             part.differs(by_domain, "Exchange looks at the From field of the message, here the reverse-path counts")
     _scope(item, part, known)
-    words = item.texts("HeaderContainsWords", split=False)
-    if name := item.text("HeaderContainsMessageHeader"):
-        part.table["header_name"] = name
-        if words:
-            part.table["header_contains"] = words
+    _header(item, part)
+
+
+def _header(item: ExchangeObject, part: Part) -> None:
+    """Convert the condition about a header field; Exchange has one for the subject and one for any other."""
+    name, subject = item.text("HeaderContainsMessageHeader"), item.texts("SubjectContainsWords", split=False)
+    if name and subject:
+        raise Unreadable(
+            "SubjectContainsWords and HeaderContainsMessageHeader must both hold; a rule here has one field"
+        )
+    if subject:
+        name = "Subject"
+    if not name:
+        return
+    part.table["header_name"] = name
+    if words := subject or item.texts("HeaderContainsWords", split=False):
+        part.table["header_contains"] = words
+        part.differs(
+            "SubjectContainsWords" if subject else "HeaderContainsWords",
+            "Exchange looks for whole words, here a part of a word matches, too: the rule can apply to more mail",
+        )
 
 
 def _scope(item: ExchangeObject, part: Part, known: Known) -> None:

@@ -65,5 +65,7 @@ def _print(alarms: ActiveAlarms) -> None:
     for sentence in alarms.unknown[:_SHOWN]:
         say("unknown: %(sentence)s", err=True, sentence=ours(sentence))
     if not alarms.alarms and not alarms.unknown:
-        looked = _(", checked at %(looked)s", looked=moment(alarms.looked)) if alarms.looked else ""
+        looked = (
+            _("; DNS and revocation were checked at %(looked)s", looked=moment(alarms.looked)) if alarms.looked else ""
+        )
         say("no alarms%(looked)s", err=True, looked=looked)

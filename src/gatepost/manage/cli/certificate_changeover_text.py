@@ -59,7 +59,10 @@ def print_status(changeover: Changeover) -> None:
         since, before = changeover.traffic.since, changeover.traffic.before
         click.echo()
         say("  since the switch    %(since)s", since=_traffic(since))
-        say("  same period before  %(before)s", before=_traffic(before))
+        if before.seconds > since.seconds:
+            say("  the hour before     %(before)s", before=_traffic(before))
+        else:
+            say("  same period before  %(before)s", before=_traffic(before))
         silent = sorted({*before.domains} - {*since.domains})
         if silent:
             click.echo(wrapped(_("  silent since        %(silent)s", silent=", ".join(silent[:20])), " " * 22))

@@ -139,7 +139,10 @@ def _traffic(check: ChangeoverCheck | None) -> dict[str, Any] | None:
         return None
     since, before = check.traffic
     return {
-        "rows": ((_("Since the switch"), since), (_("Same period before"), before)),
+        "rows": (
+            (_("Since the switch"), since),
+            (_("The hour before") if before.seconds > since.seconds else _("Same period before"), before),
+        ),
         "silent": sorted(before.domains - since.domains)[:50],
         "failing": newly_failing(since, before)[:50],
     }

@@ -66,11 +66,11 @@ def merge(model: type[BaseModel], table: dict[str, Any], values: Mapping[str, An
     known = keys(model)
     errors: list[FieldError] = []
     for key, value in values.items():
-        info = known.get(key)
+        info = known.get(key) or model.model_fields.get(key)  # paths name lists of resources by their fields
         if info is None:
             errors.append(FieldError(key, unknown_key(key, _assignable(model))))
         elif info.alias is not None:
-            errors.append(FieldError(key, "is a list of resources, which are changed one by one"))
+            errors.append(FieldError(key, "is a list of resources: add each at its path, or all by PATCH /resources"))
         else:
             _merge(table, key, value)
     return errors

@@ -105,13 +105,17 @@ class GetNotice(msgspec.Struct, kw_only=True):
 
 
 class TrafficCount(msgspec.Struct):
-    """Messages that came in. domains: who sent over TLS. failed_clients: clients whose TLS handshakes failed."""
+    """Messages that came in. domains: who sent over TLS. failed_clients: clients whose TLS handshakes failed.
+
+    seconds: the length of the period.
+    """
 
     over_tls: int
     in_clear: int
     refused_for_want_of_tls: int
     domains: list[str]
     failed_clients: int
+    seconds: float = 0.0
 
 
 class FailingClient(msgspec.Struct):
@@ -122,7 +126,7 @@ class FailingClient(msgspec.Struct):
 
 
 class ChangeoverTraffic(msgspec.Struct):
-    """Since the switch, and in as long before.
+    """Since the switch, and in as long before, an hour at least.
 
     newly_failing: clients whose TLS handshakes failed since, and not before for the same reason; 100 at most.
     """
@@ -445,4 +449,5 @@ def _traffic(traffic: Traffic) -> TrafficCount:
         traffic.wanted_tls,
         sorted(traffic.domains),
         traffic.failed_clients,
+        traffic.seconds,
     )

@@ -91,7 +91,7 @@ class StageCertificate(msgspec.Struct, kw_only=True):
 
 
 class SwitchCertificate(msgspec.Struct, kw_only=True):
-    """at: when, "2h" or a date with time (UTC); empty is now. force: why, though gates are not green."""
+    """at: when, "2h" or a date with time (UTC); empty is now. force: why, though gates are not green. note: why."""
 
     certificate: CertificateNumber
     at: Annotated[
@@ -100,6 +100,7 @@ class SwitchCertificate(msgspec.Struct, kw_only=True):
         Cli(metavar="TIME", help="The running gateway switches then: 2026-12-01T02:00 (UTC), or 2h."),
     ] = ""
     force: _Force = ""
+    note: _Note = ""
 
 
 class CancelSwitch(msgspec.Struct, kw_only=True):
@@ -242,8 +243,8 @@ def switch_certificate(context: Context, request: SwitchCertificate) -> Switched
     The checks run first. If one fails or is inconclusive, the switch is refused (409), unless force gives a reason.
     While too many checks run, it waits for half a minute at most; then 429.
     """
-    gateway, force = context.gateway, request.force.strip()
-    context.audit.describe(reason=force)
+    gateway, force, reason = context.gateway, request.force.strip(), request.note.strip()
+    context.audit.describe(reason=force, note=reason)
     at = _time(request.at) if request.at else None
     opened, limit = inventory_for_look(gateway), context.kept(GatesLimit)
     with (
@@ -257,6 +258,7 @@ def switch_certificate(context: Context, request: SwitchCertificate) -> Switched
         if at is None and (report.unusable or (report.light is not Light.GREEN and not force)):
             raise GatesClosed(report)
         step, note = _planned(at, force) if at is not None else _now(force)
+        note += f": {reason}" if reason else ""
         why = f"; forced: {force} ({report.reasons or 'all gates were open'})" if force else ""
         new, *olds = _stored(context, inventory, entry.id, step, f"{note}{why}")
     replaced = [old.id for old in olds]

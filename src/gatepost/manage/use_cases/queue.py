@@ -271,12 +271,11 @@ class WaitingDestination(msgspec.Struct):
 @use_case("GET /queue", scope=Scope.READ)
 def list_queue(context: Context, request: ListQueue) -> Items[QueueDelivery]:
     """Deliveries that wait, the oldest first, or sorted: up to 50,000 of them, by the time of receipt any number."""
-    after = _position(request) if request.after else None
-    wanted = request.narrowed(held=request.held, limit=request.limit + 1, sort=request.sort)
+    sort = request.sort or "received"  # without an order the store gives one worker's mail after the other's
+    after = _position(request.after, sort) if request.after else None
+    wanted = request.narrowed(held=request.held, limit=request.limit + 1, sort=sort)
     queue_entries, rest = cut(
-        entries(context.gateway, context.principal, wanted, after),
-        request.limit,
-        lambda entry: entry.place(request.sort),
+        entries(context.gateway, context.principal, wanted, after), request.limit, lambda entry: entry.place(sort)
     )
     return Items([delivery_shown(queue_entry, context.principal) for queue_entry in queue_entries], rest)
 
@@ -388,13 +387,12 @@ class _Place(msgspec.Struct, array_like=True):
     key: Annotated[int, Meta(ge=0, le=2**63 - 1)] | float | Annotated[str, Meta(max_length=1000)] = 0
 
 
-def _position(request: ListQueue) -> QueuePlace:
+def _position(after: str, sort: str) -> QueuePlace:
     """The place in a cursor of a list with this order. Raises Refusal (INPUT)."""
-    place = position(request.after, _Place)
-    name, key = request.sort.removeprefix("-"), place.key
-    if (name and isinstance(key, str) != (name == "destination")) or (
-        isinstance(key, float) and name != "next_attempt"
-    ):
+    place = position(after, _Place)
+    name, key = sort.removeprefix("-"), place.key
+    is_text = name in {"destination", "sender"}
+    if isinstance(key, str) != is_text or (isinstance(key, float) and name != "next_attempt"):
         raise wrong_field(
             "after",
             "is no cursor of a list in this order: take it from `next` of the page before",

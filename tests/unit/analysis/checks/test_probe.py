@@ -277,7 +277,9 @@ def test_a_certificate_that_ends_soon_is_a_warning(probing: Any, kit: Any, world
     report = probing.one(kit.Peer(tls=world.identity("mx.b.example", lifetime=timedelta(days=9))), STRICT)
     assert report.usable
     assert statuses(report)["Certificate"] == "warning"
-    assert "8 days" in report.tasks[5].advice
+    assert "within 8 days" in report.tasks[5].advice
+    report = probing.one(kit.Peer(tls=world.identity("mx.b.example", lifetime=timedelta(hours=9))), STRICT)
+    assert "renew the certificate today" in report.tasks[5].advice
 
 
 def test_a_host_named_by_its_address(probing: Any, kit: Any, world: Any) -> None:
@@ -399,6 +401,19 @@ def test_domains_without_mail_hosts(probing: Any, world: Any, records: Any, word
     assert word in report.tasks[0].detail
     assert report.tasks[0].status is TaskStatus.FAILED
     assert report.tasks[0].advice
+
+
+def test_a_mail_host_at_an_address_of_ours_is_no_next_hop(probing: Any) -> None:
+    async def run(listed_by: str) -> HostReport:
+        prober = probing.prober()
+        prober.is_ours = lambda address, port: (address, port) == ("127.0.0.1", 1)
+        return (await prober.probe(NextHop("mx.b.example", 1, STRICT), listed_by=listed_by))[0]
+
+    report = asyncio.run(run("b.example"))
+    assert report.tasks[0].status is TaskStatus.FAILED
+    assert report.tasks[0].detail == "mx.b.example is this gateway itself"
+    assert "add the accepted domain" in report.tasks[0].advice
+    assert asyncio.run(run("")).tasks[0].status is TaskStatus.SUCCEEDED  # a check of the host, no delivery
 
 
 def test_mail_hosts_are_those_of_the_dns(probing: Any) -> None:

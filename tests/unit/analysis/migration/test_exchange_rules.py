@@ -44,6 +44,7 @@ RULE = {
     "SenderDomainIs": None,
     "HeaderContainsMessageHeader": None,
     "HeaderContainsWords": None,
+    "SubjectContainsWords": None,
     "ExceptIfFrom": None,
     "RouteMessageOutboundConnector": None,
     "RouteMessageOutboundRequireTls": True,
@@ -98,6 +99,8 @@ CARRIED = [
     ({"HeaderContainsMessageHeader": "X-Class", "HeaderContainsWords": ["secret stuff"]},
      {"header_name": "X-Class", "header_contains": ["secret stuff"]}),
     ({"HeaderContainsMessageHeader": "X-Class"}, {"header_name": "X-Class"}),
+    ({"SubjectContainsWords": ["confidential", "for the board"]},
+     {"header_name": "Subject", "header_contains": ["confidential", "for the board"]}),
     ({"State": "Disabled"}, {"enabled": False}),
     ({"Mode": "Audit"}, {"mode": "rehearse"}),
     ({"Mode": "AuditAndNotify"}, {"mode": "rehearse"}),
@@ -122,6 +125,12 @@ DIFFERENT = [
     ({"ExceptIfSenderDomainIs": ["contoso.com"]}, "ExceptIfSenderDomainIs", "reverse-path"),
     ({"SentToScope": "NotInOrganization"}, "SentToScope", "keep them in step"),
     ({"Priority": 2000}, "Priority", "1000"),
+    ({"SubjectContainsWords": ["secret"]}, "SubjectContainsWords", "whole words"),
+    (
+        {"HeaderContainsMessageHeader": "X-Class", "HeaderContainsWords": ["secret"]},
+        "HeaderContainsWords",
+        "whole words",
+    ),
 ]
 
 
@@ -135,6 +144,7 @@ def test_differences_are_told(changes, setting, words):
 REFUSED = [
     ({"From": ["a@contoso.com"], "SenderDomainIs": ["contoso.com"]}, "must both hold"),
     ({"SentToScope": "InOrganization"}, "only NotInOrganization"),
+    ({"SubjectContainsWords": "a", "HeaderContainsMessageHeader": "b"}, "one field"),
     ({"FromMemberOf": ["group"]}, "FromMemberOf is .*a condition"),
     ({"FromScope": "InOrganization"}, "hold for other mail too"),
     ({"ActivationDate": "2026-01-01T00:00:00"}, "ActivationDate"),

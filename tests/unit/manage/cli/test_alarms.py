@@ -80,7 +80,7 @@ def test_what_the_gateway_found_stands(home, present):
 @pytest.mark.parametrize(
     ("fields", "code", "said"),
     [
-        ({}, 0, "no alarms, checked at 20"),
+        ({}, 0, "no alarms; DNS and revocation were checked at 20"),
         ({"unknown": ("the DNS is silent",)}, 3, "unknown: the DNS is silent"),
         ({"looked": time.time() - 27 * 3600}, 3, "unknown: the last check was at 20"),
         ({"looked": 0.0}, 3, "unknown: revocation, TLSA records and addresses were never checked"),

@@ -144,6 +144,8 @@ def test_who_was_heard_of_before_and_not_since(capsys, entry):
         "  same period before  2 messages over TLS from 31 domains, 3 unencrypted, 4 refused because TLS was missing"
         in lines
     )
+    recent = status(capsys, new, traffic=(Traffic(1, seconds=5.0), Traffic(700, seconds=3600.0)))
+    assert "  the hour before     700 messages over TLS from 0 domains, 0 unencrypted" in recent
     silent = " ".join(lines).partition("silent since")[2]
     assert ("p00.example" in silent, "p19.example" in silent, "p20.example" in silent) == (True, True, False)
     assert "silent since" not in "\n".join(status(capsys, new, traffic=(since, Traffic())))

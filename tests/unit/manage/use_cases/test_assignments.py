@@ -234,9 +234,10 @@ def test_values_are_merged_as_a_json_merge_patch_is(table, values, merged):
 
 def test_keys_that_cannot_be_merged_are_named_and_leave_the_table_alone():
     table = {"display_name": "C"}
-    errors = merge(Organization, table, {"displayname": "x", "mailbox": []})
-    assert [error.path for error in errors] == ["displayname", "mailbox"]
+    errors = merge(Organization, table, {"displayname": "x", "mailbox": [], "mailboxes": []})
+    assert [error.path for error in errors] == ["displayname", "mailbox", "mailboxes"]
     assert "did you mean 'display_name'?" in errors[0].message
+    assert ["PATCH /resources" in error.message for error in errors] == [False, True, True]
     assert table == {"display_name": "C"}
 
 

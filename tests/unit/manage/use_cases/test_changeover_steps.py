@@ -57,11 +57,11 @@ def test_a_closed_gate_refuses_and_a_reason_goes_into_the_history(sealed, pair):
     assert state(sealed, new) is State.NEXT
     tried = run(sealed, steps.switch_certificate, certificate=new.id, force="in haste", dry_run=True)
     assert (tried.certificates[0].state, state(sealed, new)) == (State.CURRENT, State.NEXT)
-    done = run(sealed, steps.switch_certificate, certificate=new.id, force="in haste")
+    done = run(sealed, steps.switch_certificate, certificate=new.id, force="in haste", note="renewed")
     assert (done.replaced, done.switched) == ([old.id], True)
     (change, *_) = history(sealed, 9, new.id)
     assert change.author == "ann"
-    assert change.note.startswith("changeover: switched; forced: in haste (")
+    assert change.note.startswith("changeover: switched: renewed; forced: in haste (")
     assert changeover_status(sealed, new.id).can_roll_back
     assert "roll-back" in next(next_steps(*changeover_status(sealed, new.id)[:2], None, now=time.time()))
     with pytest.raises(Refusal) as caught:

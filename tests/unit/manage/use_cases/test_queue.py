@@ -16,6 +16,7 @@ from gatepost.manage.use_cases.queue import (
 from gatepost.manage.use_cases.queue_actions import RETURN_TEXT, QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.store.interface import TraceFilter
+from gatepost.store.queue_admin import SORTS
 from gatepost.store.sqlite.message_trace import search_trace
 from gatepost.store.sqlite.schema import QUEUE_FILE
 
@@ -97,6 +98,25 @@ def test_pages_go_on_where_the_one_before_ended(gateway, queued):
         found.append(names(page.items))
         after = page.after
     assert found == ["a b", "c d", "e f"]
+
+
+def test_the_oldest_is_first_whichever_worker_has_it(gateway, queued):
+    for shard, address in ((1, "e"), (0, "f"), (1, "g"), (0, "h")):
+        queued(gateway.data, {"contoso": [f"{address}@contoso.example"]}, shard=shard)
+    assert names(entries(gateway, OWNER)) == "a b c d e f g h"
+    assert names(LocalClient(gateway, OWNER).call(list_queue, ListQueue(limit=5)).items) == "a b c d e"
+
+
+@pytest.mark.parametrize("name", SORTS)
+@pytest.mark.parametrize("way", ["", "-"])
+def test_pages_go_on_in_every_order(gateway, name, way):
+    sort, found, after = way + name, [], ""
+    while after is not None:
+        page = LocalClient(gateway, OWNER).call(list_queue, ListQueue(limit=1, sort=sort, after=after))
+        found += page.items
+        after = page.after
+    assert found == entries(gateway, OWNER, sort=sort)
+    assert len(found) == 4
 
 
 @pytest.mark.parametrize("who", [CONTOSO, NOBODY])
