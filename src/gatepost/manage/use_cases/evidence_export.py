@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import re
+import tempfile
 from importlib.util import find_spec
-from typing import IO, TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol, cast
 
 import msgspec
 
@@ -32,6 +34,7 @@ from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.pki.certificates.evidence_key import public_key_id
 from gatepost.store.evidence_log import read_heads
 from gatepost.store.interface import StoreFailure
+from gatepost.store.queue_room import QueueRoom
 from gatepost.values import copy_fields, replace
 
 if TYPE_CHECKING:
@@ -101,6 +104,15 @@ class LogExport:
         with self._context.recording(_ACTION, organization, self._form, **detail):
             return self.write_unrecorded(out, proof)
 
+    def write_temporary(self, file: IO[bytes]) -> Summary:
+        """Write it to a temporary file, which lies in the data directory where processes are confined.
+
+        Raises Refusal; OSError where it cannot be written, or would take room of the queue.
+        """
+        settings = self._context.gateway.settings
+        room = QueueRoom(Path(settings.server.data_dir), settings.store.free_space)
+        return self.write(cast("IO[bytes]", _LeavingRoom(file, room)))
+
     def write_unrecorded(self, out: IO[bytes], proof: tuple[str, str] = ("", "")) -> Summary:
         """The same, for who records it."""
         log, node = self._context.storage.evidence(), self._context.settings.server.hostname
@@ -160,6 +172,24 @@ class FetchedExport:
             return _write_csv(out, self._segments)
         keys = [key["id"] for key in self._head["keys"]]
         return _write_pdf(out, (self._head["node"], keys, self._heads), self._selection, self._segments, proof)
+
+
+class _LeavingRoom(io.BufferedIOBase):
+    """Writes to a temporary file as long as that leaves room for the queue."""
+
+    def __init__(self, file: IO[bytes], room: QueueRoom) -> None:
+        self._file = file
+        self._room = room
+        self._folder = Path(tempfile.gettempdir())
+
+    def writable(self) -> bool:
+        """As it is for writing."""
+        return True
+
+    def write(self, chunk: Any, /) -> int:
+        """Raises OSError."""
+        self._room.check(self._folder, len(chunk))
+        return self._file.write(chunk)
 
 
 def _selection(request: ExportEvidence) -> Selection:
