@@ -179,15 +179,14 @@ class Assembly:
     def _prepare_certificates(self) -> None:
         """Prepare lookups, and the certificates that are presented."""
         settings = self._settings
-        self._lookups = LookupServices(settings, anchors=self._load_anchors, identity=self._client_identity)
-        self.parts.add(*self._lookups.parts(self._site.own, tells=self._index == 0))
-        lookups = self._lookups
+        lookups = self._lookups = LookupServices(settings, anchors=self._load_anchors, identity=self._client_identity)
+        self.parts.add(*lookups.parts(self._site.own, tells=self._index == 0))
         records = SiteStore(self._resources, vault_of(settings, self._resources), settings.server)
         self.certificates = CertificateManager(settings, self._resources, lookups.http, lookups.resolver, self._tickets)
         self._credentials = NodeCredentials(records, settings, self._tickets)
         if settings.pkcs11.module:
             self.parts.add(self.certificates.watch_tokens())
-        self.parts.add(*self.certificates.parts(self._site, self._renew_keys))
+        self.parts.add(*self.certificates.parts(self._site, self._begin_anew))
         rotation = SecretRotation(self._tickets, ticket_secrets_of(settings, self._resources))
         self.parts.add(rotation.part(self._site.own))
 
@@ -204,8 +203,8 @@ class Assembly:
         self._destinations = self._site.storage.worker_destinations()
         vault = vault_of(settings, self._resources)
         self._dkim = DkimKeys(self._resources, vault)
-        anchors, tenants = settings.tls.trust_anchors, reach_of_tenants(settings)
-        self._tokens = AccessTokens(self._lookups.resolver, anchors, tenants=tenants)
+        roots, lookups = settings.tls.trust_anchors, self._lookups
+        self._tokens = AccessTokens(lookups.resolver, roots, tenants=reach_of_tenants(settings))
         self._smart_host_logins = SmartHostLogins(SealedSecrets(self._resources.content, vault), self._tokens)
         self._content = content_steps(settings, self._resources, self._dkim)
         self._observation.follow(self._stores, self._lookups.resolver.counts, self._sessions.counts)
@@ -215,7 +214,7 @@ class Assembly:
             Lifecycle("memory of destinations", close=partial(asyncio.to_thread, self._destinations.close)),
             Lifecycle("DKIM keys", refresh=lambda _: self._dkim.forget(), reload=self._dkim.forget),
             Lifecycle("access tokens", reload=self._tokens.reload, close=self._tokens.close),
-            Lifecycle("kept connections", reload=self._pool.close, close=self._pool.close),
+            Lifecycle("kept connections", reload=self._begin_anew, close=self._pool.close),
         )
 
     def _prepare_queue(self, sockets: Sequence[socket.socket], place: tuple[int, int]) -> None:
@@ -309,13 +308,14 @@ class Assembly:
         """Read certificates, keys and trust anchors again; those in use stay if a new one cannot be used."""
         if not self.certificates.reload():
             return  # what was read before stays, all of it
-        self._offer()
         self.parts.reload()
         _log.info("certificates and trust anchors were read again")
 
-    def _renew_keys(self) -> None:
+    def _begin_anew(self) -> None:
+        """Use no connection any more that was opened with other certificates, or judged by other trust anchors."""
         self._offer()
-        self._lookups.contexts.clear()
+        for deliverer in self._deliverers:
+            deliverer.use(self._directory())
 
     @property
     def failed(self) -> bool:
@@ -340,8 +340,7 @@ class Assembly:
         self._resources.close()
 
     async def _drain_attempts(self, seconds: float) -> None:
-        replies = self._settings.server.drain_replies
-        await asyncio.gather(*(manager.drain(seconds, replies) for manager in self._managers))
+        await asyncio.gather(*(queue.drain(seconds, self._settings.server.drain_replies) for queue in self._managers))
 
     async def _drain_sessions(self, seconds: float) -> None:
         """Let messages that are on their way in have their answer. Durable mail is never at stake."""
@@ -439,6 +438,7 @@ class Assembly:
             offer=manager.offer,
             trace=self._observation.along(store),
             judge_client=self._lookups.judge_client,
+            trust=lambda: self._lookups.anchors_forgotten,
             expiration=self._expiration,
             tls=self.certificates.tls,
             extensions=extensions_of(

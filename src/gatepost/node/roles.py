@@ -104,6 +104,7 @@ def services_by_role(
         implicit_tls=True,
         smtp_limits=internal_limits(servers.smtp_limits),
         admit=lambda chain: credentials.admit(chain, servers.clock()),
+        trust=lambda: credentials.renewals,
         check_revocation=None,  # nodes renew every few days, and the site publishes no list
         role=str(ListenerRole.INTERNAL),
     )
