@@ -18,7 +18,6 @@ from gatepost.events.metrics.counts import Counts
 from gatepost.events.trace import outcome_events
 from gatepost.mail.inbound.authentication import Authenticator
 from gatepost.mail.inbound.content import ContentHooks
-from gatepost.mail.inbound.login import Logins
 from gatepost.mail.inbound.service import SWEEP_SECONDS, InboundService, SessionLimits, SessionRegistry, Stamp
 from gatepost.mail.inbound.session import Session
 from gatepost.mail.inbound.usage import SendingUsage
@@ -57,7 +56,7 @@ from gatepost.node.lookups import LookupServices
 from gatepost.node.machine_report import UnhinderedLook
 from gatepost.node.observation import GAUGE_SECONDS, Observation, worker_gauges
 from gatepost.node.recipient_sources import RecipientSources
-from gatepost.node.roles import ListenerUses, extensions_of, login_secret, services_by_role
+from gatepost.node.roles import ListenerUses, extensions_of, logins_of, services_by_role
 from gatepost.node.site_duties import SiteDuties
 from gatepost.node.site_mail import SiteMail
 from gatepost.node.site_member import SiteMember
@@ -260,8 +259,7 @@ class Assembly:
         store.watch_disk(self.registry.hold_back)
         tenants, roots = reach_of_tenants(settings), settings.tls.trust_anchors
         self._issuer_keys = IssuerKeys(self._lookups.resolver, settings.oauth, roots, tenants=tenants)
-        secret = partial(login_secret, self._resources)
-        self._logins = Logins(self._resources.content, secret, time.monotonic, self._issuer_keys)
+        self._logins, logging_in = logins_of(self._data, self._resources, self._issuer_keys)
         self._hooks = ContentHooks(self._lookups.resolver, tenants=tenants, told=self._observation.note_scanner)
         callout = Callout(self._deliverers[0].services, self._directory)
         sources = RecipientSources(settings, self._lookups.resolver, self._resources, callout, self._tokens)
@@ -272,7 +270,7 @@ class Assembly:
         sweep = Duty(SWEEP_SECONDS, self.registry.sweep)
         self.parts.add(
             Lifecycle("keys of token issuers", reload=self._issuer_keys.retry, close=self._issuer_keys.close),
-            Lifecycle("log-ins", close=self._logins.close),
+            logging_in,
             Lifecycle("content hooks", reload=self._hooks.reload),
             of_settings.usage_part(self._usage, self._directory),
             self._load.part(self.registry, self._directory()),

@@ -31,8 +31,8 @@ def test_a_clock_that_is_put_back_blocks_nothing(path):
 
 
 def test_a_new_limit_takes_the_place_that_nobody_waits_for(path, monkeypatch):
-    monkeypatch.setattr("gatepost.mail.queue.shared_limits._TRIED", 1)
-    monkeypatch.setattr("gatepost.mail.queue.shared_limits._ROWS", 1)
+    monkeypatch.setattr("gatepost.store.worker_rows._TRIED", 1)
+    monkeypatch.setattr("gatepost.store.worker_rows._ROWS", 1)
     with closing(NodeLimits(path, 0, 1)) as limits:
         assert limits.reserve("a", 1.0, 100.0) == 100.0
         assert limits.reserve("b", 1.0, 100.0) == 100.0
@@ -82,6 +82,6 @@ def test_processes_that_share_a_queue_have_their_own_moments():
 
 
 def test_divided_limits_are_bounded(monkeypatch):
-    monkeypatch.setattr("gatepost.mail.queue.shared_limits._ROWS", 2)
+    monkeypatch.setattr("gatepost.mail.queue.shared_limits._KNOWN", 2)
     limits = DividedLimits(lambda: (0, 1))
     assert [limits.reserve(str(number), 1.0, 100.0) for number in range(5)] == [100.0] * 5
