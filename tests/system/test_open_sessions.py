@@ -201,3 +201,37 @@ def test_a_connection_in_use_is_not_kept_beyond_the_trust_anchors_that_it_was_ju
         (row,) = running.wait_trace(recipient="second@bank.example", event="DEFER")
         assert row["reply"].startswith("450 4.7.320")
         assert (len(partner.messages), partner.counts["CONNECT"]) == (1, 2)
+
+
+def test_of_a_hundred_messages_of_a_session_none_goes_by_the_old_rule(world: tuple[Gateway, Resources, Leaf]) -> None:
+    running, resources, certificate = world
+    running.apply(resources)
+    running.wait_in_force()
+    changed = copy.deepcopy(resources)
+    _without("branch")(changed)
+    with _session(running, "branch", certificate) as client:
+        codes = []
+        for number in range(100):
+            if number in {40, 70}:
+                running.apply(changed if number == 40 else resources)
+                running.wait_in_force()
+            codes.append(_deliver(client, *RELAY).code)
+    assert codes == [250] * 40 + [550] * 30 + [250] * 30
+
+
+def test_a_kept_connection_takes_no_mail_under_a_tightened_rule() -> None:
+    """It is unencrypted; then TLS is required, and the host has none."""
+    with ExitStack() as stack:
+        partner = stack.enter_context(Sink())
+        bank = connector("bank.example", partner.address)
+        running = stack.enter_context(Gateway(contoso(outbound=[bank])))
+        for subject in ("first", "second"):
+            send(running.port, f"{subject}@bank.example")
+        partner.wait_messages(2)
+        assert partner.counts["CONNECT"] == 1
+        running.apply(contoso(outbound=[bank | {"tls_settings": "encryption-only"}]))
+        running.wait_in_force()
+        send(running.port, "third@bank.example")
+        (row,) = running.wait_trace(recipient="third@bank.example", event="DEFER")
+        assert row["reply"].startswith("450 4.4.317")
+        assert (len(partner.messages), partner.counts["CONNECT"]) == (2, 2)
