@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from gatepost.store.failures import LISTS, FailureLists
+from gatepost.store.interface import StoreFailure
 from gatepost.store.worker_rows import NAME_OCTETS, WorkerRows
 
 if TYPE_CHECKING:
@@ -35,18 +36,32 @@ class NodeFailures:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._rows = WorkerRows(path, _VALUES, len(LISTS) + 1)
-        with self._rows.locked():
-            place, values = self._rows.find(_KEY, len(LISTS))
-            self._key = int(values[1]) if values is not None else secrets.randbits(64)
-            self._rows.keep(place, _KEY, 0.0, self._key)
-        self._lists = {name: _List(self._rows, number, self._key) for number, name in enumerate(LISTS)}
+        self._rows = WorkerRows(path, _VALUES)
+        self._lists: dict[str, _List] = {}
 
     @contextmanager
     def counting(self) -> Iterator[FailureLists]:
-        """See `FailureCounts`. Not for who is counting already."""
-        with self._rows.locked():
-            yield FailureLists(self._clock, self._lists.__getitem__)
+        """See `FailureCounts`. Not for who is counting already. Raises StoreFailure, as where the disk is full."""
+        try:
+            with self._rows.locked():
+                yield FailureLists(self._clock, self._of)
+        except OSError as failure:
+            raise StoreFailure(f"failed log-ins cannot be counted: {failure.strerror}") from failure
+
+    def _of(self, name: str) -> _List:
+        if not self._lists:
+            key = self._key()
+            self._lists = {known: _List(self._rows, number, key) for number, known in enumerate(LISTS, 1)}
+        return self._lists[name]
+
+    def _key(self) -> int:
+        """That of the file: who is first makes it."""
+        place, values = self._rows.find(_KEY)
+        if values is not None:
+            return int(values[1])
+        key = secrets.randbits(64)
+        self._rows.keep(place, _KEY, 0.0, key)
+        return key
 
     def close(self) -> None:
         """Let go of the file."""

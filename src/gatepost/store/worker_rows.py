@@ -1,12 +1,13 @@
-"""Rows in a small file that all workers of a node map, each found by the digest of its name.
+"""Rows in a small file that all workers of a node share, each found by the digest of its name.
 
-Used by `mail.queue.shared_limits` and `store.node_failures`. Nothing there is awaited: a lock is held for microseconds.
+Used by `mail.queue.shared_limits` and `store.node_failures`. Nothing there is awaited: a lock is held for microseconds,
+and the file stays in the kernel's memory. It is not mapped: on a full disk a process that writes into a part of a map
+that has no room yet is killed, where a write fails.
 """
 
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import struct
 from contextlib import contextmanager
@@ -27,35 +28,41 @@ _TRIED: Final = 32  # rows in which one may stand
 class WorkerRows:
     """path: of the file, made if there is none. values: of a row, as `struct` has them; the first says how old it is.
 
-    tables: that are in the file, apart from each other. Raises OSError. A process must open a file once: POSIX drops
-    all its locks when a process closes it.
+    A table in the file is apart from the others. Raises OSError. A process must open a file once: POSIX drops all its
+    locks when a process closes it.
     """
 
-    def __init__(self, path: Path, values: str, tables: int = 1) -> None:
+    def __init__(self, path: Path, values: str) -> None:
         self._row = struct.Struct(f"={NAME_OCTETS}s{values}")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        size = tables * _ROWS * self._row.size
-        os.ftruncate(self.descriptor, size)
-        self._memory = mmap.mmap(self.descriptor, size)
 
     def find(self, name: bytes, table: int = 0) -> tuple[int, tuple[Any, ...] | None]:
         """Where the row of a name stands, and its values; for a new one the place of the oldest that it may take, None.
 
-        Called while it is `locked`, and so is `keep`.
+        Called while it is `locked`, and so is `keep`. Raises OSError.
         """
         first = int.from_bytes(name) % _ROWS
-        places = [(table * _ROWS + (first + step) % _ROWS) * self._row.size for step in range(_TRIED)]
-        rows = [(place, *self._row.unpack_from(self._memory, place)) for place in places]
-        for place, known, *values in rows:
-            if known == name:
-                return place, tuple(values)
-        place, *_ = min(rows, key=lambda row: row[2])
-        return place, None
+        rows = list(self._row.iter_unpack(self._read(table, first)))
+        step = next((step for step, row in enumerate(rows) if row[0] == name), None)
+        if step is not None:
+            return self._place(table, first + step), rows[step][1:]
+        oldest = min(range(len(rows)), key=lambda step: rows[step][1])
+        return self._place(table, first + oldest), None
 
     def keep(self, place: int, name: bytes, *values: float) -> None:
-        """Write a row."""
-        self._row.pack_into(self._memory, place, name, *values)
+        """Write a row. Raises OSError, as of a full disk."""
+        os.pwrite(self.descriptor, self._row.pack(name, *values), place)
+
+    def _place(self, table: int, number: int) -> int:
+        return (table * _ROWS + number % _ROWS) * self._row.size
+
+    def _read(self, table: int, first: int) -> bytes:
+        """The rows in which one may stand; what was never written is empty."""
+        before_end = min(_TRIED, _ROWS - first)
+        parts = ((first, before_end), (0, _TRIED - before_end))
+        octets = [(self._place(table, number), count * self._row.size) for number, count in parts if count]
+        return b"".join(os.pread(self.descriptor, size, place).ljust(size, b"\0") for place, size in octets)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -68,5 +75,4 @@ class WorkerRows:
 
     def close(self) -> None:
         """Give back everything."""
-        self._memory.close()
         os.close(self.descriptor)

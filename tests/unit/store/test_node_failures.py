@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 import multiprocessing
 from contextlib import closing
 
 import pytest
 
 from gatepost.store.failures import login_throttles
+from gatepost.store.interface import StoreFailure
 from gatepost.store.node_failures import FAILURES_FILE, NodeFailures
 
 SOURCE = "203.0.113.9"
@@ -62,3 +64,20 @@ def test_several_processes_have_as_many_tries_as_one(path):
     for process in processes:
         process.join()
     assert heard.value == 6
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["before the first", "later"])
+def test_what_cannot_be_counted_is_a_failure_of_the_store(path, known, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with closing(NodeFailures(path, clock)) as failures:
+        if known:
+            with failures.counting() as lists:
+                lists.of("name")["ann"] = 1, 1.0
+        monkeypatch.setattr("os.pwrite", full)
+        with pytest.raises(StoreFailure, match="No space left"), failures.counting() as lists:
+            lists.of("name")["ann"] = 2, 1.0
+        monkeypatch.undo()
+        with failures.counting() as lists:  # the lock was given back
+            assert lists.of("name").get("ann", (0, 0.0)) == ((1, 1.0) if known else (0, 0.0))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from contextlib import closing
 
 import pytest
@@ -25,7 +26,7 @@ def test_a_row_is_found_again_and_after_a_restart(path):
 
 
 def test_tables_are_apart(path):
-    with closing(WorkerRows(path, "d", 2)) as rows:
+    with closing(WorkerRows(path, "d")) as rows:
         for table in (0, 1):
             place, values = rows.find(b"12345678", table)
             assert values is None
@@ -40,3 +41,14 @@ def test_the_oldest_gives_way(path, monkeypatch):
         for number, name in enumerate((b"aaaaaaaa", b"bbbbbbbb", b"cccccccc")):
             rows.keep(rows.find(name)[0], name, 5.0 - number if number < 2 else 9.0)
         assert [rows.find(name)[1] for name in (b"aaaaaaaa", b"bbbbbbbb", b"cccccccc")] == [(5.0,), None, (9.0,)]
+
+
+def test_what_finds_no_room_on_the_disk_fails_and_ends_no_process(path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with closing(WorkerRows(path, "d")) as rows:
+        place, _ = rows.find(b"12345678")
+        monkeypatch.setattr("os.pwrite", full)
+        with pytest.raises(OSError, match="No space left"):
+            rows.keep(place, b"12345678", 1.0)

@@ -12,6 +12,7 @@ import asyncio
 import math
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -238,7 +239,15 @@ class Login:
         except StoreFailure:
             return LoginOutcome("", BUSY, f"{self._who}: what is kept of the password cannot be read now")
         self._credential = address, None if other else credential
-        with logins.failures.counting() as lists:
+        try:
+            wait = self._charge()
+        except StoreFailure as failure:
+            return LoginOutcome("", BUSY, f"{self._who}: {failure}")
+        return LoginOutcome("", THROTTLED, _unheard(self._who, wait)) if wait else None
+
+    def _charge(self) -> float:
+        """Count the attempt, or return the seconds until one is heard. Raises StoreFailure."""
+        with self._logins.failures.counting() as lists:
             self._is_usual = _is_usual(lists, self._name, self._address)
             addresses, names = login_throttles(lists, free=_AT_ONCE) if self._is_usual else login_throttles(lists)
             wait = max(addresses.wait(self._address), 0.0 if self._is_usual else names.wait(self._name))
@@ -246,7 +255,7 @@ class Login:
                 addresses.charge(self._address)
                 if not self._is_usual:
                     names.charge(self._name)
-        return LoginOutcome("", THROTTLED, _unheard(self._who, wait)) if wait else None
+        return wait
 
     def _decided(self, *, fits: bool) -> LoginOutcome:
         address, credential = self._credential
@@ -263,7 +272,7 @@ class Login:
 
     def _forgive(self, *, everything: bool) -> None:
         """Count the attempt no more. everything: nor those of this name before it, but strangers' where it is usual."""
-        with self._logins.failures.counting() as lists:
+        with suppress(StoreFailure), self._logins.failures.counting() as lists:
             addresses, names = login_throttles(lists)
             addresses.forgive(self._address, everything=False)
             if not self._is_usual:
@@ -336,11 +345,14 @@ class TokenLogin:
         except SaslError as error:
             return LoginOutcome("", MALFORMED, f"{self._who}: {error}")
         self._authzid = message.authzid
-        with self._failures.counting() as lists:
-            addresses, _ = login_throttles(lists, free=_AT_ONCE)
-            wait = addresses.wait(self._address)
-            if message.token and not wait:
-                addresses.charge(self._address)
+        try:
+            with self._failures.counting() as lists:
+                addresses, _ = login_throttles(lists, free=_AT_ONCE)
+                wait = addresses.wait(self._address)
+                if message.token and not wait:
+                    addresses.charge(self._address)
+        except StoreFailure as failure:
+            return LoginOutcome("", BUSY, f"{self._who}: {failure}")
         if wait:
             return LoginOutcome("", THROTTLED, _unheard(self._who, wait))
         if not message.token:
@@ -352,7 +364,7 @@ class TokenLogin:
 
         verdict = await judge_token(self._directory, self._keys, message.token, message.authzid)
         if verdict.genuine or verdict.temporary:
-            with self._failures.counting() as lists:
+            with suppress(StoreFailure), self._failures.counting() as lists:
                 login_throttles(lists)[0].forgive(self._address, everything=False)
         if verdict.user:
             self._trust, self.expires = _trust_in(self._directory, verdict.user), verdict.expires

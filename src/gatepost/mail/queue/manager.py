@@ -455,7 +455,7 @@ class QueueManager:
             return False
         for backlog, delivery in turn.members:
             self._turned_away[delivery.id] = times + 1
-            self._waiting.add(hop, backlog, delivery, turn.batch, first=True)
+            self._waiting.add_again(hop, backlog, delivery, turn.batch)
         return True
 
     def _judge(self, hop: HopQueue, backlog: Backlog, outcome: DeliveryResult, begun: float) -> None:

@@ -89,15 +89,19 @@ class NodeLimits(_Places):
         self._index = index
         self._workers = workers
         self._rows = WorkerRows(path, "d")  # the next free moment
+        self._unshared: dict[bytes, float] = {}
 
     def reserve(self, key: str, interval: float, now: float) -> float:
         """See `SharedLimits.reserve`. Survives the process: a restart does not begin a new minute."""
         name = _digest(key)
         with self._rows.locked():
             place, known = self._rows.find(name)
-            free: float = known[0] if known is not None else now
+            free: float = known[0] if known is not None else self._unshared.pop(name, now)
             at = max(now, free) if free - now <= AHEAD * interval else now
-            self._rows.keep(place, name, at + interval)
+            try:
+                self._rows.keep(place, name, at + interval)
+            except OSError:  # the disk is full: until there is room the limit is each worker's own
+                self._unshared[name] = at + interval
         return at
 
     def take(self, key: str, most: int) -> int | None:

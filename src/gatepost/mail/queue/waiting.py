@@ -54,17 +54,18 @@ class Waiting(msgspec.Struct, frozen=True):
             self.by_hosts.setdefault(hosts_of(name), {})[name] = hop_queue
         return hop_queue
 
-    def add(
-        self, hop: HopQueue, backlog: Backlog, delivery: Delivery, batch: Hashable = None, *, first: bool = False
-    ) -> None:
-        """Add a delivery that is ready. batch: as in LaneKey. first: before the others of its backlog."""
+    def add(self, hop: HopQueue, backlog: Backlog, delivery: Delivery, batch: Hashable = None) -> None:
+        """Add a delivery that is ready. batch: as in LaneKey."""
         self.window.enter(backlog.organization)
         self.places[delivery.id] = hop, backlog
         hop.add(backlog, delivery, batch)
-        if first:
-            backlog.ready.move_to_end(delivery.id, last=False)
-        if backlog.destination in self.ordered:
+        if self.ordered and backlog.destination in self.ordered:
             self.put_first(backlog.destination, delivery.id)
+
+    def add_again(self, hop: HopQueue, backlog: Backlog, delivery: Delivery, batch: Hashable = None) -> None:
+        """Add a delivery that was not tried in its turn, before the others of its backlog."""
+        self.add(hop, backlog, delivery, batch)
+        backlog.ready.move_to_end(delivery.id, last=False)
 
     def put_first(self, destination: str, delivery_id: int) -> None:
         """Give a delivery of a destination the next turn at its next hop, as soon as it is here.

@@ -20,17 +20,12 @@ class Reply(msgspec.Struct, frozen=True):
 
     code: three digits, 200 to 599. enhanced: RFC 3463 status such as "5.7.64", "" where none applies (greeting, EHLO,
     354). Its class digit equals the code's (never 451 with 5.x.x). lines: the text, without code, status or line end;
-    printable US-ASCII. Raises ValueError for another code.
+    printable US-ASCII.
     """
 
     code: int
     enhanced: str
     lines: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        """Refuse what would be no reply on the wire."""
-        if not 200 <= self.code <= 599:
-            raise ValueError(f"a reply has a code from 200 to 599, not {self.code}")
 
     @property
     def positive(self) -> bool:

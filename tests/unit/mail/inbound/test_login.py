@@ -13,6 +13,7 @@ from gatepost.mail.inbound.credentials import content_name, make_credential
 from gatepost.mail.inbound.login import MECHANISMS, TOKEN_MECHANISMS, LoginOutcome, Logins, TokenLogin, mechanisms
 from gatepost.net.tasks import spawn
 from gatepost.store.failures import ProcessFailures, login_throttles
+from gatepost.store.interface import StoreFailure
 
 WORD = "correct horse"
 BINDINGS = {"tls-exporter": b"E" * 32}
@@ -178,6 +179,16 @@ async def test_many_may_log_in_at_a_time_from_the_usual_place(scene):
     assert (await scene.plain("ann@contoso.example", ip=home)).reply.code == 235
     outcomes = await asyncio.gather(*(scene.plain("ann@contoso.example", ip=home) for _ in range(25)))
     assert {outcome.reply.code for outcome in outcomes} == {235}
+
+
+async def test_where_failures_cannot_be_counted_nobody_may_guess(scene, monkeypatch):
+    def away():
+        raise StoreFailure("failed log-ins cannot be counted")
+
+    monkeypatch.setattr(scene.logins.failures, "counting", away)
+    outcome = await scene.plain("ann@contoso.example")
+    assert (outcome.user, outcome.reply.code) == ("", 454)
+    assert outcome.reason.endswith("failed log-ins cannot be counted")
 
 
 async def test_a_name_logs_in_from_one_usual_place(scene):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from contextlib import closing
@@ -22,6 +23,17 @@ def test_moments_follow_one_another_over_restarts(path):
         assert limits.reserve("a", 2.0, 100.0) == 106.0
         assert limits.reserve("a", 2.0, 200.0) == 200.0
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_on_a_full_disk_a_limit_is_each_workers_own(path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with closing(NodeLimits(path, 0, 1)) as limits:
+        monkeypatch.setattr("os.pwrite", full)
+        assert [limits.reserve("a", 2.0, 100.0) for _ in range(3)] == [100.0, 102.0, 104.0]
+        monkeypatch.undo()
+        assert [limits.reserve("a", 2.0, 100.0) for _ in range(2)] == [106.0, 108.0]
 
 
 def test_a_clock_that_is_put_back_blocks_nothing(path):

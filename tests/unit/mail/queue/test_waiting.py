@@ -55,7 +55,7 @@ def test_what_comes_in_is_counted_until_it_leaves(waiting, make):
 
 def test_what_is_put_first_comes_first(waiting, make):
     hop, backlog = fill(waiting, make, 1, 2)
-    waiting.add(hop, backlog, make.delivery(3, destination=A), first=True)
+    waiting.add_again(hop, backlog, make.delivery(3, destination=A))
     assert [waiting.next(hop).deliveries[0].id for _ in range(3)] == [3, 1, 2]
 
 

@@ -75,9 +75,3 @@ def test_standard_replies_keep_their_class_and_fit_on_a_line(reply):
 
 def test_there_are_standard_replies():
     assert len(STANDARD) > 20
-
-
-@pytest.mark.parametrize("code", [-1, 0, 99, 199, 600, 999])
-def test_what_is_no_code_of_a_reply_is_refused(code):
-    with pytest.raises(ValueError, match=f"a code from 200 to 599, not {code}"):
-        Reply(code, "", ("text",))

@@ -90,6 +90,11 @@ def _ehlo_reply(hostname: str, extensions: Extensions, *, tls_active: bool) -> b
     return Reply(250, "", (hostname, *extensions.keywords(tls_active=tls_active))).encode()
 
 
+def _check_code(reply: Reply | None) -> None:
+    if reply is not None and not 200 <= reply.code < 600:
+        raise ValueError(f"a reply has a code from 200 to 599, not {reply.code}")
+
+
 class Server:
     """One session. Not for several threads; no method blocks, none raises for anything that a peer sends.
 
@@ -175,9 +180,13 @@ class Server:
         return self._input.buffer != b"" and self._input.full
 
     def greet(self, reply: Reply | None = None) -> None:
-        """Say the first word: None for 220; a refusal (554, 421) closes. RuntimeError where it was said."""
+        """Say the first word: None for 220; a refusal (554, 421) closes. RuntimeError where it was said.
+
+        ValueError for a code that is none.
+        """
         if self._dialogue.state is not State.OPENING:
             raise RuntimeError("greeted already")
+        _check_code(reply)
         self._dialogue.enter(State.CONNECTED)
         if reply is None:
             self._say(Reply(220, "", (f"{self._hostname} ESMTP gatepost",)))
@@ -211,8 +220,8 @@ class Server:
 
         BDAT is answered when its octets are read. ValueError for a refusal, RuntimeError if no decision is pending.
         """
-        if reply is not None and not reply.positive:
-            raise ValueError("a refusal cannot accept")
+        if reply is not None and not 200 <= reply.code < 400:
+            raise ValueError(f"a refusal cannot accept: the code is {reply.code}, not 200 to 399")
         event, self.pending = self.pending, None
         if event is None:
             self._come_too_late()
@@ -256,8 +265,8 @@ class Server:
 
     def refuse(self, reply: Reply) -> None:
         """The pending decision is no. The session goes on, unless the code is 421; errors are as for `accept`."""
-        if reply.positive:
-            raise ValueError("an acceptance cannot refuse")
+        if not 400 <= reply.code < 600:
+            raise ValueError(f"an acceptance cannot refuse: the code is {reply.code}, not 400 to 599")
         event, self.pending = self.pending, None
         if event is None:
             self._come_too_late()
@@ -290,7 +299,8 @@ class Server:
         self._dialogue.secured()
 
     def shut(self, reply: Reply) -> None:
-        """Say this last and close: a time-out, or we are shutting down (421)."""
+        """Say this last and close: a time-out, or we are shutting down (421). ValueError for a code that is none."""
+        _check_code(reply)
         if not self.closing:
             self._tail = b""
             self._reply(reply)
