@@ -110,8 +110,8 @@ class Limits(Section):
         default=536870912,
         description="How much one organization's administrators can add to history and audit log in a day, at each "
         "node: each recorded call counts with 8 KB, a change of resources also with the organization before and after "
-        "it. Further ones are refused until time has passed (429). The last quarter is left to calls of users, such as "
-        "holding or deleting a message. 0: no limit (our choice).",
+        "it, a drill with its result. Further ones are refused until time has passed (429). The last quarter is left "
+        "to calls of users, such as holding or deleting a message. 0: no limit (our choice).",
     )
 
     def smtp(self) -> SmtpLimits:
@@ -158,6 +158,12 @@ class Rates(Section):
     failed_logins: Rate = setting(
         default=1000, description="Failed log-ins from all of them: passwords are tried from many addresses."
     )
+    refusals_per_source: Rate = setting(
+        default=300,
+        description="Refusals of one source that message trace and evidence have a row of; the rest is counted. Of a "
+        "known client, ten times as many.",
+    )
+    refusals: Rate = setting(default=3000, description="The same of all unknown clients together.")
     memory_mark: Annotated[Whole, Range(0, 99)] = setting(
         default=90,
         description="Percent of the memory of the machine or container in use, above which these limits become "

@@ -90,11 +90,6 @@ def _ehlo_reply(hostname: str, extensions: Extensions, *, tls_active: bool) -> b
     return Reply(250, "", (hostname, *extensions.keywords(tls_active=tls_active))).encode()
 
 
-def _check_code(reply: Reply | None) -> None:
-    if reply is not None and not 200 <= reply.code < 600:
-        raise ValueError(f"a reply has a code from 200 to 599, not {reply.code}")
-
-
 class Server:
     """One session. Not for several threads; no method blocks, none raises for anything that a peer sends.
 
@@ -180,18 +175,14 @@ class Server:
         return self._input.buffer != b"" and self._input.full
 
     def greet(self, reply: Reply | None = None) -> None:
-        """Say the first word: None for 220; a refusal (554, 421) closes. RuntimeError where it was said.
-
-        ValueError for a code that is none.
-        """
+        """Say the first word: None for 220; a refusal (554, 421) closes. RuntimeError where it was said."""
         if self._dialogue.state is not State.OPENING:
             raise RuntimeError("greeted already")
-        _check_code(reply)
         self._dialogue.enter(State.CONNECTED)
         if reply is None:
             self._say(Reply(220, "", (f"{self._hostname} ESMTP gatepost",)))
             return
-        self._reply(reply)
+        self._reply(replies.checked(reply))
         if not reply.positive:
             self._close()
 
@@ -300,10 +291,9 @@ class Server:
 
     def shut(self, reply: Reply) -> None:
         """Say this last and close: a time-out, or we are shutting down (421). ValueError for a code that is none."""
-        _check_code(reply)
         if not self.closing:
             self._tail = b""
-            self._reply(reply)
+            self._reply(replies.checked(reply))
             self._close()
 
     def take_output(self) -> bytes:

@@ -529,7 +529,7 @@ def test_what_is_no_code_of_a_reply_is_refused(code):
     wrong = Reply(code, "", ("text",))
     server = Server("mx.example", Extensions(size=1 << 20, starttls=False), SmtpLimits(), lambda: "")
     with pytest.raises(ValueError, match=f"from 200 to 599, not {code}"):
-        server.greet(wrong)
+        Server("mx.example", Extensions(size=1 << 20, starttls=False), SmtpLimits(), lambda: "").greet(wrong)
     server.greet()
     server.take_output()
     server.receive(b"EHLO client.example\r\n")
