@@ -26,8 +26,8 @@ class Limits(Section):
     )
     connections_per_source: Count = setting(
         default=100,
-        description="Inbound connections from one IPv4 address or IPv6 /64 (Exchange: 20 and 2 %; large senders open "
-        "more).",
+        description="Inbound connections per worker from one IPv4 address or IPv6 /64 (Exchange: 20 and 2 %; large "
+        "senders open more).",
     )
     idle_timeout: Seconds = setting(
         default=300,
@@ -152,7 +152,8 @@ class Rates(Section):
     errors: Rate = setting(default=60_000, description="Protocol errors of all of them.")
     failed_logins_per_source: Rate = setting(
         default=60,
-        description="Failed log-ins from one source; after five at one worker it must wait there, longer each time.",
+        description="Failed log-ins from one source; after five, at all workers together, it must wait, longer each "
+        "time.",
     )
     failed_logins: Rate = setting(
         default=1000, description="Failed log-ins from all of them: passwords are tried from many addresses."

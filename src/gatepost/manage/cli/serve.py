@@ -43,6 +43,7 @@ from gatepost.node.logs import set_up
 from gatepost.node.passed_sockets import PassedSocketError, PassedSockets
 from gatepost.node.privileges import PrivilegeError, drop_privileges, foreign_files, gateway_account, prepare_data_dir
 from gatepost.node.registration import Registration
+from gatepost.node.roles import forget_login_failures
 from gatepost.node.service_manager import ServiceManager
 from gatepost.node.shared_pages import share_loaded_objects, use_few_arenas
 from gatepost.node.site_secrets import prepare_site, ticket_secrets_of
@@ -306,6 +307,7 @@ def _confined(
 
 def _prepare_store(settings: Settings, tickets: SharedSecrets) -> None:
     """Check the store, and have ready what the workers have in common. tickets: gets the secrets of session tickets."""
+    forget_login_failures(Path(settings.server.data_dir))
     if not settings.store.worker_url:
         _check_store(settings)
         hold_indexes(Path(settings.server.data_dir))
