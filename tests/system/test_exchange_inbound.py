@@ -58,6 +58,7 @@ RESOURCES: dict[str, Any] = {
         "common": organization(
             "a14.example", own_servers("a14", tls_sender_certificate_name="*.a14.example", match_common_name=True)
         ),
+        "mapped": organization("a15.example", own_servers("a15", sender_ip_addresses=["::ffff:127.0.15.0/120"])),
         "limited": {
             "accepted_domain": [
                 {"name": name, "type": "internal-relay"} for name in ("a13.example", "*.pilot.a13.example")
@@ -228,6 +229,9 @@ CASES = {
     ),
     "address and accepted sender": Case(
         "x@a6.example", [OK], source="127.0.6.1", organization="address", direction=ORIGINATING, connector="a6",
+    ),
+    "an IPv4 network that was written as mapped into IPv6": Case(
+        "x@a15.example", [OK], source="127.0.15.1", organization="mapped", direction=ORIGINATING, connector="a15",
     ),
     "address and foreign sender": Case(
         "x@foreign.example", [NO_RELAY], source="127.0.6.1", reason="holds the address 127.0.6.1, but",
@@ -413,6 +417,10 @@ REFUSED_WHEN_SAVED = {
     "P5 an IPv6 network wider than /48": (
         own_servers("o", sender_ip_addresses=["2001:db8::/47"]),
         "sender_ip_addresses[0]: 2001:db8::/47 is wider than /48",
+    ),
+    "P5 an IPv4 network wider than /24, mapped into IPv6": (
+        own_servers("o", sender_ip_addresses=["::ffff:198.51.100.0/119"]),
+        "sender_ip_addresses[0]: 198.51.100.0/23 is wider than /24",
     ),
     "P6 a partner's mail is not internal": (
         {"name": "o", "sender_domains": ["b.example"], "treat_messages_as_internal": True},
