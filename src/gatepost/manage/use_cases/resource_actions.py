@@ -171,7 +171,7 @@ class TrustIssuer(ChangeRequest, kw_only=True):
         str,
         Meta(
             max_length=200,
-            description="SHA-256 fingerprint of the issuer, confirmed by another way; colons may stand in it.",
+            description="SHA-256 fingerprint of the issuer, confirmed over another channel; colons may stand in it.",
         ),
         Cli(metavar="FINGERPRINT"),
     ]
@@ -195,7 +195,7 @@ def seen_issuers(record: Mapping[str, Any] | None) -> list[SeenIssuer]:
 def trust_issuer(context: Context, request: TrustIssuer) -> UseCaseReply[ChangeReport]:
     """Add the issuer that the last validation saw to the trust anchors of a connector.
 
-    Confirm its fingerprint with the partner by another way than this connection first.
+    Confirm its fingerprint with the partner over another channel than this connection first.
     """
     from gatepost.manage.use_cases.validation import last_validation  # noqa: PLC0415 - the other actions need none
 
@@ -224,7 +224,7 @@ class RevertResources(ChangeRequest, kw_only=True):
         int, Meta(ge=0, lt=2**62, description="Version to go back to."), Cli(argument=True, metavar="VERSION")
     ]
     organization: Annotated[
-        str, Meta(max_length=100, description="Only this organization; all that are seen if it is empty.")
+        str, Meta(max_length=100, description="Only this organization. Empty: all that you can see.")
     ] = ""
 
 

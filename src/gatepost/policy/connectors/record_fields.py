@@ -80,8 +80,9 @@ MaxMessagesPerMinute = Annotated[
     Whole,
     Range(0, 1_000_000),
     Field(
-        description="Messages to one next hop in a minute, spread over it. What exceeds it waits; that is no failed "
-        "attempt, and other mail passes it (docs/sending-limits.md). 0: [queue] messages_per_minute_per_destination."
+        description="Messages to one next hop in a minute, spread over it. Mail beyond it waits, without a failed "
+        "attempt, and other mail overtakes it (docs/sending-limits.md). 0: [queue] "
+        "messages_per_minute_per_destination."
     ),
 ]
 MessagesPerDay = Annotated[

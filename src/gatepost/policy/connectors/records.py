@@ -344,8 +344,8 @@ class OutboundConnector(Record):
     )
     source_ipv4_address: Ipv4Text = Field(
         default="",
-        description="IPv4 address of the gateway's machine to call next hops from. Only the gateway's owner can name "
-        "it. If only one source address is named, next hops are called over its address family only.",
+        description="IPv4 address of the gateway's machine from which it connects to next hops. Only the gateway's "
+        "owner can set it. If only one source address is set, the gateway uses its address family only.",
     )
     source_ipv6_address: Ipv6Text = Field(default="", description="The same for IPv6.")
     address_family: values.AddressFamily = Field(
