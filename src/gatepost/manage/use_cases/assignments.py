@@ -201,7 +201,7 @@ def _set(info: FieldInfo, table: dict[str, Any], word: _Word, *, again: bool) ->
         return ""
     value = _value(info, word.text)
     if value is None:
-        return f"{word.text!r} must be {form_of(info.annotation, info.metadata)}"
+        return f"{word.text!r} does not fit; expected: {form_of(info.annotation, info.metadata)}"
     table[word.key] = value
     return ""
 

@@ -265,7 +265,8 @@ def _earlier(context: Context, request: RevertResources) -> dict[str, Any]:
     with context.config() as store:
         current = store.version()
         if request.version > current:
-            raise wrong_field("version", f"is not there yet: the newest is {current}", "Nothing was done.")
+            text = f"there is no version {request.version} yet; the newest is {current}"
+            raise wrong_field("version", text, "Nothing was done.")
         return store.earlier(request.version, names)
 
 

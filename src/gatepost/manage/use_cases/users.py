@@ -341,7 +341,7 @@ def _known(context: Context, name: str) -> User:
     """Raises Refusal (MISSING)."""
     user = context.accounts.user(name)
     if user is None:
-        raise Refusal(RefusalKind.MISSING, f"there is no user {name[:100]!r}; `gatepost user list` has them")
+        raise Refusal(RefusalKind.MISSING, f"there is no user {name[:100]!r}; `gatepost user list` lists them")
     return user
 
 

@@ -134,7 +134,7 @@ def explain(error: ErrorDetails, known: Iterable[str] = ()) -> str:
     if kind == "value_error":
         return _QUOTED.sub(r"\1\2...\1", str(context["error"]))
     if kind == "missing":
-        return "is missing: it has no default, so write it"
+        return "is required: it has no default"
     if isinstance(value, str) and kind in {"too_short", "too_long"}:
         kind = f"string_{kind}"
     if kind not in _TYPES:

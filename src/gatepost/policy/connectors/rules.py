@@ -398,7 +398,7 @@ def _unknown_connectors(draft: OrganizationDraft) -> Iterator[FieldError]:
             )
 
 
-_KNOWN_CONNECTORS = {True: "the organization has {}", False: "write it under [[organization.NAME.outbound_connector]]"}
+_KNOWN_CONNECTORS = {True: "the organization has {}", False: "add it first"}
 
 
 def _wildcard_domains(draft: OrganizationDraft) -> Iterator[FieldError]:

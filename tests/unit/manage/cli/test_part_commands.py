@@ -108,7 +108,7 @@ REFUSED = {
     "domain add not/one --organization contoso": "name: 'not/one' is not a domain",
     "domain set new.example type=": "there is no accepted domain 'new.example'; there are: 'contoso.example', ",
     "domain set contoso.example name=other.example": "organization.contoso.mailbox[0]",
-    "domain set contoso.example name=": "name: is missing: it has no default, so write it\n",
+    "domain set contoso.example name=": "name: is required: it has no default\n",
     "domain remove contoso.example": "accepted domain 'contoso.example' of contoso cannot be removed, it is needed "
     "by:\n"
     "  organization.contoso.mailbox[0] 'postmaster@contoso.example'.address\n"

@@ -37,7 +37,7 @@ def test_the_length_of_a_list_is_told(few: list[int], text: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({}, "is missing: it has no default, so write it"),
+        ({}, "is required: it has no default"),
         ({"name": "x", "enabled": "yes"}, "'yes' must be true or false, without quotes"),
         ({"name": "x", "priority": "5"}, "'5' must be a whole number, without quotes"),
         ({"name": 5}, "5 must be a text in quotes"),

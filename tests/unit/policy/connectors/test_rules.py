@@ -276,7 +276,7 @@ RULE = TO_PARTNER + '[[organization.o.mail_flow_rule]]\nname = "r"\n'
         (
             RULE.replace(TO_PARTNER, OWN) + 'route_via_connector = "hq"',
             "route_via_connector",
-            "'hq'; write it under [[organization.NAME.outbound_connector]]",
+            "'hq'; add it first",
         ),
     ],
 )
