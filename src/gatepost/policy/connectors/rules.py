@@ -217,7 +217,7 @@ _OUTBOUND: tuple[_Rule[OutboundConnector], ...] = (
             connector.smtp_dane_mode is SmtpDaneMode.MANDATORY
             and any(smart_host.is_address for smart_host in connector.smart_hosts)
         ),
-        "an IP address has no TLSA records, so mail to it would always wait; name the hosts, or do not demand DANE",
+        "an IP address has no TLSA records, so mail to it would always wait; name the hosts, or do not require DANE",
     ),
     _rule(
         "min_tls_version tls_settings cleartext",
