@@ -137,6 +137,36 @@ def _command_at(words: list[str]) -> str:
     return ""
 
 
+def _unknown_options(line: str) -> list[str]:
+    """The options of a command line that neither its command has nor a group above it."""
+    command: click.Command = gatepost
+    known, unknown = {"--help"}, []
+    for word in ["gatepost", *line.split()]:
+        if word == "gatepost":
+            found: click.Command | None = gatepost
+        else:
+            found = command.get_command(click.Context(command), word) if isinstance(command, click.Group) else None
+        if found is not None:
+            command = found
+            known |= {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        elif (option := re.match(r"--[a-z][a-z-]*", word)) and option[0] not in known:
+            unknown.append(option[0])
+    return unknown
+
+
+@pytest.mark.parametrize(
+    ("line", "unknown"), [("queue list --json", []), ("explain --to a --session x", ["--session"])]
+)
+def test_options_of_a_line(line, unknown):
+    assert _unknown_options(line) == unknown
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in {"docs/commands.md", "CHANGELOG.md"}])
+def test_the_options_that_a_page_names_exist(page):
+    named = re.findall(r"`gatepost ([^`|#]+)|^    (?:\$ )?gatepost ([^|#\n]+)", (ROOT / page).read_text(), re.MULTILINE)
+    assert {line: wrong for line in map("".join, named) if (wrong := _unknown_options(line))} == {}
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in {"docs/commands.md", "CHANGELOG.md"}])
 def test_the_commands_that_a_page_names_exist(page):
     text = (ROOT / page).read_text()

@@ -205,7 +205,8 @@ def trust_issuer(context: Context, request: TrustIssuer) -> UseCaseReply[ChangeR
     match = next((issuer for issuer in known if issuer.sha256 == wanted), None)
     if match is None:
         said = ", ".join(issuer.fingerprint for issuer in known) or "none; validate the connector again"
-        raise wrong_field("sha256", f"is of no issuer that the last validation saw ({said})", "Nothing was done.")
+        text = f"the last validation saw no issuer with this fingerprint; it saw: {said}"
+        raise wrong_field("sha256", text, "Nothing was done.")
     anchors = chosen.connector.trust_anchors
     kept = anchors if is_pem(anchors) else ""
     part = PartName(name_lookup.OUTBOUND, chosen.organization.name, chosen.connector.name)

@@ -478,7 +478,7 @@ def _forwarding_circles(draft: OrganizationDraft) -> Iterator[FieldError]:
     for mailbox in draft.mailboxes:
         if id(mailbox.value) in circles:
             turn = circle_from(*circles[id(mailbox.value)])
-            text = f"mail would go in a circle: {' -> '.join((*turn,))}; end it, or leave this out"
+            text = f"mail would go in a loop: {' -> '.join((*turn,))}; remove one step, or leave this out"
             yield mailbox.error("forwarding_smtp_address", text)
 
 

@@ -120,7 +120,7 @@ REFUSED = {
     "mailbox add POSTMASTER@contoso.example": "contoso already has the mailbox 'POSTMASTER@contoso.example'; ",
     "mailbox set postmaster@contoso.example deliver=maildir": "deliver: unknown key, it would have no effect; did you",
     "mailbox remove joe@contoso.example": "there is no mailbox 'joe@contoso.example'; there are:",
-    "rule set secrets require_tls": "require_tls: is no key=value; the keys are: name, ",
+    "rule set secrets require_tls": "require_tls: must be KEY=VALUE; the keys are: name, ",
     "rule set secrets enabled=no priority=1.5 foo=x": "3 errors; nothing was changed\n",
     "rule set secrets": "Missing argument 'KEY=VALUE...'",
     "rule add": "Missing argument 'NAME'",

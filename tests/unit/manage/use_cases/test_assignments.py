@@ -93,9 +93,9 @@ def test_words_change_a_table(model, before, given_words, after):
 
 # model, table before, words, (field, part of the text) of each error; the table stays
 REFUSED = [
-    (OutboundConnector, {}, ["comment"], [("comment", "is no key=value; the keys are: name, enabled, ")]),
-    (OutboundConnector, {}, ["=x"], [("=x", "is no key=value")]),
-    (OutboundConnector, {}, ["a b=x"], [("a b=x", "is no key=value")]),
+    (OutboundConnector, {}, ["comment"], [("comment", "must be KEY=VALUE; the keys are: name, enabled, ")]),
+    (OutboundConnector, {}, ["=x"], [("=x", "must be KEY=VALUE")]),
+    (OutboundConnector, {}, ["a b=x"], [("a b=x", "must be KEY=VALUE")]),
     (OutboundConnector, {}, ["tls_domian=x"], [("tls_domian", "did you mean 'tls_domain'?")]),
     (OutboundConnector, {}, ["tls_domian.x=x"], [("tls_domian.x", "did you mean 'tls_domain'?")]),
     (OutboundConnector, {}, ["zzz=x"], [("zzz", "known here: address_family, all_accepted_domains, ")]),
@@ -144,7 +144,7 @@ REFUSED = [
         OutboundConnector,
         {},
         ["zzz=1", "enabled=1", "x"],
-        [("zzz", "unknown"), ("enabled", "'1'"), ("x", "is no key=value")],
+        [("zzz", "unknown"), ("enabled", "'1'"), ("x", "must be KEY=VALUE")],
     ),
 ]
 
