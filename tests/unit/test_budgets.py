@@ -418,18 +418,24 @@ def test_a_core_keeps_to_its_instructions(core: Callable[[], Callable[[], None]]
 @pytest.mark.parametrize("core", _BUDGETS, ids=lambda core: core.__name__.strip("_"))
 @pytest.mark.skipif(_TRACED, reason="a tracer slows what it traces")
 def test_a_core_keeps_to_its_time(core: Callable[[], Callable[[], None]]) -> None:
-    """Least times are compared: a neighbour that takes the caches makes all of a short while longer, never shorter."""
-    run, least = core(), [float("inf")] * 2
-    for turn in range(_MOST_TURNS):
+    """Short times are compared: a neighbour that takes the caches makes all of a short while longer.
+
+    Not the shortest, which may be false: the clock of a virtual machine said 10 µs, once, of work that takes 35.
+    """
+    times: tuple[list[float], list[float]] = ([], [])
+    run = core()
+    while True:
         # So short that some are disturbed by nothing, and in turns, so that both find the same machine.
-        for place, (work, times) in enumerate(((run, 1), (_reference, _REFERENCES))):
-            begun = time.thread_time_ns()
-            for _ in range(times):
-                work()
-            least[place] = min(least[place], (time.thread_time_ns() - begun) / times)
-        if turn >= _TURNS and least[0] / least[1] < _BUDGETS[core][1]:
+        for _ in range(_TURNS):
+            for (work, count), taken in zip(((run, 1), (_reference, _REFERENCES)), times, strict=True):
+                begun = time.thread_time_ns()
+                for _ in range(count):
+                    work()
+                taken.append((time.thread_time_ns() - begun) / count)
+        short, reference = (sorted(taken)[len(taken) // 50] for taken in times)
+        if short / reference < _BUDGETS[core][1] or len(times[0]) >= _MOST_TURNS:
             break
-    assert least[0] / least[1] < _BUDGETS[core][1]
+    assert short / reference < _BUDGETS[core][1]
 
 
 def test_a_decision_costs_the_same_among_a_thousand_organizations() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from gatepost.testing.process import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from gatepost.testing.pki import Leaf
 
@@ -23,7 +23,8 @@ class PolicyHost:
     body: the same to everybody, or by the name that is asked for.
 
     All of them may be changed at any time, a certificate between stop() and start(), which keep the port: between them
-    the host is down. port: 0 for a free one. requests: "GET /.well-known/mta-sts.txt" so far.
+    the host is down. port: 0 for a free one. requests: "GET /.well-known/mta-sts.txt" so far. silent: names that are
+    asked for and get no answer before `speak`, or stop().
     """
 
     def __init__(
@@ -36,6 +37,8 @@ class PolicyHost:
         self.address = address
         self.port = port or free_port()
         self.requests: list[str] = []
+        self.silent: Container[str] = ()
+        self.spoken = threading.Event()
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -48,7 +51,11 @@ class PolicyHost:
         self._thread.start()
         return self
 
+    def speak(self) -> None:
+        self.spoken.set()
+
     def stop(self) -> None:
+        self.speak()
         if self._server is not None and self._thread is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -69,6 +76,8 @@ class PolicyHost:
 
 
 class _Server(ThreadingHTTPServer):
+    request_queue_size = 1000
+
     def handle_error(self, *_: object) -> None:
         """A client that does not like the certificate leaves in the middle of the handshake."""
 
@@ -79,6 +88,8 @@ def _handler(host: PolicyHost) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             host.requests.append(f"GET {self.path}")
+            if self.headers["Host"] in host.silent:
+                host.spoken.wait()
             body = host.body if isinstance(host.body, bytes) else host.body.get(self.headers["Host"], b"")
             self.send_response(host.status if self.path == PATH else 404)
             for name, value in host.headers.items():

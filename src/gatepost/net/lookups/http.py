@@ -12,12 +12,14 @@ import ipaddress
 import ssl
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.shortage import exhaustion, shortage
 from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES, AddressPolicy
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
@@ -71,7 +73,8 @@ class HttpRequest(msgspec.Struct, frozen=True):
     beside the usual ones, names and values. limit: octets of the answer. timeout: seconds for all of it, with
     redirections; connect: for one connection. redirects: how many are followed, within the scheme of the first address.
     private: whether addresses that are not of the public internet (loopback, RFC 1918, …) may be called. within: which
-    may, whatever private says. discard: any 2xx is an answer, and its content is not read.
+    may, whatever private says. discard: any 2xx is an answer, and its content is not read. addresses: of the host of
+    url, None to look them up (`HttpClient.located`); not with redirects.
     """
 
     url: str
@@ -88,6 +91,7 @@ class HttpRequest(msgspec.Struct, frozen=True):
     size: int = 0
     fields: Sequence[tuple[str, str]] = ()
     discard: bool = False
+    addresses: Sequence[str] | None = None
 
     @property
     def posts(self) -> bool:
@@ -142,6 +146,17 @@ class HttpClient:
             raise HttpFailed(detail, temporary=True) from failure
         except OSError as failure:  # of this machine: the library, or the roots, cannot be read
             raise HttpFailed(f"{shown(request.url)}: {failure}", temporary=True) from failure
+
+    async def located(self, request: HttpRequest) -> HttpRequest:
+        """The request with the addresses of its host: it does not take of its time to look them up. Raises HttpFailed.
+
+        That may wait for other questions of the same organization, which says nothing of the server.
+        """
+        try:
+            addresses = await host_addresses(self._resolver, urlsplit(request.url).hostname or "")
+        except LookupFailed as failed:
+            raise HttpFailed(f"{shown(request.url)}: {failed.detail}", temporary=failed.temporary) from failed
+        return replace(request, addresses=addresses)
 
     async def _loaded(self) -> _Ask:
         """Mail waits for the library neither at the start nor, since a thread loads it, at the first request."""

@@ -219,7 +219,8 @@ class _Backend(httpcore2.AsyncNetworkBackend):
     ) -> AsyncNetworkStream:
         """The first address that takes the connection. Raises HttpFailed, or the library's own errors."""
         problem: Exception = HttpFailed(f"{host} has no address", temporary=False)
-        for address in (await self._addresses(host))[:_MAX_ADDRESSES]:
+        known = self._request.addresses
+        for address in (await self._addresses(host) if known is None else known)[:_MAX_ADDRESSES]:
             if barred := self._barred(host, address):
                 problem = HttpFailed(barred, temporary=False, forbidden=True)
                 continue

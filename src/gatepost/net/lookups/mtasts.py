@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
 
 import msgspec
@@ -19,6 +20,7 @@ from gatepost.net.lookups.dns import DnsAnswer, asking_for
 from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, HttpResponse
 from gatepost.net.lookups.mtasts_cache import CachedPolicy, PolicyFolder
 from gatepost.net.lookups.question import LookupFailed
+from gatepost.net.places import FairPlaces
 from gatepost.net.shortage import shortage
 from gatepost.net.tasks import Shared
 from gatepost.protocols.dns.text_record import RecordError
@@ -44,8 +46,9 @@ _DAY: Final = 86_400.0
 _MEMORY_BYTES: Final = 16 * 1024 * 1024
 _SEEN_BYTES: Final = 4 * 1024 * 1024
 _FAILURES: Final = 10_000
-# At a time. They wait for hosts that any sender can name and that may keep silent: so there are many of them, and each
-# has its whole minute only while half of the places are free. The other half then serves 25 hosts a second at least.
+# At a time. They wait for hosts that any sender can name and that may keep silent: so there are many of them, no
+# organization has more than three quarters, and each has its whole minute only while half of the places are free. The
+# others then serve 25 hosts a second at least, 12 where they are one organization's.
 _FETCHES: Final = 500
 _BUSY_SECONDS: Final = 10.0  # for one policy where the places run short
 _REFRESHES: Final = 16  # at a time
@@ -66,8 +69,8 @@ class StsFailure(msgspec.Struct, frozen=True):
     """The reason why there is no policy, or no newer one.
 
     detail: for us, never on the wire. ours: this gateway had no time for the fetch, or no socket, file or memory, which
-    says nothing of the domain: whether it has a policy is not known, so without one at hand its mail must wait
-    (`StsState.is_unknown`).
+    says nothing of the domain, nor of what another organization would find: whether it has a policy is not known, so
+    without one at hand its mail must wait (`StsState.is_unknown`).
     """
 
     result_type: ResultType
@@ -139,13 +142,13 @@ class StsPolicies:
         self._fresh = fresh
         self._hosts = hosts
         self._clock = clock
-        self._seen: Cache[str, StsState] = Cache(_SEEN_BYTES, clock, share=20)
+        # Under None what is everybody's, with an organization what it had no time to find out.
+        self._seen: Cache[tuple[str, str | None], StsState] = Cache(_SEEN_BYTES, clock, share=20)
         self._memory: Cache[str, CachedPolicy] = Cache(_MEMORY_BYTES, clock)
         self._failed: Cache[tuple[str, str], StsFailure] = Cache(_FAILURES, clock)
         self._lookups: Shared[tuple[str, bool, str], StsState] = Shared()
-        self._fetches: Shared[str, CachedPolicy | StsFailure] = Shared()
-        self._slots = asyncio.Semaphore(_FETCHES)
-        self._fetching = 0
+        self._fetches: Shared[tuple[str, str], CachedPolicy | StsFailure] = Shared()
+        self._places = FairPlaces(_FETCHES)
 
     async def find(self, domain: str, *, now: float, recheck: bool = False) -> StsState:
         """The state of `domain`: a recipient's domain or a smart host, never a domain above (section 3.4).
@@ -153,17 +156,20 @@ class StsPolicies:
         now: seconds since 1970 UTC. recheck: the policy at hand does not allow a delivery, and there may be a newer one
         (section 5.1): whatever we remember the DNS is asked again, and, since the resolver may remember the old id for
         as long as the record lives, the policy host too, if that was not done for five minutes. Never raises. Who asks
-        for a domain that is being looked up waits for the same; giving up does not stop it.
+        for a domain that is being looked up for the same organization waits for the same, and giving up does not stop
+        it; not for another organization's look-up, which may have to wait for its other ones.
         """
         name = _policy_domain(domain)
         if not name:
             return StsState(domain)
-        seen = self._seen.get(name)
+        asker = asking_for.get()
+        seen = self._seen.get((name, None)) or self._seen.get((name, asker))
         if seen is not None and not recheck:
             return seen
-        # Not one with another organization's, which may have to wait for an answer to its other questions.
-        key = name, recheck, asking_for.get()
-        return await self._lookups.result(key, lambda: self._look(name, now, recheck=recheck), f"mta-sts {name}")
+        work = self._lookups.result(
+            (name, recheck, asker), lambda: self._look(name, now, recheck=recheck), f"mta-sts {name}"
+        )
+        return await work
 
     async def fetch(self, domain: str) -> StsPolicy | StsFailure:
         """Fetch the policy of `domain` (A-labels) from its host, whatever the DNS says; it is not kept. For checks."""
@@ -222,7 +228,8 @@ class StsPolicies:
                 state, policy=held.policy, id=held.id, origin=origin, fetched=held.fetched, expires=held.expires
             )
         if not state.is_unknown:  # the next to ask may find a place
-            self._seen.put(name, replace(state, origin="cache") if held else state, _SEEN_SECONDS, _cost(state.policy))
+            key = name, asking_for.get() if failure is not None and failure.ours else None
+            self._seen.put(key, replace(state, origin="cache") if held else state, _SEEN_SECONDS, _cost(state.policy))
         return state
 
     async def _record(self, name: str, *, fresh: bool = False) -> StsRecord | StsFailure | None:
@@ -262,7 +269,7 @@ class StsPolicies:
         self, name: str, record: StsRecord, held: CachedPolicy | None, now: float
     ) -> CachedPolicy | StsFailure:
         """Fetch the policy under a new id; where there is an older one, not for long."""
-        work = self._fetches.result(name, lambda: self._fetch(name, record.id, now, now), f"mta-sts fetch {name}")
+        work = self._fetch(name, record.id, now, now)
         if held is None:
             return await work
         try:
@@ -270,11 +277,18 @@ class StsPolicies:
                 return await work
         except TimeoutError:
             detail = f"the policy of id {record.id} is not there after {_PATIENCE_SECONDS:g} s"
-            return StsFailure(ResultType.STS_POLICY_FETCH_ERROR, detail)
+            return StsFailure(ResultType.STS_POLICY_FETCH_ERROR, detail, ours=True)
 
     # Fetching.
 
     async def _fetch(self, name: str, record_id: str, used: float, now: float) -> CachedPolicy | StsFailure:
+        """The policy from its host, or of a fetch for the same organization that is under way."""
+        key = name, asking_for.get()
+        return await self._fetches.result(
+            key, lambda: self._fetch_once(name, record_id, used, now), f"mta-sts fetch {name}"
+        )
+
+    async def _fetch_once(self, name: str, record_id: str, used: float, now: float) -> CachedPolicy | StsFailure:
         """The policy from its host, kept. The failure is returned: a task's exception is logged as a fault."""
         failed = self._failed.get((name, record_id))
         if failed is not None:
@@ -297,7 +311,7 @@ class StsPolicies:
         url = f"https://{policy_host(name)}{port}{PATH}"
         request = HttpRequest(url, MAX_BYTES, self._hosts.timeout, accept="text/plain", private=self._hosts.private)
         try:
-            answer = await self._fetch_in_turn(request)
+            answer = await self._fetch_in_turn(await self._client.located(request))
         except TimeoutError:  # the client's own ends as HttpFailed
             detail = f"{url}: too many other policies are being fetched"
             return replace(_failure(HttpFailed(detail, temporary=True)), ours=True)
@@ -307,15 +321,11 @@ class StsPolicies:
 
     async def _fetch_in_turn(self, request: HttpRequest) -> HttpResponse:
         """The answer. Raises HttpFailed, and TimeoutError if others left too little time for it."""
-        async with asyncio.timeout(self._hosts.timeout):
-            await self._slots.acquire()
-        self._fetching += 1
-        try:
-            async with asyncio.timeout(_BUSY_SECONDS if self._fetching > _FETCHES // 2 else None):
+        async with AsyncExitStack() as held:
+            async with asyncio.timeout(self._hosts.timeout):
+                await held.enter_async_context(self._places.place(asking_for.get()))
+            async with asyncio.timeout(_BUSY_SECONDS if self._places.free < _FETCHES / 2 else None):
                 return await self._client.fetch(request)
-        finally:
-            self._fetching -= 1
-            self._slots.release()
 
     def _keep(self, entry: CachedPolicy, now: float) -> None:
         self._memory.put(entry.domain, entry, entry.expires - now, _cost(entry.policy))
@@ -335,7 +345,7 @@ class StsPolicies:
         held, failure = (renewed, None) if isinstance(renewed, CachedPolicy) else (entry, renewed)
         if failure is not None and entry.policy.mode is not StsMode.NONE:  # section 3.3: administrators are to know
             _log.warning("mta-sts: the policy of %s cannot be refreshed: %s", name, failure.detail)
-        self._seen.drop(name)
+        self._seen.drop((name, None))
         origin: Literal["fetched", "cache"] = "cache" if held is entry else "fetched"
         published = record if isinstance(record, StsRecord) else None
         return StsState(name, held.policy, held.id, origin, held.fetched, held.expires, published, failure)
@@ -354,11 +364,7 @@ class StsPolicies:
                 record_id = entry.id
             case _:
                 return record
-        return await self._fetches.result(
-            entry.domain,
-            lambda: self._fetch(entry.domain, record_id, entry.used, now),
-            f"mta-sts refresh {entry.domain}",
-        )
+        return await self._fetch(entry.domain, record_id, entry.used, now)
 
 
 def _policy_domain(domain: str) -> str:

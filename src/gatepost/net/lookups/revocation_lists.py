@@ -5,6 +5,9 @@ share the folder: what one has fetched, the others read.
 
 `Responders` asks OCSP responders, where a certificate has no list that can be used, and keeps their responses while
 they are valid, in memory alone: one is requested again in a second, a list is not (RFC 6960, RFC 5019).
+
+What was fetched is everybody's. Nobody waits for a request of another organization, whose questions to nameservers may
+have to wait for its other ones, nor for one that may not call the same addresses.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.net.lookups.cache import Cache, make_room, replace_file
+from gatepost.net.lookups.dns import asking_for
 from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, bounded
 from gatepost.net.revocation import (
     MAX_LIST_BYTES,
@@ -56,7 +60,7 @@ class Responders:
         self._timeout = timeout
         self._known: Cache[bytes, RevocationStatus] = Cache(_KEPT, clock, share=1)
         self._failed: Cache[tuple[str, AddressPolicy | None] | bytes, str] = Cache(1000, clock, share=1)
-        self._shared: Shared[bytes, RevocationStatus | RevocationError] = Shared()
+        self._shared: Shared[tuple[bytes, AddressPolicy | None, str], RevocationStatus | RevocationError] = Shared()
 
     async def ask(
         self,
@@ -91,7 +95,7 @@ class Responders:
                 self._failed.put(key, f"{url}: {failed}", _RETRY_SECONDS, 1)
                 return RevocationError(f"{url}: {failed}")
 
-        status = await self._shared.result(key, work, f"ocsp {url[:80]}")
+        status = await self._shared.result((key, reach, asking_for.get()), work, f"ocsp {url[:80]}")
         if isinstance(status, RevocationError):
             raise RevocationError(str(status))  # a copy for each that waits: it collects its raiser's traceback
         left = status.until - now if status.until else _KEPT_WITHOUT_END
@@ -119,7 +123,7 @@ class Responders:
             private=reach is None,
             within=bounded(reach),
         )
-        fetched = await self._client.fetch(request)
+        fetched = await self._client.fetch(await self._client.located(request))
         return read_response(fetched.body, certificate, issuer, now)
 
 
@@ -171,7 +175,7 @@ class RevocationLists:
         self._timeout = timeout
         self._held: Cache[_Key, _Held] = Cache(_MEMORY_BYTES, clock, share=2)
         self._failed: Cache[_Place | _Key, str] = Cache(1000, clock, share=1)
-        self._shared: Shared[_Key, RevocationList | RevocationError] = Shared()
+        self._shared: Shared[tuple[_Key, _Place, str], RevocationList | RevocationError] = Shared()
         self._slots = asyncio.Semaphore(_FETCHES)
         self._tenants = asyncio.Semaphore(_TENANTS)
         self._readings = asyncio.Semaphore(_READINGS)
@@ -192,14 +196,17 @@ class RevocationLists:
         if held is not None and held.fresh(now):
             return held.list
         request = _request(url, self._timeout, reach, by_tenant=by_tenant)
-        failure = self._failed.get(_place(request)) or self._failed.get(key)
+        place = _place(request)
+        failure = self._failed.get(place) or self._failed.get(key)
         if failure is not None:
             if held is not None and held.holds(now):
                 return held.list
             raise RevocationError(failure)
         turns = (self._tenants_readings, self._tenants) if by_tenant else (nullcontext(), nullcontext())
         revocation_list = await self._shared.result(
-            key, lambda: self._renew(key, issuer, request, now, turns), f"crl {url[:80]}"
+            (key, place, asking_for.get()),
+            lambda: self._renew(key, issuer, request, now, turns),
+            f"crl {url[:80]}",
         )
         if isinstance(revocation_list, RevocationError):
             raise RevocationError(
@@ -233,8 +240,9 @@ class RevocationLists:
         failure = None
         if held is None or not held.fresh(now):
             try:
+                located = await self._client.located(request)
                 async with turns[1]:
-                    held = await self._fetch(key, issuer, request, now, held)
+                    held = await self._fetch(key, issuer, located, now, held)
             except (HttpFailed, RevocationError) as failed:
                 failure = self._note(key, request, failed)
         if held is not None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import ssl
 import time
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from gatepost.net.lookups.dns import Resolver, asking_for
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsFailure, StsPolicies, StsState
 from gatepost.net.lookups.nameservers import Nameservers
+from gatepost.net.places import FairPlaces
 from gatepost.net.tasks import spawn
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.mtasts.record import StsRecord
@@ -28,7 +29,7 @@ from gatepost.testing.pki import Leaf, Pki
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
 DOMAIN = "b.example"
@@ -477,23 +478,53 @@ def test_many_at_once_share_one_fetch(play: Play) -> None:
     assert play(act) == ({True}, 1, 1)
 
 
-def test_organizations_whose_questions_wait_hold_up_no_others(play: Play) -> None:
-    async def of(organization: str, scene: Scene) -> StsState:
-        asking_for.set(organization)
-        return await scene.find()
+async def of(organization: str, scene: Scene, after: float = 0.0, *, domain: str = DOMAIN) -> StsState:
+    asking_for.set(organization)
+    return await scene.find(after, domain=domain)
 
+
+def look(organization: str, scene: Scene, **options: Any) -> asyncio.Task[StsState]:
+    """What an organization finds, which is given five seconds."""
+    return spawn(asyncio.wait_for(of(organization, scene, **options), 5), organization)
+
+
+@asynccontextmanager
+async def questions_wait(scene: Scene, organization: str = "contoso") -> AsyncIterator[None]:
+    """Those of an organization, meanwhile: others of its own have all places that it may have."""
+    async with AsyncExitStack() as taken:
+        for _ in range(75):
+            await taken.enter_async_context(scene.policies._resolver._places.place(organization))
+        yield
+
+
+@pytest.mark.parametrize("question", ["for the record", "for the policy host"])
+def test_organizations_whose_questions_wait_hold_up_no_others(play: Play, question: str) -> None:
     async def act(scene: Scene) -> tuple[bool, bool]:
-        async with AsyncExitStack() as taken, asyncio.TaskGroup() as group:
-            for _ in range(75):
-                await taken.enter_async_context(scene.policies._resolver._places.place("contoso"))
-            waiting = group.create_task(of("contoso", scene))
-            await asyncio.sleep(0)
-            other = await asyncio.wait_for(spawn(of("fabrikam", scene), "other"), 5)
+        if question == "for the policy host":
+            await scene.policies._resolver.query(RECORD, "TXT")
+        async with questions_wait(scene):
+            waiting = look("contoso", scene)
+            await asyncio.sleep(0.05)
+            other = await look("fabrikam", scene)
             done = waiting.done()
-            await taken.aclose()
+        await waiting
         return other.enforced, done
 
-    assert play(act) == (True, False)
+    assert play(act, ttl=60) == (True, False)
+
+
+def test_the_time_in_which_our_questions_wait_is_not_the_policy_hosts(play: Play) -> None:
+    """Else whoever fills an organization's places, its own users for instance, has its mail leave below a policy."""
+
+    async def act(scene: Scene) -> StsState:
+        await scene.policies._resolver.query(RECORD, "TXT")
+        async with questions_wait(scene):
+            waiting = look("contoso", scene)
+            await asyncio.sleep(1.2)
+        return await waiting
+
+    state = play(act, ttl=60, timeout=1.0)
+    assert (state.enforced, state.failure) == (True, None)
 
 
 def test_giving_up_does_not_stop_the_others(play: Play) -> None:
@@ -537,17 +568,95 @@ def test_a_delivery_does_not_wait_long_for_a_newer_policy(play: Play, monkeypatc
     took, state = play(act)
     assert took < 3
     assert (state.id, state.enforced) == ("1", True)
-    assert state.failure == StsFailure(FETCH, "the policy of id 2 is not there after 0.3 s")
+    assert state.failure == StsFailure(FETCH, "the policy of id 2 is not there after 0.3 s", ours=True)
+
+
+def test_what_one_organization_had_no_time_to_fetch_is_not_said_to_others(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who had not waits for it once a minute."""
+    monkeypatch.setattr(mtasts, "_PATIENCE_SECONDS", 0.3)
+
+    async def act(scene: Scene) -> list[tuple[str, bool]]:
+        await scene.find()
+        scene.publish("2", body("testing"))
+        scene.web.hanging.add(PATH)
+        states = [await look("contoso", scene, after=61)]
+        scene.web.hanging.discard(PATH)
+        states += [await look(organization, scene) for organization in ("contoso", "fabrikam", "contoso")]
+        return [(state.id, state.failure is None) for state in states]
+
+    assert play(act) == [("1", False), ("1", False), ("2", True), ("2", True)]
+
+
+async def silence(scene: Scene, organization: str, *, asked: int) -> list[asyncio.Task[StsState]]:
+    """Its look-ups of d1.example to d8.example, whose policy host keeps silent, once that was asked so often in all."""
+    scene.web.hanging.add(PATH)
+    found = []
+    for number in range(1, 9):
+        domain = f"d{number}.example"
+        scene.double.records[f"mta-sts.{domain}", "A"] = ["127.0.0.1"]
+        scene.double.records[f"_mta-sts.{domain}", "TXT"] = ['"v=STSv1; id=1"']
+        found.append(spawn(of(organization, scene, domain=domain), domain))
+    while scene.fetches < asked:  # noqa: ASYNC110 - a server that knows no event of ours
+        await asyncio.sleep(0.01)
+    return found
+
+
+@pytest.fixture
+def four_places(monkeypatch: pytest.MonkeyPatch, play: Play, pki: Pki) -> Play:
+    """Plays with four places for fetches, and a certificate for the hosts of `silence`."""
+    monkeypatch.setattr(mtasts, "_FETCHES", 4)
+    certificate = pki.leaf(HOST, names=[HOST, *(f"mta-sts.d{number}.example" for number in range(1, 9))])
+    return lambda act, **options: play(act, certificate=certificate, **options)
+
+
+def test_silent_policy_hosts_of_one_organization_keep_no_others_mail(four_places: Play) -> None:
+    """Nor do they where it has asked for the same domain before, and waits for a place."""
+
+    async def act(scene: Scene) -> tuple[bool, bool, bool]:
+        waiting = await silence(scene, "contoso", asked=3)
+        waiting.append(spawn(of("contoso", scene), "contoso"))
+        scene.web.hanging.discard(PATH)
+        other = await look("fabrikam", scene)
+        ended = any(task.done() for task in waiting)
+        known = await look("contoso", scene)
+        return other.enforced, ended, known.enforced
+
+    assert four_places(act, timeout=20.0) == (True, False, True)
+
+
+def test_what_is_known_of_a_policy_host_needs_no_place(four_places: Play) -> None:
+    async def act(scene: Scene) -> tuple[StsState, StsState]:
+        scene.publish("1")
+        first = await look("fabrikam", scene)
+        await silence(scene, "contoso", asked=4)
+        return first, await look("contoso", scene, after=61)
+
+    first, later = four_places(act, timeout=20.0)
+    assert "status 503" in first.failure.detail
+    assert later == first
+
+
+@pytest.mark.parametrize("end", ["their time is over", "they are stopped"])
+def test_fetches_that_wait_leave_no_place_taken(four_places: Play, end: str) -> None:
+    async def act(scene: Scene) -> int:
+        found = await silence(scene, "contoso", asked=3) + await silence(scene, "fabrikam", asked=4)
+        if end == "they are stopped":
+            await scene.policies.close()
+        await asyncio.wait(found)
+        return scene.policies._places.free
+
+    assert four_places(act, timeout=2.0) == 4
 
 
 @contextmanager
 def crowded(scene: Scene) -> Iterator[None]:
     """No place for a fetch meanwhile, and little patience to wait for one."""
     policies, hosts = scene.policies, scene.policies._hosts
-    policies._slots, policies._hosts = asyncio.Semaphore(0), replace(hosts, timeout=0.2)
+    policies._places, policies._hosts = FairPlaces(0), replace(hosts, timeout=0.2)
     yield
-    policies._hosts = hosts
-    policies._slots.release()
+    policies._places, policies._hosts = FairPlaces(1), hosts
 
 
 def test_too_many_fetches_wait_for_an_end(play: Play) -> None:

@@ -6,21 +6,24 @@ import asyncio
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.status_authority import NOW, StatusAuthority
 from support.web import Web, ok
 
 from gatepost.net.lookups import revocation_lists
-from gatepost.net.lookups.dns import Resolver
+from gatepost.net.lookups.dns import Resolver, asking_for
 from gatepost.net.lookups.http import HttpClient
 from gatepost.net.lookups.nameservers import Nameservers
-from gatepost.net.lookups.revocation_lists import RevocationLists
+from gatepost.net.lookups.revocation_lists import Responders, RevocationLists
 from gatepost.net.revocation import RevocationError, RevocationList, read_list
 from gatepost.net.tasks import spawn
+from gatepost.policy.connectors.addresses import AddressPolicy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from cryptography import x509
@@ -219,3 +222,66 @@ def test_what_is_too_large_of_a_tenants_authority_is_not_of_another(monkeypatch:
             return len(await lists.find(*asking, now=TIME, reach=None))
 
     assert asyncio.run(run()) == 1
+
+
+@pytest.mark.parametrize("kind", ["list", "response"])
+def test_organizations_whose_questions_to_nameservers_wait_hold_up_no_others(
+    nameserver: Callable[..., Any], kind: str
+) -> None:
+    """Else its own users, who can fill its places, decide whether another one's partner counts as revoked."""
+    leaf = AUTHORITY.leaf()
+
+    async def run() -> tuple[object, bool, object]:
+        async with nameserver({("authority.example", "A"): ["127.0.0.1"], ("authority.example", "AAAA"): []}) as double:
+            resolver = Resolver(Nameservers([f"127.0.0.1:{double.port}"], timeout=5, attempts=1))
+            client = HttpClient(resolver)
+            async with Web({"/crl": ok(AUTHORITY.crl()), "/ocsp": ok(AUTHORITY.response(leaf))}) as web:
+                lists = RevocationLists(client, None, timeout=1, clock=lambda: 0.0)
+                responders = Responders(client, timeout=1, clock=lambda: 0.0)
+                place = f"http://authority.example:{web.port}"
+
+                async def find(organization: str) -> object:
+                    asking_for.set(organization)
+                    if kind == "list":
+                        return await lists.find(f"{place}/crl", AUTHORITY.certificate, now=TIME, reach=None)
+                    return await responders.ask(f"{place}/ocsp", leaf, AUTHORITY.certificate, now=TIME, reach=None)
+
+                async with AsyncExitStack() as taken:
+                    for _ in range(75):
+                        await taken.enter_async_context(resolver._places.place("contoso"))
+                    waiting = spawn(find("contoso"), "test")
+                    await asyncio.sleep(1.1)  # longer than a request may take
+                    other = await spawn(find("fabrikam"), "test")
+                    done = waiting.done()
+                found = await waiting
+                await lists.close()
+                await responders.close()
+                return other, done, found
+
+    other, done, found = asyncio.run(run())
+    assert type(other) is type(found) is not None
+    assert not done
+
+
+def test_who_may_call_an_address_does_not_wait_for_who_may_not() -> None:
+    leaf = AUTHORITY.leaf()
+
+    async def run() -> list[object]:
+        async with Web({"/crl": ok(AUTHORITY.crl()), "/ocsp": ok(AUTHORITY.response(leaf))}) as web:
+            client = HttpClient(Resolver(Nameservers(["127.0.0.1:9"])))
+            lists = RevocationLists(client, None, timeout=5, clock=lambda: 0.0)
+            responders = Responders(client, timeout=5, clock=lambda: 0.0)
+            nobodys = AddressPolicy()
+            found = await asyncio.gather(
+                *(lists.find(web.url("/crl"), AUTHORITY.certificate, now=TIME, reach=may) for may in (nobodys, None)),
+                *(
+                    responders.ask(web.url("/ocsp"), leaf, AUTHORITY.certificate, now=TIME, reach=may)
+                    for may in (nobodys, None)
+                ),
+                return_exceptions=True,
+            )
+            await lists.close()
+            await responders.close()
+            return [type(one).__name__ for one in found]
+
+    assert asyncio.run(run()) == ["RevocationError", "RevocationList", "RevocationError", "RevocationStatus"]
