@@ -7,6 +7,7 @@ a size instead.
 
 from __future__ import annotations
 
+import os
 import smtplib
 import time
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from support.disk import mount, unmount
 from support.gateway import Gateway
 from support.postgres import common_server, sqlite_only
 from support.raw import RawClient
-from support.scenes import ALICE, OWN_SERVERS, connector, contoso, message
+from support.scenes import ALICE, OWN_SERVERS, STRANGER, connector, contoso, message
 
 from gatepost.testing.process import free_port, wait_until
 
@@ -150,3 +151,39 @@ def test_whose_mail_fills_a_queue_in_a_database_is_refused_before_the_others(
     others_go_on(server, centre, ours)
     theirs.start()
     wait_until(lambda: send(server.port, LOUD, SLOW, 1) == (1, 0), "its mail to be taken again", timeout=60)
+
+
+@pytest.mark.long  # fills a disk as fast as it can, which needs a machine for itself
+@pytest.mark.timeout(300)
+def test_quarantines_that_strangers_fill_leave_room_for_mail(
+    sink: Callable[..., Sink], running: ExitStack, tmp_path: Path
+) -> None:
+    mount(disk := tmp_path / "disk", 2 * MARK + SIZE)
+    running.callback(unmount, disk)
+    ours = sink()
+    both = contoso(outbound=[connector("partner.example", ours.address)])
+    targets = [f"{name}.example" for name in ("ant", "bee", "cat", "dog", "eel")]
+    for domain in targets:
+        both["organization"][domain.split(".")[0]] = {
+            "accepted_domain": [{"name": domain}],
+            "mailbox": [{"address": f"ann@{domain}"}],
+            "mail_flow_rule": [{"name": "held", "senders": [STRANGER], "quarantine": True}],
+        }
+    server = Gateway(both, settings={"server": {"data_dir": str(disk / "data"), "workers": 2}})
+    server.data_dir = disk / "data"
+    running.enter_context(server)
+    taken = [send(server.port, STRANGER, f"ann@{domain}", 3000) for domain in targets]
+    print(f"{taken} messages were taken into quarantine before a refusal; {free(disk)} octets are free")
+    assert {code for _, code in taken} == {452}
+    assert send(server.port, QUIET, BOB, 20) == (20, 0), "another organization's mail goes on"
+    assert send(server.port, QUIET, BOB, 5, BIG) == (5, 0)
+    ours.wait_messages(25)
+    assert free(disk) > 3 * MARK // 2  # a part of the mark is a reserve in files of the queue
+    refused = server.wait_trace(sender=STRANGER, event="REFUSE")
+    assert "kept for mail on its way" in str(refused[0]), refused[0]
+
+
+def free(disk: Path) -> int:
+    """Octets that are free on a file system."""
+    state = os.statvfs(disk)
+    return state.f_bavail * state.f_frsize

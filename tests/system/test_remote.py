@@ -30,7 +30,6 @@ from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 from gatepost.store.sent_reports import StoredReport
-from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles
 from gatepost.store.sqlite.trace_files import day_of
 from gatepost.store.storage import Storage
 from gatepost.testing.gateway import CliRun
@@ -213,7 +212,7 @@ def _seed(data: Path) -> None:
     failure = detail(ResultType.CERTIFICATE_EXPIRED, mx_host="mx.bank.example", address="192.0.2.1")
     for when in (day, day_of(now)):
         counts = [Count(when, "bank.example", policy, None, 90), Count(when, "bank.example", policy, failure, 7)]
-        SessionFiles(data / SESSIONS_DIRECTORY).write(when, counts)
+        Storage(SQLITE, data).session_counts().write(when, counts)
     failures = (ReceivedFailure("certificate-expired", 3, "127.0.0.2", "mx.contoso.example"),)
     reported = ReceivedPolicy("sts", "contoso.example", 7, 3, failures=failures)
     report = ReceivedReport("Big Mail", "tls@big.example", "1", now - 5e3, now, (reported,))

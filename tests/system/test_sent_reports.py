@@ -11,8 +11,9 @@ import email
 import gzip
 import json
 import os
+import sqlite3
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -127,13 +128,13 @@ def _publish(gateway: Gateway, zone: DnsServer) -> None:
 def _yesterday(gateway: Gateway) -> str:
     """Let what was counted have been counted the day before."""
     day = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%d")
-    if gateway.is_on_postgres:
-        for table in ("session_day", "session_policy", "session_failure"):
-            gateway.sql(f"UPDATE {table} SET day = '{day}'")  # noqa: S608 - ours
-        return day
-    folder = gateway.data_dir / "sessions"
-    for path in sorted(folder.iterdir()):
-        path.rename(folder / path.name.replace(path.name[:10], day))
+    for table in ("session_day", "session_policy", "session_failure"):
+        statement = f"UPDATE {table} SET day = '{day}'"  # noqa: S608 - ours
+        if gateway.is_on_postgres:
+            gateway.sql(statement)
+        else:
+            with closing(sqlite3.connect(gateway.data_dir / "session-counts.db", isolation_level=None)) as database:
+                database.execute(statement)
     return day
 
 

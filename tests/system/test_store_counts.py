@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, 
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail, PolicyType, applied, detail
 from gatepost.settings.store_url import SQLITE
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import StoreFailure, StoreFull
 from gatepost.store.sent_reports import SentState, StoredReport
 from gatepost.store.session_counts import MOST_FAILURES, MOST_POLICIES
 from gatepost.store.storage import Storage
@@ -136,7 +137,7 @@ def test_a_report_that_is_received_counts_once(storage: Storage) -> None:
         )
         policy = ReceivedPolicy("sts", "contoso.example", 10, 3, ("mode: enforce",), ("*.contoso.example",), (failure,))
         report = ReceivedReport(organization, "a@b.example", name, begin, begin + 86399, (policy,), 2)
-        return StoredReport(2.5, "mail x", report)
+        return StoredReport(begin + 2 * 86400.0, "mail x", report)
 
     first, second = storage.received_reports(), storage.received_reports()
     assert list(first.read(0, 9e9)) == []
@@ -147,3 +148,28 @@ def test_a_report_that_is_received_counts_once(storage: Storage) -> None:
     assert list(first.read(86400.0 * 3, 9e9)) == [kept("2", begin=86400.0 * 3)]
     assert second.forget(86400.0 * 2) == 1
     assert [one.report.report_id for one in first.read(0, 9e9)] == ["2"]
+
+
+def test_room_that_removed_rows_leave_is_had_again(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, reports = storage.session_counts(), storage.received_reports()
+    lines = tuple(token_hex(500) for _ in range(100))
+    policies = (ReceivedPolicy("sts", "contoso.example", 1, 0, lines, ()),)
+
+    def kept(number: int, at: float) -> StoredReport:
+        return StoredReport(at, "mail x", ReceivedReport("Forger", "", str(number), 9e9, 9e9, policies, 0))
+
+    monkeypatch.setattr("gatepost.store.sent_reports.MOST_OCTETS", 16_000_000)
+    assert all(reports.keep(kept(number, 86400.0)) for number in range(9))
+    with pytest.raises(StoreFull, match="today"):
+        reports.keep(kept(9, 86400.0))
+    assert reports.forget(86400.0 * 2) == 9
+    assert reports.keep(kept(9, 86400.0))
+
+    monkeypatch.setattr("gatepost.store.session_counts.MOST_OCTETS", 200_000)
+    monkeypatch.setattr("gatepost.store.session_counts._MEASURED", 0.0)
+    for number in range(60):
+        long = [count(applied(PolicyType.STS, f"{number}.example", lines[:8]), domain=f"{number}.example")]
+        full = counts.write("2026-11-01", long)
+    assert full
+    assert counts.prune("2026-11-24") == ["2026-11-01"]
+    assert counts.write(DAY, [count()]) == 0

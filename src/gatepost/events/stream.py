@@ -57,16 +57,20 @@ class EventFeed:
 
     def along(self, keep: Callable[[Group], None]) -> Callable[[Group], None]:
         """A function that takes events: it passes them to `keep`, a store's trace, and into the feed."""
-        waiting = self._waiting
+        tell = self.tell
 
         def both(events: Group) -> None:
             keep(events)
-            if len(waiting) < _MOST:
-                waiting.append(events)
-            else:
-                self.left_out += len(events)
+            tell(events)
 
         return both
+
+    def tell(self, events: Group) -> None:
+        """Pass events into the feed alone."""
+        if len(self._waiting) < _MOST:
+            self._waiting.append(events)
+        else:
+            self.left_out += len(events)
 
     def close(self) -> None:
         """Finish what waits and end the thread, within `_PATIENCE`: a reader of the log may hang."""

@@ -438,6 +438,7 @@ class Assembly:
             store=store,
             offer=manager.offer,
             trace=self._observation.along(store),
+            tell=self._observation.tell,
             judge_client=self._lookups.judge_client,
             expiration=self._expiration,
             tls=self.certificates.tls,
@@ -454,7 +455,7 @@ class Assembly:
             hooks=self._hooks,
             recipients=self._recipients,
             authenticator=Authenticator(self._lookups.resolver),
-            quarantine=of_settings.quarantine_room(settings, self._site.storage),
+            quarantine=of_settings.quarantine_room(settings, store, self._site.storage),
             shares=self._shares,
             usage=self._usage,
             source_limits=self._load.limits,
@@ -495,6 +496,5 @@ class Assembly:
 
     def _client_identity(self, organization: str, label: str, now: float) -> ServerIdentity:
         """The identity that we present as a client: between nodes the node's own, else one of the organization's."""
-        if not organization:
-            return self._credentials.identity(now)
-        return self.certificates.clients.find(organization, label, now)
+        own = self.certificates.clients
+        return own.find(organization, label, now) if organization else self._credentials.identity(now)

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
 def content_steps(settings: Settings, resources: ConfigStore, dkim: DkimKeys) -> ContentSteps:
     """All steps. Nothing but these changes what was accepted. dkim: the private keys that sign."""
-    bench = InMemoryTransform(Path(settings.server.data_dir) / "made", settings.smime.max_size)
+    bench = InMemoryTransform(
+        Path(settings.server.data_dir) / "made", settings.smime.max_size, settings.store.free_space
+    )
     store = SmimeStore(resources, vault_of(settings, resources))
     protection = SmimeProtection(store, bench, time.time)
     decryption = SmimeDecryption(store, bench, settings.server.hostname)

@@ -9,13 +9,14 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from gatepost.mail.inbound.quarantine import QuarantineLimits, QuarantineRoom
+from gatepost.mail.inbound.quarantine import QuarantineLimits, QuarantineRoom, SharedRoom
 from gatepost.mail.inbound.queue_shares import LOOK_SECONDS, QueueShares, QueueSpace
 from gatepost.mail.outbound.connection import SmtpTimeouts
 from gatepost.mail.queue.shared_limits import LIMITS_FILE, DividedLimits, NodeLimits
 from gatepost.node.lifecycle import Duty, Lifecycle, nothing
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.figures import WORKERS_DIRECTORY
+from gatepost.store.queue_room import QUEUE_MARKS
 from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
@@ -50,9 +51,12 @@ def smtp_timeouts(settings: Settings) -> SmtpTimeouts:
     )
 
 
-def quarantine_room(settings: Settings, storage: Storage) -> QuarantineRoom:
-    """Tells whether the quarantine of an organization has room."""
-    return QuarantineRoom(storage.quarantine_usage, copy_fields(QuarantineLimits, settings.quarantine))
+def quarantine_room(settings: Settings, store: Store, storage: Storage) -> QuarantineRoom:
+    """Tells whether the quarantine of an organization has room. store: knows the room of the queue."""
+    kept = settings.store
+    shared = SharedRoom(lambda: store.room, (QUEUE_MARKS - 1) * kept.free_space, kept.queue_size // 2)
+    limits = copy_fields(QuarantineLimits, settings.quarantine)
+    return QuarantineRoom(storage.quarantine_usage, limits, shared=shared)
 
 
 def sending_limits(

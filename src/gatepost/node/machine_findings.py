@@ -25,6 +25,7 @@ from gatepost.node.listening import holder_of
 from gatepost.node.privileges import PrivilegeError, foreign_files, gateway_account
 from gatepost.policy.connectors.units import format_size
 from gatepost.quantity import quantity
+from gatepost.store.queue_room import QUEUE_MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -213,6 +214,12 @@ def disk_findings(settings: Settings) -> Iterator[DoctorFinding]:
     if free <= mark:
         full = f"{text}, not more than store.free_space ({format_size(mark)}): mail is answered 452"
         yield DoctorFinding("disk", Level.FAIL, full, f"make room there: du -xh {data_dir}")
+    elif free < QUEUE_MARKS * mark:
+        waits = (
+            f"{text}, less than twice store.free_space ({format_size(mark)}): mail for mailboxes there and, with "
+            "SQLite, mail to be held in quarantine waits"
+        )
+        yield DoctorFinding("disk", Level.WARN, waits, f"make room there: du -xh {data_dir}")
     elif free < NEARLY_FULL * mark or (disk.f_files and disk.f_favail < FEW_INODES):
         yield DoctorFinding("disk", Level.WARN, f"{text}, {disk.f_favail} inodes", "make room, or a larger file system")
     else:

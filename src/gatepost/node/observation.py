@@ -87,6 +87,10 @@ class Observation:
         """Takes events for a store's trace, and for all that is told of them."""
         return self._feed.along(store.trace)
 
+    def tell(self, events: Sequence[TraceEvent]) -> None:
+        """Take events for all that is told of them, but not for a trace."""
+        self._feed.tell(events)
+
     def note(self, version: int, gauges: Mapping[Series, float]) -> None:
         """Set the worker's gauges and the version of the resources that it uses."""
         self._figures.version = version

@@ -165,7 +165,7 @@ class PolicyHost:
         self._policies: dict[str, StsPublication] = {}
         self._table = TablePages(self._inventory, settings) if settings.certificate_table.address else None
         self._sites: dict[str, Sites] = {}
-        inbox = ReportInbox(Path(settings.server.data_dir) / INBOX)
+        inbox = ReportInbox(Path(settings.server.data_dir) / INBOX, mark=settings.store.free_space)
         self._reports = ReportsHere(normalise(settings.server.hostname), inbox)
         followed = Lifecycle(
             "resources",

@@ -1,8 +1,8 @@
 """Store TLS reports that are sent to the public HTTPS server, for a worker to read (RFC 8460 section 5.4).
 
 Made by `node.policy_host`, called by `node.policy_host`; what is in a report is `analysis.reports.tlsrpt_intake`'s
-question, in another process. Bounded: so many files wait at most, a tenth of them of one sender, and each is as large
-as a report may be.
+question, in another process. Bounded: so many files wait at most, a tenth of them of one sender, each is as large as
+a report may be, and none comes where the disk has little room.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from gatepost.net.listener import source_of
+from gatepost.store.queue_room import QueueRoom
 from gatepost.store.sqlite.schema import make_directory, sync_directory
 
 if TYPE_CHECKING:
@@ -33,10 +34,14 @@ _log = logging.getLogger(__name__)
 
 
 class ReportInbox:
-    """folder: made when first needed. clock: seconds since 1970."""
+    """folder: in the data directory, made when first needed. clock: seconds since 1970.
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+    mark: `store.free_space`, octets: what strangers send leaves room for the queue.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time, *, mark: int = 0) -> None:
         self._folder = folder
+        self._room = QueueRoom(folder.parent, mark)
         self._clock = clock
         self._counter = count(1)
 
@@ -51,6 +56,7 @@ class ReportInbox:
                 return HTTPStatus.SERVICE_UNAVAILABLE
             if sum(_source(_peer(name)) == _source(peer) for name in waiting) >= _OF_ONE:
                 return HTTPStatus.SERVICE_UNAVAILABLE
+            self._room.check(self._folder, len(body))
             self._write(name, body)
         except OSError as error:
             _log.error("TLS reports: one that was sent cannot be kept: %s", error)

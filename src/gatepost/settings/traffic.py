@@ -109,9 +109,9 @@ class Limits(Section):
     tenant_records_per_day: Annotated[Size, Range(0, 1 << 40, format_size)] = setting(
         default=536870912,
         description="How much one organization's administrators can add to history and audit log in a day, at each "
-        "node: each recorded call counts with 8 KB, a change of resources also with the organization "
-        "before and after it. Further calls are refused until later (429). The last quarter is left to "
-        "calls of users, such as holding or deleting a message. 0: no limit (our choice).",
+        "node: each recorded call counts with 8 KB, a change of resources also with the organization before and after "
+        "it, a drill with its result. Further calls are refused until later (429). The last quarter is left "
+        "to calls of users, such as holding or deleting a message. 0: no limit (our choice).",
     )
 
     def smtp(self) -> SmtpLimits:
@@ -158,6 +158,12 @@ class Rates(Section):
     failed_logins: Rate = setting(
         default=1000, description="Failed log-ins from all unknown clients, against guessing from many addresses."
     )
+    refusals_per_source: Rate = setting(
+        default=300,
+        description="Refusals of one source that get a row in trace and evidence; the rest is only counted. For a "
+        "known client ten times as many.",
+    )
+    refusals: Rate = setting(default=3000, description="The same for all unknown clients together.")
     memory_mark: Annotated[Whole, Range(0, 99)] = setting(
         default=90,
         description="The limits tighten when more than this percentage of the memory of the machine or container "

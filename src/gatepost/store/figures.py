@@ -7,6 +7,7 @@ them the supervisor notes which processes ended, and which do not answer.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path  # noqa: TC003 - msgspec reads annotations
 
@@ -57,13 +58,12 @@ class ProcessEnd(msgspec.Struct, frozen=True):
 
 
 _ENDS = "ends"  # no figures of a worker
-_SILENT = "silent"
+_SILENT = "silent-"  # and the process id
 _MOST_ENDS = 50
 _ENDS_OCTETS = 64 << 10
 _UNREADABLE = (OSError, msgspec.DecodeError)  # a process that was taken over may write it
 _decode = json_decoder(WorkerFigures)
 _decode_ends = json_decoder(list[ProcessEnd])
-_decode_silent = json_decoder(list[int])
 _encode = msgspec.json.Encoder().encode
 
 
@@ -115,17 +115,22 @@ def read_ends(directory: Path) -> list[ProcessEnd]:
 
 
 def note_silent(directory: Path, pids: Collection[int]) -> None:
-    """Say which processes have not answered for long. Called by the supervisor, when others do. Raises OSError."""
+    """Say which processes have not answered for long. Called by the supervisor, when others do. Raises OSError.
+
+    A file without content for each: a full disk takes it, and gives up that of a process that answers again.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = directory / f"{_SILENT}.new"
-    fresh.write_bytes(_encode(sorted(pids)))
-    fresh.replace(directory / _SILENT)
+    known = read_silent(directory)
+    for pid in known.difference(pids):
+        (directory / f"{_SILENT}{pid}").unlink(missing_ok=True)
+    for pid in set(pids) - known:
+        (directory / f"{_SILENT}{pid}").touch(mode=0o600)
 
 
 def read_silent(directory: Path) -> frozenset[int]:
     """The process ids of those that do not answer; none if that is not known."""
     try:
-        with (directory / _SILENT).open("rb") as file:
-            return frozenset(_decode_silent(file.read(_ENDS_OCTETS)))
-    except _UNREADABLE:
+        ends = [name.removeprefix(_SILENT) for name in os.listdir(directory) if name.startswith(_SILENT)]  # noqa: PTH208 - names
+    except OSError:
         return frozenset()
+    return frozenset(int(pid) for pid in ends if pid.isdecimal())

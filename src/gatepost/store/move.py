@@ -5,15 +5,13 @@ compared, then the source is marked as left, and only then the target is opened.
 begun again with the same two stores, and goes on. The source is not changed, but for its mark and for what the next
 start of its gateway would do as well.
 
-Counts of TLS sessions and SRS keys, which each engine has in a form of its own, are parts of a move here.
+SRS keys, which each engine has in a form of its own, are a part of a move here.
 """
 
 from __future__ import annotations
 
 import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
-
-import msgspec
 
 from gatepost.store.interface import Database, StoreFailure, failing
 from gatepost.store.move_mark import MoveMark, MoveState, closed_text
@@ -22,9 +20,6 @@ from gatepost.times import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    from gatepost.protocols.tlsrpt.tally import Count
-    from gatepost.store.session_counts import SessionCounts
 
 
 class MoveRefused(StoreFailure):
@@ -240,50 +235,7 @@ def reopened(side: MoveSide, *, really: bool) -> MoveMark | None:
     return mark
 
 
-SESSION_COUNTS: Final = "counts of TLS sessions, by day and domain"
 SRS_KEYS: Final = "keys of rewritten reverse-paths (SRS)"
-
-_NEVER: Final = "9999-99-99"
-
-_encode = msgspec.json.Encoder().encode
-
-
-class SessionsPart(UnnumberedPart):
-    """Implements `store.move_parts.Part`. A record is a domain of a day, with all that was counted of it."""
-
-    name = SESSION_COUNTS
-
-    def __init__(self, counts: SessionCounts) -> None:
-        self._counts = counts
-
-    def count(self) -> int:
-        """See `Part.count`."""
-        return sum(1 for day in self._counts.days() for _ in self._counts.domains(day))
-
-    def records(self) -> Iterator[MoveRecord]:
-        """See `Part.records`."""
-        for day in self._counts.days():
-            for domain in self._counts.domains(day):
-                yield MoveRecord((day, domain), tuple(sorted(self._counts.read(day, domain), key=_encode)))
-
-    def present(self, keys: Sequence[Key]) -> set[Key]:
-        """See `Part.present`."""
-        days = set(self._counts.days())
-        return {(day, domain) for day in {key[0] for key in keys} & days for domain in self._counts.domains(day)}
-
-    def add(self, records: Sequence[MoveRecord]) -> None:
-        """See `Part.add`. All or none of each day."""
-        days: dict[str, list[Count]] = {}
-        for record in records:
-            days.setdefault(record.key[0], []).extend(record.values)
-        for day, counts in days.items():
-            if self._counts.write(day, counts):
-                raise StoreFailure(f"{self.name}: not all of {day} found room")
-
-    def clear(self) -> None:
-        """See `Part.clear`."""
-        with failing(self.name, OSError):
-            self._counts.prune(_NEVER)
 
 
 class KeyText(Protocol):

@@ -16,7 +16,7 @@ from gatepost.store.postgres.queue_schema import QUEUE_SCHEMA
 from gatepost.store.postgres.trace_tables import SCHEMA as TRACE
 from gatepost.store.sending_usage import USAGE
 from gatepost.store.sent_reports import RECEIVED, SENT
-from gatepost.store.session_tables import SESSIONS
+from gatepost.store.session_counts import SESSIONS
 from gatepost.store.shared_destinations import HISTORY
 from gatepost.store.site_tables import SITE
 from gatepost.store.ticket_secrets import TICKETS
@@ -42,5 +42,5 @@ STORED: Final[tuple[Schema, ...]] = (
     MOVE,
 )
 
-SAME_IN_BOTH: Final[tuple[Schema, ...]] = (CONFIGURATION, SENT, RECEIVED, USAGE)
+SAME_IN_BOTH: Final[tuple[Schema, ...]] = (CONFIGURATION, SESSIONS, SENT, RECEIVED, USAGE)
 """Those whose tables are the same in a file of SQLite and in PostgreSQL, so that a move copies them row by row."""

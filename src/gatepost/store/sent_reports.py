@@ -10,6 +10,8 @@ is over. Blocks: call it on a thread from an event loop.
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import lru_cache
@@ -21,7 +23,7 @@ import msgspec
 
 from gatepost.decoding import json_decoder
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
-from gatepost.store.interface import Schema, StoredTables, StoreFull, failing
+from gatepost.store.interface import Database, DatabaseConnection, Schema, StoredTables, StoreFull, failing
 from gatepost.values import replace
 
 SENT: Final = Schema(
@@ -196,7 +198,11 @@ def _report(row: Sequence[Any]) -> SentReport:
 
 
 MOST_OCTETS: Final = 512 << 20
-"""Room that reports may take, beyond which nothing more is kept."""
+"""Room that reports may take. Beyond it, those that came on the oldest day go."""
+_OF_A_DAY: Final = 16  # the part of it for what comes on one day in one way: forged reports neither take all nor stay
+_DAY: Final = 86_400.0
+_ROW: Final = 200  # octets of a report or policy beside its texts and lists
+_COUNTED: Final = 3600.0  # seconds until the room is counted anew: other nodes keep reports, too
 
 _CHUNK: Final = 500  # reports that are read at a time
 
@@ -247,6 +253,10 @@ _SELECT = (
     " ORDER BY begin, id LIMIT ?) AS report LEFT JOIN received_policy ON received_policy.report = report.id"
     " ORDER BY begin, id, place"
 )
+_HELD = (
+    f"SELECT received, source, {_ROW} + COALESCE((SELECT sum({_ROW} + octet_length(strings) + octet_length(mx_hosts)"  # noqa: S608 - ours
+    " + octet_length(failures)) FROM received_policy WHERE report = id), 0) FROM received_report"
+)
 _INSERT = (
     "INSERT INTO received_report (received, source, organization, contact, report_id, begin, finish, left_out)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id"
@@ -268,20 +278,47 @@ class StoredReport(msgspec.Struct, frozen=True):
 class ReceivedReports(StoredTables):
     """Every method raises StoreFailure."""
 
+    def __init__(self, opened: Callable[[], Database], ticks: Callable[[], float] = time.monotonic) -> None:
+        """opened: opens the database, at the first use. ticks: seconds that never go back."""
+        super().__init__(opened)
+        self._ticks = ticks
+        self._held: Counter[tuple[int, str]] = Counter()  # octets, by the day on which they came, and how
+        self._count_at = ticks()
+
     def keep(self, kept: StoredReport) -> bool:
-        """Keep a report; False if the same reporter's report of this id is there already. Raises StoreFull, too."""
+        """Keep a report; False if the same reporter's report of this id is there already.
+
+        Raises StoreFull where what came on its day in its way, "mail" or "https", has taken its part of the room.
+        """
         report = kept.report
         head = (kept.received, kept.source, report.organization, report.contact, report.report_id)
+        rows = [_policy_row(policy) for policy in report.policies]
+        size = _ROW + sum(_ROW + sum(len(text.encode()) for text in row[4:] if isinstance(text, str)) for row in rows)
         with self._database.changing() as change:
             known = "SELECT 1 FROM received_report WHERE lower(organization) = lower(?) AND report_id = ?"
             if change.value(known, (report.organization, report.report_id)) is not None:
                 return False
-            if change.octets() >= MOST_OCTETS:
-                raise StoreFull(f"{RECEIVED.file}: received reports take {MOST_OCTETS >> 20} MiB, and no more are kept")
+            self._make_room(change, _arrival(kept.received, kept.source), size)
             number = change.value(_INSERT, (*head, report.begin, report.end, report.left_out))
-            rows = [(number, place, *_policy_row(policy)) for place, policy in enumerate(report.policies)]
-            change.execute_many(_POLICY, rows)
+            change.execute_many(_POLICY, [(number, place, *row) for place, row in enumerate(rows)])
         return True
+
+    def _make_room(self, change: DatabaseConnection, arrival: tuple[int, str], size: int) -> None:
+        """Count what is about to be kept. arrival: on which day, and how."""
+        if (now := self._ticks()) >= self._count_at:
+            self._held = Counter()
+            for received, source, octets in change.rows(_HELD, ()):
+                self._held[_arrival(received, source)] += int(octets)
+            self._count_at = now + _COUNTED
+        held, most = self._held, MOST_OCTETS // _OF_A_DAY
+        if held[arrival] + size > most:
+            text = f"those that came by {arrival[1]} today take {most >> 20} MiB, and no more are kept before tomorrow"
+            raise StoreFull(f"{RECEIVED.file}: {text}")
+        while held.total() + size > MOST_OCTETS:
+            oldest = min(day for day, _ in held)
+            self._remove(change, "received < ?", ((oldest + 1) * _DAY,))
+            self._held = held = Counter({key: octets for key, octets in held.items() if key[0] > oldest})
+        held[arrival] += size
 
     def read(self, since: float, until: float) -> Iterator[StoredReport]:
         """The reports about a time that lies between two times (seconds since 1970), oldest first."""
@@ -297,11 +334,24 @@ class ReceivedReports(StoredTables):
             place = (rows[-1][6], rows[-1][0])
 
     def forget(self, before: float) -> int:
-        """Forget reports about a time that ended before (seconds since 1970); how many."""
-        old = "SELECT id FROM received_report WHERE finish < ?"
+        """Forget reports that came before (seconds since 1970), or about a time that ended before; how many.
+
+        A forged report may be about any time to come.
+        """
         with self._database.changing() as change:
-            change.execute(f"DELETE FROM received_policy WHERE report IN ({old})", (before,))  # noqa: S608 - ours
-            return change.execute("DELETE FROM received_report WHERE finish < ?", (before,))
+            self._count_at = self._ticks()
+            return self._remove(change, "finish < ? OR received < ?", (before, before))
+
+    @staticmethod
+    def _remove(change: DatabaseConnection, condition: str, values: tuple[float, ...]) -> int:
+        old = f"SELECT id FROM received_report WHERE {condition}"  # noqa: S608 - ours, as below
+        change.execute(f"DELETE FROM received_policy WHERE report IN ({old})", values)  # noqa: S608
+        return change.execute(f"DELETE FROM received_report WHERE {condition}", values)  # noqa: S608
+
+
+def _arrival(received: float, source: str) -> tuple[int, str]:
+    """The day on which a report came, of days since 1970, and how: "mail", "https"."""
+    return int(received // _DAY), source.partition(" ")[0]
 
 
 def _kept(rows: list[tuple[Any, ...]]) -> StoredReport:

@@ -1,214 +1,264 @@
-"""Counts of TLS sessions by result and UTC day; with SQLite a file a day, `sessions/YYYY-MM-DD.db` in data_dir.
+"""Counts of TLS sessions by result and UTC day, for TLS reports: one a day for the whole site.
 
-Written by `mail.outbound.sessions` of every worker: each adds its counts to the rows that are there, in one
-transaction; SQLite's locks keep them apart. Where nodes share the store they are in `store.session_tables`. Read by
-`analysis.reports.tlsrpt`, on a running gateway as on a stopped one. Blocks: call it on a thread from an event loop.
+Written by `mail.outbound.sessions` of every worker, read by `analysis.reports.tlsrpt`, on a running gateway as on a
+stopped one. What is kept of a policy domain and day is bounded. A batch is read against what is there, then written in
+two statements, so that many workers wait little for each other. What tells policies and failures apart may be long, so
+their keys are digests. Blocks: call it on a thread from an event loop.
 """
 
 from __future__ import annotations
 
-import contextlib
-import re
-from typing import TYPE_CHECKING, Protocol
+import hashlib
+import time
+from collections import Counter, defaultdict
+from itertools import batched
+from typing import TYPE_CHECKING, Final
 
-import apsw
 import msgspec
 
 from gatepost.decoding import from_json
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail, PolicyType
-from gatepost.store.interface import StoreFailure, failing
-from gatepost.store.sqlite.schema import StoreSettings, make_directory, open_database, open_for_reading
+from gatepost.store.interface import Database, DatabaseConnection, Schema, StoredTables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
-SESSIONS_DIRECTORY = "sessions"
-
-MOST_FAILURES = 100
+MOST_FAILURES: Final = 100
 """Distinct failures of one policy domain and day; further ones are counted by their result alone."""
-
-MOST_POLICIES = 20
+MOST_POLICIES: Final = 20
 """Distinct policies of one policy domain and day; further ones are counted without their content."""
+MOST_OCTETS: Final = 2 << 30
+"""Room that all days may take, beyond which only what is there already is counted."""
 
-_MOST_PAGES = 65_536  # of a day's file, 256 MiB: beyond it only what is there already is counted
+_AT_ONCE: Final = 500  # domains in a statement
+_MEASURED: Final = 600.0  # seconds until the rows of large tables are measured again
+_SIZES: Final = tuple(
+    f"SELECT COALESCE(sum(100 + 2 * octet_length({keys}) + octet_length({texts})), 0) FROM {table}"  # noqa: S608 - ours
+    for table, keys, texts in (
+        ("session_policy", "day || domain || digest", "strings || mx_hosts"),
+        (
+            "session_failure",
+            "day || domain || policy || digest",
+            "mx_host || address || helo || sending_address || reason",
+        ),
+    )
+)
 
-_FILE = re.compile(r"(\d{4}-\d\d-\d\d)\.db", re.ASCII)
-_SETTINGS = StoreSettings(page_size=4096, checkpoint_pages=1000)
-_NOT_THERE = "no such table"
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS policy (
-    id       INTEGER PRIMARY KEY,
-    domain   TEXT NOT NULL,
-    type     TEXT NOT NULL,
-    owner    TEXT NOT NULL,
-    strings  TEXT NOT NULL,
-    mx_hosts TEXT NOT NULL,
-    passed   INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (domain, type, owner, strings, mx_hosts)
-);
-CREATE TABLE IF NOT EXISTS failure (
-    policy          INTEGER NOT NULL,
-    result          TEXT NOT NULL,
-    mx_host         TEXT NOT NULL,
-    address         TEXT NOT NULL,
-    helo            TEXT NOT NULL,
-    sending_address TEXT NOT NULL,
-    reason          TEXT NOT NULL,
-    sessions        INTEGER NOT NULL,
-    PRIMARY KEY (policy, result, mx_host, address, helo, sending_address, reason)
-) WITHOUT ROWID;
-"""
-_SAME_POLICY = "domain = ? AND type = ? AND owner = ? AND strings = ? AND mx_hosts = ?"
-_SAME_FAILURE = (
-    "policy = ? AND result = ? AND mx_host = ? AND address = ? AND helo = ? AND sending_address = ? AND reason = ?"
+SESSIONS: Final = Schema(
+    name="session_counts",
+    file="session-counts.db",
+    application_id=0x67707363,  # "gpsc"
+    version=1,
+    tables="""
+    CREATE TABLE session_day (day TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE session_policy (
+        day      TEXT NOT NULL,
+        domain   TEXT NOT NULL,
+        digest   TEXT NOT NULL,
+        type     TEXT NOT NULL,
+        owner    TEXT NOT NULL,
+        strings  TEXT NOT NULL,
+        mx_hosts TEXT NOT NULL,
+        passed   INTEGER NOT NULL,
+        PRIMARY KEY (day, domain, digest)
+    ) WITHOUT ROWID;
+    CREATE TABLE session_failure (
+        day             TEXT NOT NULL,
+        domain          TEXT NOT NULL,
+        policy          TEXT NOT NULL,
+        digest          TEXT NOT NULL,
+        result          TEXT NOT NULL,
+        mx_host         TEXT NOT NULL,
+        address         TEXT NOT NULL,
+        helo            TEXT NOT NULL,
+        sending_address TEXT NOT NULL,
+        reason          TEXT NOT NULL,
+        sessions        INTEGER NOT NULL,
+        PRIMARY KEY (day, domain, policy, digest)
+    ) WITHOUT ROWID;
+    """,
+)
+_DAY = "INSERT INTO session_day (day) VALUES (?) ON CONFLICT DO NOTHING"
+_POLICY = (
+    "INSERT INTO session_policy VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (day, domain, digest) DO UPDATE SET passed = session_policy.passed + excluded.passed"
+)
+_FAILURE = (
+    "INSERT INTO session_failure VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (day, domain, policy, digest) DO UPDATE SET sessions = session_failure.sessions + excluded.sessions"
 )
 _READ = """
-SELECT domain, type, owner, strings, mx_hosts, passed, result, mx_host, address, helo, sending_address, reason, sessions
-FROM policy LEFT JOIN failure ON failure.policy = policy.id {where}
-ORDER BY domain, type DESC, id, result, mx_host, address
+SELECT p.domain, type, owner, strings, mx_hosts, passed, result, mx_host, address, helo, sending_address, reason,
+sessions FROM session_policy AS p LEFT JOIN session_failure AS f
+ON f.day = p.day AND f.domain = p.domain AND f.policy = p.digest
+WHERE p.day = ?1 AND (?2 = '' OR p.domain = ?2)
+ORDER BY p.domain, type DESC, p.digest, result, mx_host, address
 """
 
 
-class SessionCounts(Protocol):
-    """The counts of a site. Every method raises StoreFailure, `prune` OSError, too."""
+class SessionCounts(StoredTables):
+    """The counts of a site. Every method raises StoreFailure."""
+
+    def __init__(self, opened: Callable[[], Database]) -> None:
+        """opened: opens the database, at the first use."""
+        super().__init__(opened)
+        self._has_room = True  # as the rows were measured last
+        self._measure_at = time.monotonic()
 
     def write(self, day: str, counts: Iterable[Count]) -> int:
         """Add the counts of one day, all or none; returns how many results found no room."""
+        batch = _Batch(day, list(counts))
+        with self._database.changing() as change:
+            batch.is_full = self._is_full(change)
+            change.execute(_DAY, (day,))
+            batch.read(change)
+            return batch.write(change)
+
+    def _is_full(self, connection: DatabaseConnection) -> bool:
+        """Whether all room is taken. Tables stay as large as they were, so there the rows themselves are measured."""
+        if connection.octets() < MOST_OCTETS:
+            return False
+        if (now := time.monotonic()) >= self._measure_at:
+            self._has_room = sum(connection.value(size, ()) for size in _SIZES) < MOST_OCTETS
+            self._measure_at = now + _MEASURED
+        return not self._has_room
 
     def read(self, day: str, domain: str = "") -> list[Count]:
         """The counts of a day, those of one policy domain together; of one domain (A-labels) if it is given."""
+        with self._database.reading() as connection:
+            return counts_of(day, connection.rows(_READ, (day, domain)))
 
     def days(self) -> list[str]:
         """The days of which there are counts, oldest first."""
+        with self._database.reading() as connection:
+            return [str(day) for (day,) in connection.rows("SELECT day FROM session_day ORDER BY day")]
 
     def domains(self, day: str) -> Iterator[str]:
         """The policy domains of a day by name, A-labels."""
+        with self._database.reading() as connection:
+            rows = connection.rows("SELECT DISTINCT domain FROM session_policy WHERE day = ? ORDER BY domain", (day,))
+        return (str(domain) for (domain,) in rows)
 
     def prune(self, before: str) -> list[str]:
         """Forget the days before a day ("2026-11-10"); returns those removed."""
-
-
-class SessionFiles:
-    """Implements `SessionCounts` with a file a day in a directory."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def write(self, day: str, counts: Iterable[Count]) -> int:
-        """Add the counts of one day to its file, all or none; returns how many results found no room."""
-        path = self._file(day)
-        with failing(path, apsw.Error, OSError):
-            make_directory(self._directory)
-            with contextlib.closing(open_database(path, _SETTINGS, synchronous="NORMAL")) as connection:
-                connection.execute("BEGIN IMMEDIATE")
-                connection.execute(_TABLES)
-                left_out = sum(_add(connection, count) for count in counts)
-                connection.execute("COMMIT")
-                return left_out
-
-    def read(self, day: str, domain: str = "") -> list[Count]:
-        """The counts of a day, those of one policy domain together; [] if there are none.
-
-        domain: only of this one, A-labels; "" is all.
-        """
-        path = self._file(day)
-        where, values = ("WHERE domain = ?", (domain,)) if domain else ("", ())
-        try:
-            if not path.exists():
-                return []
-            with contextlib.closing(open_for_reading(path)) as connection:
-                rows = connection.execute(_READ.format(where=where), values).fetchall()
-        except (apsw.Error, OSError) as error:
-            if _NOT_THERE in str(error):
-                return []  # made this moment
-            raise StoreFailure(f"{path}: {error}") from error
-        return counts_of(day, rows)
-
-    def days(self) -> list[str]:
-        """The days that have a file, oldest first."""
-        names = (_FILE.fullmatch(path.name) for path in self._directory.glob("*.db"))
-        return sorted(name[1] for name in names if name)
-
-    def domains(self, day: str) -> Iterator[str]:
-        """The policy domains of a day by name, A-labels."""
-        path = self._file(day)
-        try:
-            with contextlib.closing(open_for_reading(path)) as connection:
-                for (domain,) in connection.execute("SELECT DISTINCT domain FROM policy ORDER BY domain"):
-                    yield str(domain)
-        except apsw.Error as error:
-            if _NOT_THERE not in str(error):
-                raise StoreFailure(f"{path}: {error}") from error
-
-    def prune(self, before: str) -> list[str]:
-        """Forget the days before a day ("2026-11-10"); returns those removed. Raises OSError."""
-        gone = [day for day in self.days() if day < before]
-        for day in gone:
-            for suffix in ("", "-wal", "-shm"):
-                self._directory.joinpath(f"{day}.db{suffix}").unlink(missing_ok=True)
+        with self._database.changing() as change:
+            gone = [
+                str(day) for (day,) in change.rows("DELETE FROM session_day WHERE day < ? RETURNING day", (before,))
+            ]
+            if gone:  # else another worker was quicker
+                change.execute("DELETE FROM session_failure WHERE day < ?", (before,))
+                change.execute("DELETE FROM session_policy WHERE day < ?", (before,))
+                self._measure_at = time.monotonic()
         return gone
 
-    def _file(self, day: str) -> Path:
-        return self._directory / f"{day}.db"
 
+class _Batch:
+    """The counts of a batch, and what is known of their domains already. is_full: whether nothing new is kept."""
 
-def _add(connection: apsw.Connection, count: Count) -> int:
-    """One count; returns its sessions if there is no room for it."""
-    policy = _policy(connection, count.domain, count.policy)
-    if policy is None:
-        return count.sessions
-    if count.failure is None:
-        connection.execute("UPDATE policy SET passed = passed + ? WHERE id = ?", (count.sessions, policy))
+    def __init__(self, day: str, counts: list[Count]) -> None:
+        self._day = day
+        self._counts = counts
+        self._policies: dict[str, set[str]] = defaultdict(set)
+        self._failures: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        self._passed: Counter[tuple[str, AppliedPolicy]] = Counter()
+        self._failed: Counter[tuple[str, AppliedPolicy, FailureDetail]] = Counter()
+        self.is_full = False
+
+    def read(self, connection: DatabaseConnection) -> None:
+        for some in batched(sorted({count.domain for count in self._counts}), _AT_ONCE):
+            of_them = f"day = ? AND domain IN ({', '.join('?' * len(some))})"
+            for domain, digest in connection.rows(
+                f"SELECT domain, digest FROM session_policy WHERE {of_them}",  # noqa: S608 - ours
+                (self._day, *some),
+            ):
+                self._policies[domain].add(digest)
+            for domain, policy, digest in connection.rows(
+                f"SELECT domain, policy, digest FROM session_failure WHERE {of_them}",  # noqa: S608 - ours
+                (self._day, *some),
+            ):
+                self._failures[domain].add((policy, digest))
+
+    def write(self, change: DatabaseConnection) -> int:
+        left_out = sum(self._add(count) for count in self._counts)
+        policies = [
+            (
+                self._day,
+                domain,
+                _policy_digest(policy),
+                str(policy.type),
+                policy.domain,
+                encoded(policy.strings),
+                encoded(policy.mx_hosts),
+                passed,
+            )
+            for (domain, policy), passed in self._passed.items()
+        ]
+        failures = [
+            (
+                self._day,
+                domain,
+                _policy_digest(policy),
+                _failure_digest(failure),
+                *map(str, failure_columns(failure)),
+                sessions,
+            )
+            for (domain, policy, failure), sessions in self._failed.items()
+        ]
+        change.execute_many(_POLICY, policies)
+        change.execute_many(_FAILURE, failures)
+        return left_out
+
+    def _add(self, count: Count) -> int:
+        """One count; returns its sessions if there is no room for it."""
+        policy = self._room_for_policy(count.domain, count.policy)
+        if policy is None:
+            return count.sessions
+        if count.failure is None:
+            self._passed[count.domain, policy] += count.sessions
+            return 0
+        failure = self._room_for_failure(count.domain, policy, count.failure)
+        if failure is None:
+            return count.sessions
+        self._passed[count.domain, policy] += 0
+        self._failed[count.domain, policy, failure] += count.sessions
         return 0
-    return _add_failure(connection, policy, count.failure, count)
+
+    def _room_for_policy(self, domain: str, policy: AppliedPolicy) -> AppliedPolicy | None:
+        """The policy if it is known or there is room for it, else its bare form; None if all room is taken."""
+        known, digest = self._policies[domain], _policy_digest(policy)
+        if digest in known:
+            return policy
+        if policy != policy.bare and len(known) >= MOST_POLICIES:
+            return self._room_for_policy(domain, policy.bare)
+        if self.is_full:
+            return None
+        known.add(digest)
+        return policy
+
+    def _room_for_failure(self, domain: str, policy: AppliedPolicy, failure: FailureDetail) -> FailureDetail | None:
+        known, key = self._failures[domain], (_policy_digest(policy), _failure_digest(failure))
+        if key in known:
+            return failure
+        if failure != failure.bare and len(known) >= MOST_FAILURES:
+            return self._room_for_failure(domain, policy, failure.bare)
+        if self.is_full:
+            return None
+        known.add(key)
+        return failure
 
 
-def _policy(connection: apsw.Connection, domain: str, policy: AppliedPolicy) -> int | None:
-    """The row of a policy, made if there is room; else that of its bare form; None if the file is full."""
-    bare = policy == policy.bare
-    values = (domain, policy.type, policy.domain, encoded(policy.strings), encoded(policy.mx_hosts))
-    policy_id = connection.execute(f"SELECT id FROM policy WHERE {_SAME_POLICY}", values).get  # noqa: S608 - ours
-    if policy_id is not None:
-        return int(policy_id)
-    if not bare and _known(connection, domain) >= MOST_POLICIES:
-        return _policy(connection, domain, policy.bare)
-    if _full(connection):
-        return None
-    connection.execute("INSERT INTO policy (domain, type, owner, strings, mx_hosts) VALUES (?, ?, ?, ?, ?)", values)
-    return connection.last_insert_rowid()
+def _policy_digest(policy: AppliedPolicy) -> str:
+    return _digest(str(policy.type), policy.domain, encoded(policy.strings), encoded(policy.mx_hosts))
 
 
-def _known(connection: apsw.Connection, domain: str) -> int:
-    return int(connection.execute("SELECT count(*) FROM policy WHERE domain = ?", (domain,)).get)
+def _failure_digest(failure: FailureDetail) -> str:
+    return _digest(*map(str, failure_columns(failure)))
 
 
-def _full(connection: apsw.Connection) -> bool:
-    return int(connection.execute("PRAGMA page_count").get) >= _MOST_PAGES
-
-
-def _add_failure(connection: apsw.Connection, policy: int, failure: FailureDetail, count: Count) -> int:
-    values = (policy, *failure_columns(failure))
-    connection.execute(
-        f"UPDATE failure SET sessions = sessions + ? WHERE {_SAME_FAILURE}",  # noqa: S608 - ours
-        (count.sessions, *values),
-    )
-    if connection.changes():
-        return 0
-    if failure != failure.bare and _failures(connection, count.domain) >= MOST_FAILURES:
-        return _add_failure(connection, policy, failure.bare, count)
-    if _full(connection):
-        return count.sessions
-    connection.execute("INSERT INTO failure VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*values, count.sessions))
-    return 0
-
-
-def _failures(connection: apsw.Connection, domain: str) -> int:
-    counted = "SELECT count(*) FROM policy JOIN failure ON failure.policy = policy.id WHERE domain = ?"
-    return int(connection.execute(counted, (domain,)).get)
+def _digest(*texts: str) -> str:
+    return hashlib.sha256(msgspec.json.encode(texts)).hexdigest()[:32]
 
 
 def failure_columns(failure: FailureDetail) -> tuple[str, str, str, str, str, str]:

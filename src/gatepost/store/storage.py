@@ -56,7 +56,6 @@ _SQLITE_MODULES = (
     "sqlite.quarantine",
     "config_requests",
     "evidence_in_files",
-    "session_tables",
     "shared_destinations",
 )
 _SHARED_MODULES = ("postgres.opening", "postgres.trace", "postgres.evidence")
@@ -205,12 +204,9 @@ class Storage:
 
     def session_counts(self) -> SessionCounts:
         """Counts of TLS sessions, for reports to others."""
-        from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles  # noqa: PLC0415 - few processes ask for it
-        from gatepost.store.session_tables import SESSIONS, SessionTables  # noqa: PLC0415 - few processes ask for it
+        from gatepost.store.session_counts import SESSIONS, SessionCounts  # noqa: PLC0415 - few processes ask for it
 
-        if not self.is_shared:
-            return SessionFiles(self._directory / SESSIONS_DIRECTORY)
-        return SessionTables(lambda: self.database(SESSIONS))
+        return SessionCounts(lambda: self.database(SESSIONS, synchronous="NORMAL"))
 
     def sent_reports(self) -> SentReports:
         """TLS reports of ours."""

@@ -6,7 +6,7 @@ below directories of it, so databases and what SQLite keeps beside them must be 
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Final
 
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
@@ -14,16 +14,17 @@ from gatepost.store.evidence_files import evidence_directory
 from gatepost.store.figures import WORKERS_DIRECTORY
 from gatepost.store.sending_usage import USAGE
 from gatepost.store.sent_reports import RECEIVED, SENT
-from gatepost.store.session_counts import SESSIONS_DIRECTORY
+from gatepost.store.session_counts import SESSIONS, SessionCounts
 from gatepost.store.site_tables import SITE
 from gatepost.store.sqlite.database import SqliteDatabase
+from gatepost.store.sqlite.former_session_counts import take_in_day_files
 from gatepost.store.sqlite.schema import QUEUE_DIRECTORY, TRACE_DIRECTORY, make_directory, make_file
 from gatepost.store.srs_keys import load_srs_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SCHEMAS: Final = (SITE, SENT, RECEIVED, USAGE)
+_SCHEMAS: Final = (SITE, SESSIONS, SENT, RECEIVED, USAGE)
 _SPOOL: Final = "spool"  # of `store.postgres.spool`, whose libraries are an extra
 
 
@@ -33,7 +34,7 @@ def prepare_worker_files(directory: Path, *, copy: str = "", lock: str = "") -> 
     copy: the file of the configuration where all else is in PostgreSQL, which is there; lock: of it. Keys for rewritten
     reverse-paths, which workers only read, are made, too. Raises StoreFailure, OSError.
     """
-    names = (_SPOOL,) if lock else (QUEUE_DIRECTORY, TRACE_DIRECTORY, SESSIONS_DIRECTORY)
+    names = (_SPOOL,) if lock else (QUEUE_DIRECTORY, TRACE_DIRECTORY)
     folders = [directory / name for name in (*names, WORKERS_DIRECTORY)] + [evidence_directory(directory)]
     for folder in folders:
         make_directory(folder)
@@ -45,6 +46,8 @@ def prepare_worker_files(directory: Path, *, copy: str = "", lock: str = "") -> 
     for schema in _SCHEMAS:
         SqliteDatabase(directory, schema).close()
     DestinationFile(directory / DESTINATIONS_FILE).close()
+    with closing(SessionCounts(lambda: SqliteDatabase(directory, SESSIONS))) as counts:
+        take_in_day_files(directory, counts)
     files = (DESTINATIONS_FILE, *(schema.file for schema in _SCHEMAS))
     return folders + [path for name in files for path in with_logs(directory, name)]
 

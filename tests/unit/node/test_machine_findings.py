@@ -3,10 +3,11 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from gatepost.node.machine_findings import Level, _unwritable, disk_refusal
+from gatepost.node.machine_findings import Level, _unwritable, disk_findings, disk_refusal
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,22 @@ def test_a_full_disk_is_seen_from_outside_of_a_worker(home, store, said):
 def test_a_disk_that_cannot_be_looked_at_refuses_nothing_that_is_known(home):
     server = {"hostname": "mx.gate.example", "data_dir": str(home.data / "gone")}
     assert disk_refusal(home.settings(server=server)) == ""
+
+
+@pytest.mark.parametrize(
+    ("free", "level", "told"),
+    [
+        (450, Level.WARN, False),
+        (350, Level.WARN, True),
+        (150, Level.FAIL, False),
+    ],
+)
+def test_a_disk_where_mail_waits_although_some_is_taken_is_told_of(home, monkeypatch, free, level, told):
+    home.data.mkdir(exist_ok=True)
+    disk = SimpleNamespace(f_bavail=free, f_frsize=1 << 20, f_files=0, f_favail=0)
+    monkeypatch.setattr(os, "statvfs", lambda _path: disk)
+    found = next(disk_findings(home.settings(store={"free_space": "200MB"})))
+    assert (found.level, "quarantine waits" in found.text) == (level, told)
 
 
 @pytest.mark.parametrize(

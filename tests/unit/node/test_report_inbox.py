@@ -32,6 +32,13 @@ def test_a_disk_that_does_not_take_it(tmp_path, caplog):
     assert "cannot be kept" in caplog.text
 
 
+def test_the_queue_keeps_its_room_on_the_disk(tmp_path, caplog):
+    assert ReportInbox(tmp_path / "inbox", mark=1 << 60).put(b"x", "192.0.2.1") is HTTPStatus.SERVICE_UNAVAILABLE
+    assert "kept for the queue" in caplog.text
+    assert list((tmp_path / "inbox").iterdir()) == []
+    assert ReportInbox(tmp_path / "inbox", mark=1).put(b"x", "192.0.2.1") is HTTPStatus.CREATED
+
+
 def test_one_source_leaves_room_for_others(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_OF_ONE", 2)
     inbox = ReportInbox(tmp_path)

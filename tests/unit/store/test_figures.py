@@ -76,10 +76,11 @@ def test_what_a_process_spoilt_ends_nobody_who_reads_it(tmp_path, content):
 
 
 def test_processes_that_do_not_answer_read_back(tmp_path):
-    assert read_silent(tmp_path / "workers") == frozenset()
-    for pids in ({11, 7}, set()):
-        note_silent(tmp_path / "workers", pids)
-        assert read_silent(tmp_path / "workers") == pids
-    (file,) = (tmp_path / "workers").iterdir()
-    file.write_bytes(b"[1, ")
-    assert read_silent(tmp_path / "workers") == frozenset()
+    directory = tmp_path / "workers"
+    assert read_silent(directory) == frozenset()
+    for pids in ({11, 7}, {7, 5}, set()):
+        note_silent(directory, pids)
+        assert read_silent(directory) == pids
+        assert [file.stat().st_size for file in directory.iterdir()] == [0] * len(pids)  # a full disk takes them
+    (directory / "silent-x").touch()
+    assert read_silent(directory) == frozenset()

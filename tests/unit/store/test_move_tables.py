@@ -15,7 +15,7 @@ from gatepost.store.postgres.evidence_tables import SCHEMA as EVIDENCE
 from gatepost.store.postgres.queue_schema import QUEUE_SCHEMA
 from gatepost.store.postgres.trace_tables import SCHEMA as TRACE
 from gatepost.store.schemas import SAME_IN_BOTH, STORED
-from gatepost.store.session_tables import SESSIONS
+from gatepost.store.session_counts import SESSIONS
 from gatepost.store.shared_destinations import HISTORY
 from gatepost.store.site_tables import SITE
 from gatepost.store.sqlite.database import SqliteDatabase

@@ -19,7 +19,9 @@ def kept(name="1", organization="Google Inc.", begin=DAY, policies=None):
     policies = (ReceivedPolicy("sts", "contoso.example", 10, 3, ("mode: enforce",), ("*.contoso.example",), (FAILED,)),
                 ReceivedPolicy("tlsa", "contoso.example", 5, 0)) if policies is None else policies  # fmt: skip
     return StoredReport(
-        2.5, "mail x", ReceivedReport(organization, "a@b.example", name, begin, begin + DAY - 1, policies, 2)
+        begin + 2 * DAY,
+        "mail x",
+        ReceivedReport(organization, "a@b.example", name, begin, begin + DAY - 1, policies, 2),
     )
 
 
@@ -100,10 +102,62 @@ def test_a_file_of_an_earlier_version_goes_on(tmp_path):
     reports.close()
 
 
-def test_no_more_is_kept_than_there_is_room_for(tmp_path, monkeypatch):
-    monkeypatch.setattr("gatepost.store.sent_reports.MOST_OCTETS", 1)
-    with pytest.raises(StoreFull, match="received reports take"):
-        Storage(SQLITE, tmp_path).received_reports().keep(kept())
+def large(name, day, source="mail x", *, begin=DAY):
+    """About 100 KB in the store."""
+    policies = (ReceivedPolicy("sts", "contoso.example", 1, 0, ("x" * 1000,) * 100, ()),)
+    report = ReceivedReport("Forger", "", name, begin, begin + DAY, policies, 0)
+    return StoredReport(day * DAY, source, report)
+
+
+def names(reports):
+    return "".join(sorted(one.report.report_id for one in reports.read(0, 1e12)))
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """Room for sixteen times 250 KB."""
+    monkeypatch.setattr("gatepost.store.sent_reports.MOST_OCTETS", 4_000_000)
+    return lambda: Storage(SQLITE, tmp_path).received_reports()
+
+
+def test_those_of_one_day_and_way_have_a_part_of_the_room(small):
+    reports = small()
+    for name in "ab":
+        assert reports.keep(large(name, 20, "https x"))
+    for fresh in (reports, small()):
+        with pytest.raises(StoreFull, match="came by https today"):
+            fresh.keep(large("c", 20.9, "https y"))
+    assert reports.keep(large("d", 20))
+    assert reports.keep(large("c", 21, "https y"))
+    assert names(reports) == "abcd"
+
+
+def test_where_all_room_is_taken_the_oldest_day_goes(small, monkeypatch):
+    monkeypatch.setattr("gatepost.store.sent_reports._OF_A_DAY", 2)
+    reports = small()
+    for day in range(50):
+        for number in range(3):
+            assert reports.keep(large(f"{day:02}{number} ", day, begin=99999 * DAY))
+    assert names(reports).split() == [f"{day:02}{number}" for day in range(37, 50) for number in range(3)]
+    assert names(small()).split() == names(reports).split()
+
+
+def test_room_that_was_taken_once_is_had_again(small, monkeypatch):
+    monkeypatch.setattr("gatepost.store.sent_reports._OF_A_DAY", 1)
+    reports = small()
+    for number in range(39):
+        assert reports.keep(large(str(number), 20))
+    with pytest.raises(StoreFull):
+        reports.keep(large("new", 20))
+    assert reports.forget(21 * DAY) == 39
+    assert reports.keep(large("new", 20))
+
+
+def test_one_about_a_time_to_come_is_forgotten_by_when_it_came(tmp_path):
+    reports = Storage(SQLITE, tmp_path).received_reports()
+    reports.keep(large("a", 20, begin=2_000_000 * DAY))
+    assert (reports.forget(19 * DAY), names(reports)) == (0, "a")
+    assert (reports.forget(21 * DAY), names(reports)) == (1, "")
 
 
 def test_many_are_read_in_parts(tmp_path, monkeypatch):

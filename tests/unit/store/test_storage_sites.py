@@ -8,8 +8,6 @@ from gatepost.settings.store_url import SQLITE
 from gatepost.store.destinations import DestinationFile, DestinationStore
 from gatepost.store.documents import DocumentFiles, DocumentTable
 from gatepost.store.leases import FixedLeases, SharedLeases
-from gatepost.store.session_counts import SessionFiles
-from gatepost.store.session_tables import SessionTables
 from gatepost.store.shared_destinations import SharedDestinations, SharedTable
 from gatepost.store.storage import Storage
 from gatepost.store.ticket_secrets import NodeTicketSecrets, SiteTicketSecrets
@@ -29,7 +27,6 @@ class NoSealing:
 
 def test_with_sqlite_all_are_files_of_the_data_directory(tmp_path):
     storage = Storage(SQLITE, tmp_path)
-    assert isinstance(storage.session_counts(), SessionFiles)
     assert isinstance(storage.documents("a", "b"), DocumentFiles)
     assert isinstance(storage.leases("mx1", 0), FixedLeases)
     assert (storage.leases("mx1", 0).may_hold, storage.leases("mx1", 1).may_hold) == (True, False)
@@ -37,7 +34,7 @@ def test_with_sqlite_all_are_files_of_the_data_directory(tmp_path):
     assert list(tmp_path.iterdir()) == []
     assert storage.nodes().nodes() == []
     assert storage.sent_reports().read("2026-01-01") == []
-    assert list(storage.received_reports().read(0, 1)) == []
+    assert list(storage.received_reports().read(0, 1)) == storage.session_counts().days() == []
     with_file = storage.destinations()
     assert isinstance(with_file, DestinationFile)
     with_file.close()
@@ -46,13 +43,12 @@ def test_with_sqlite_all_are_files_of_the_data_directory(tmp_path):
     worker.close()
     storage.disconnect()
     names = {path.name for path in tmp_path.iterdir() if path.suffix == ".db"}
-    assert names == {"nodes.db", "sent-reports.db", "received-reports.db", "destinations.db"}
+    assert names == {"nodes.db", "sent-reports.db", "received-reports.db", "session-counts.db", "destinations.db"}
 
 
 def test_with_a_server_nothing_is_asked_before_it_is_used(tmp_path):
     pytest.importorskip("asyncpg")
     storage = Storage(NOBODY, tmp_path)
-    assert isinstance(storage.session_counts(), SessionTables)
     assert isinstance(storage.documents("a", "b"), DocumentTable)
     assert isinstance(storage.leases("mx1", 1), SharedLeases)
     assert isinstance(storage.ticket_secrets(NoSealing()), SiteTicketSecrets)

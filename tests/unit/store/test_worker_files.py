@@ -20,7 +20,7 @@ def test_all_are_there_afterwards_with_what_sqlite_keeps_beside_them(tmp_path):
     ConfigStore(tmp_path / CONFIGURATION.file).close()
     paths = prepare_worker_files(tmp_path)
     assert [path for path in paths if not path.exists()] == []
-    assert names(tmp_path, paths) >= {"queue", "trace", "evidence", "sessions", "workers", USAGE.file}
+    assert names(tmp_path, paths) >= {"queue", "trace", "evidence", "workers", "session-counts.db", USAGE.file}
     assert not names(tmp_path, paths) & {"access.db", "config.db", "config.db-wal", "config.db-shm"}
     assert {path.stat().st_mode & 0o77 for path in paths} == {0}
 

@@ -93,7 +93,8 @@ def _disk(facts: MachineFacts) -> Iterator[Alarm]:
         "are none, no large message is accepted, and no mailbox takes mail."
         if few
         else f"{free} are free at {disk.directory}; with less than {format_size(disk.mark)} (store.free_space) no mail "
-        "is accepted.",
+        "is accepted. With less than twice that, mail for mailboxes there and, with SQLite, mail to be held in "
+        "quarantine waits.",
         "Find what fills it, and make room or enlarge it:",
         command_line("du", "-x", "--inodes" if few else "-h", "--max-depth=2", named=disk.directory),
     )

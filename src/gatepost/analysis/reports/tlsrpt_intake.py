@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gatepost.policy.connectors.names import parents
@@ -43,36 +44,47 @@ class ReportImport:
         self._days = days
         self._clock = clock
         self._forgotten = 0.0
+        self._failures: dict[Path, str] = {}  # why what is in a folder waits
 
     def take(self, maildirs: Iterable[Path], domains: Collection[str]) -> int:
         """Take in what is new; how many reports were kept. domains: those whose reports are ours, lower case."""
         kept = 0
         for maildir in maildirs:
-            for path in _newest(maildir / "new"):
-                kept += self._from_mail(path, maildir / "cur", domains)
-        for path in _newest(self._data / INBOX):
-            kept += self._from_web(path, domains)
+            kept += self._from_each(maildir / "new", partial(self._from_mail, maildir / "cur", domains))
+        kept += self._from_each(self._data / INBOX, partial(self._from_web, domains))
         self._forget()
         return kept
 
-    def _from_mail(self, path: Path, read: Path, domains: Collection[str]) -> bool:
-        """It is looked at once: then it lies where a mail program finds it, as read if it was a report (maildir(5))."""
-        try:
-            seen, kept = self._kept(lambda: report_part(_octets(path, MAX_MAIL)), f"mail {path.name}", domains)
-            read.mkdir(mode=0o700, exist_ok=True)
-            path.rename(read / f"{path.name}:2,{'S' if seen else ''}")
-        except (StoreFailure, OSError) as failure:
-            _log.error("TLS reports: %s waits in its mailbox: %s", path.name, failure)
-            return False
+    def _from_each(self, folder: Path, take: Callable[[Path], bool]) -> int:
+        """How many of a folder were kept. Where the store fails the rest waits, too, and the log says so once."""
+        kept = 0
+        for path in _newest(folder):
+            try:
+                kept += take(path)
+            except StoreFailure as failure:
+                if self._failures.get(folder) != str(failure):
+                    _log.error("TLS reports: %s and what came after it wait in %s: %s", path.name, folder, failure)
+                self._failures[folder] = str(failure)
+                break
+            except OSError as error:
+                _log.error("TLS reports: %s waits in %s: %s", path.name, folder, error)
+            else:
+                self._failures.pop(folder, None)
         return kept
 
-    def _from_web(self, path: Path, domains: Collection[str]) -> bool:
-        try:
-            _, kept = self._kept(lambda: _octets(path, MAX_PACKED), f"https {path.name}", domains)
-            path.unlink(missing_ok=True)
-        except (StoreFailure, OSError) as failure:
-            _log.error("TLS reports: %s waits in %s: %s", path.name, INBOX, failure)
-            return False
+    def _from_mail(self, read: Path, domains: Collection[str], path: Path) -> bool:
+        """It is looked at once: then it lies where a mail program finds it, as read if it was a report (maildir(5)).
+
+        Raises StoreFailure, OSError.
+        """
+        seen, kept = self._kept(lambda: report_part(_octets(path, MAX_MAIL)), f"mail {path.name}", domains)
+        read.mkdir(mode=0o700, exist_ok=True)
+        path.rename(read / f"{path.name}:2,{'S' if seen else ''}")
+        return kept
+
+    def _from_web(self, domains: Collection[str], path: Path) -> bool:
+        _, kept = self._kept(lambda: _octets(path, MAX_PACKED), f"https {path.name}", domains)
+        path.unlink(missing_ok=True)
         return kept
 
     def _kept(self, packed: Callable[[], bytes], source: str, domains: Collection[str]) -> tuple[bool, bool]:

@@ -120,6 +120,11 @@ LIMITED: Final = Metric(
     "Refusals of unknown clients by the limits of [rates], for their source or for all of them.",
     ("limit", "scope"),
 )
+REFUSALS_LEFT_OUT: Final = Metric(
+    "gatepost_refusals_left_out_total",
+    MetricKind.COUNTER,
+    "Refusals of clients that exceeded [rates] refusals, of which message trace and evidence have no row.",
+)
 RECIPIENT_QUESTIONS: Final = Metric(
     "gatepost_recipient_questions_total",
     MetricKind.COUNTER,

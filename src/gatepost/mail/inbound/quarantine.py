@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
@@ -42,12 +43,30 @@ class QuarantineLimits(msgspec.Struct, frozen=True):
         return max(usage.deliveries / self.messages, usage.size / self.size)
 
 
+class SharedRoom(msgspec.Struct, frozen=True):
+    """The room that all quarantines together leave to mail on its way: what they hold stays there for weeks.
+
+    room: see `Store.room`. least: octets of it that are left. most: that all may have, 0 for no limit.
+    """
+
+    room: Callable[[], float] = lambda: math.inf
+    least: int = 0
+    most: int = 0
+
+    def lacks(self, held: int, size: int) -> bool:
+        """Whether there is none for so many octets more. held: that all quarantines have."""
+        return self.room() - size < self.least or bool(self.most and held + size > self.most)
+
+
+_UNKNOWN: Final = SharedRoom()
+
+
 class QuarantineRoom:
     """Knows whether an organization's quarantine is full; each worker counts what it has put there since it looked.
 
     usage: how much is there; blocks, and may raise StoreFailure. clock: seconds, never back. full: organizations that
     had no room when it was last looked for, with the least that found none; while they are asked after, it is looked
-    again.
+    again. shared: the room of all.
     """
 
     def __init__(
@@ -55,31 +74,32 @@ class QuarantineRoom:
         usage: Callable[[], Mapping[str, QuarantineUsage]],
         limits: QuarantineLimits,
         clock: Callable[[], float] = time.monotonic,
+        shared: SharedRoom = _UNKNOWN,
     ) -> None:
         self._usage = usage
         self._limits = limits
+        self._shared = shared
         self._clock = clock
         self._known: dict[str, QuarantineUsage] = {}
         self._until = self._again_at = 0.0
         self._looking = asyncio.Lock()
-        self._again = SingleTask("room in quarantine")
+        self._again = SingleTask("quarantine")
         self.full: dict[str, QuarantineUsage] = {}
 
     async def take(self, wanted: Mapping[str, int], size: int) -> str:
-        """Make room for deliveries of one message by organization; the first whose quarantine is full, "" if none is.
+        """Make room for deliveries of one message by organization; why the first has none, "" if all have.
 
         Raises StoreFailure.
         """
         await self._look()
-        after = {name: self._grown(name, count, size) for name, count in wanted.items()}
-        for name, usage in after.items():
-            if self._limits.fullness(usage) > 1:
-                lacking = QuarantineUsage(wanted[name], size)
+        added = {name: QuarantineUsage(count, size) for name, count in wanted.items()}
+        for name, lacking in added.items():
+            if reason := self._refusal(name, lacking):
                 self.full[name] = min(self.full.get(name, lacking), lacking, key=self._limits.fullness)
-                return name
-        for name in after:
+                return reason
+        for name, usage in added.items():
             self.full.pop(name, None)
-        self._known |= after
+            self._known[name] = self._grown(name, usage)
         return ""
 
     def full_for(self, directory: Directory, organization: str, targets: Iterable[Target]) -> set[str]:
@@ -104,12 +124,25 @@ class QuarantineRoom:
         except StoreFailure:  # said where mail is held; it is looked again a while later
             self._again_at = self._clock() + _KNOWN_SECONDS
         else:
-            lacking = self.full.items()
-            self.full = {name: least for name, least in lacking if self._limits.fullness(self._grown(name, *least)) > 1}
+            self.full = {name: least for name, least in self.full.items() if self._refusal(name, least)}
 
-    def _grown(self, organization: str, count: int, size: int) -> QuarantineUsage:
+    def _refusal(self, organization: str, added: QuarantineUsage) -> str:
+        """Why there is no room for this, "" if there is."""
+        if self._limits.fullness(self._grown(organization, added)) > 1:
+            return (
+                f"the message is to be held in quarantine, and that of {organization} is full: the client must try "
+                "again later"
+            )
+        if self._shared.lacks(sum(known.size for known in self._known.values()), added.size):
+            return (
+                "the message is to be held in quarantine, and the room that is left is kept for mail on its way: the "
+                "client must try again later"
+            )
+        return ""
+
+    def _grown(self, organization: str, added: QuarantineUsage) -> QuarantineUsage:
         known = self._known.get(organization, QuarantineUsage())
-        return QuarantineUsage(known.deliveries + count, known.size + size)
+        return QuarantineUsage(known.deliveries + added.deliveries, known.size + added.size)
 
 
 class QuarantineFindings:

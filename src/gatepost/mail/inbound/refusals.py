@@ -1,6 +1,7 @@
 """Tell the trace what a session refused, and of a TLS handshake that failed.
 
-Used by `mail.inbound.session`. Every refusal is a row; the first few of a session have its dialogue as well.
+Used by `mail.inbound.session`. A refusal is a row, and the first few of a session have its dialogue as well. Of a
+client with hundreds of them in a minute the rest is only counted: they would fill the disk (decision 0179).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _TRANSCRIPTS: Final = 3  # that one session may have in the trace
 _failed_handshakes = FailedHandshakes()  # of all sessions of the process
+_left_out = FailedHandshakes()  # the same of clients some of whose refusals have no row
+_LEFT_OUT: Final = "too many refusals in a minute ([rates] refusals): further ones are counted, and have no row"
 
 
 class SessionRefusals:
@@ -71,17 +74,29 @@ class SessionRefusals:
 
     def tell(self, reply: Reply, sender: str, recipient: str, verdict: InboundVerdict) -> None:
         """Tell of a command that was refused. sender, recipient: addresses, "" for none yet."""
-        self._service.trace([self._event(reply, sender, recipient, verdict)])
+        self._give([self._event(reply, sender, recipient, verdict)])
 
     def tell_message(self, reply: Reply, transaction: Transaction) -> None:
         """Tell of a message that was refused, for each of its recipients."""
         sender = transaction.mail.path.text
-        self._service.trace(
+        self._give(
             [
                 transaction.amend_refusal(self._event(reply, sender, recipient.event.path.text, recipient.verdict))
                 for recipient in transaction.recipients
             ]
         )
+
+    def _give(self, events: list[TraceEvent]) -> None:
+        """Tell of refusals; the first of a client that has no row of its own any more says so."""
+        limits, facts = self._service.source_limits, self._record.facts
+        if limits is None or facts.node or limits.records(facts.peer_ip, len(events)):
+            self._service.trace(events)
+        elif _left_out.is_news(facts.peer_ip, "", known=limits.is_known(facts.peer_ip)):
+            events[0].detail["reasons"] = [*events[0].detail.get("reasons", ()), _LEFT_OUT]
+            self._service.trace(events[:1])
+            self._service.tell(events[1:])
+        else:
+            self._service.tell(events)
 
     def tell_handshake(self, why: str) -> None:
         """Tell of the client's handshake that failed, unless it was told just now. why: what OpenSSL says."""

@@ -110,7 +110,8 @@ class InboundService(msgspec.Struct):
     much in a queue that is nearly full. recipients: asks whether a recipient of a relayed domain exists. usage: counts
     what senders with a limit send; None limits nobody. source_limits: what unknown clients may do in a minute; None:
     anything. role: of its listeners.
-    counts: connections and handshakes are counted there.
+    counts: connections and handshakes are counted there. tell: takes events that are counted and logged, without a row
+    in the trace.
     """
 
     hostname: str
@@ -143,6 +144,7 @@ class InboundService(msgspec.Struct):
     source_limits: SourceLimits | None = None
     role: str = "mx"
     counts: Counts = msgspec.field(default_factory=Counts)
+    tell: Callable[[Sequence[TraceEvent]], None] = lambda _: None
 
     def cannot_accept(self, size: int, *, draining: bool) -> Reply | None:
         """Why no message of `size` octets can be taken from anybody now; None if one can."""

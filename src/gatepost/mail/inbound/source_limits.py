@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.events.metrics.catalogue import LIMITED
+from gatepost.events.metrics.catalogue import LIMITED, REFUSALS_LEFT_OUT
 from gatepost.net.listener import ConnectionQuota, source_of
 from gatepost.policy.connectors.directory import Directory, address_key
 from gatepost.policy.decisions.load import RateLimit, connections_at, handshake_seconds, rate_at
@@ -28,9 +28,11 @@ _MOST: Final = 20_000  # sources of each kind that are remembered
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})  # whoever is on this machine has other ways to load it
 _SOURCE_BURST: Final = 10.0  # seconds' worth that a source may do at once,
 _TOTAL_BURST: Final = 2.0  # and all sources together
+_MINUTE: Final = 60.0
 _CODES: Final = {RateLimit.MESSAGES: 450, RateLimit.RECIPIENTS: 450, RateLimit.FAILED_LOGINS: 454}  # else 421
 _ROUNDING: Final = 1e-6  # seconds by which sums of binary fractions may be off
 _ANSWERS: Final = 300  # refused connections a minute that are told why: each costs as much as 20 that are dropped
+_KNOWN_TIMES: Final = 10  # as many refusals of a known source are recorded
 _DROPPED: Final = ConnectionQuota(0, 0, "Too many connections at the moment", drops=True)
 
 
@@ -53,10 +55,10 @@ class _Pace:
         """Whether one more is within a limit. burst: seconds' worth that may come at once, at least one."""
         return not a_minute or self._free_at.get(key, 0.0) - now <= max(burst - 60.0 / a_minute, 0.0) + _ROUNDING
 
-    def charge(self, key: str, a_minute: int, now: float) -> None:
-        """One more."""
+    def charge(self, key: str, a_minute: int, now: float, number: int = 1) -> None:
+        """So many more."""
         if a_minute:
-            self._free_at[key] = max(self._free_at.pop(key, 0.0), now) + 60.0 / a_minute
+            self._free_at[key] = max(self._free_at.pop(key, 0.0), now) + 60.0 * number / a_minute
             if len(self._free_at) > _MOST:
                 del self._free_at[next(iter(self._free_at))]
 
@@ -148,6 +150,26 @@ class SourceLimits:
             return _refusal(limit, scope, source)
         self._charge(limit, source, now)
         return None
+
+    def records(self, host: str, number: int) -> bool:
+        """Whether so many refusals of a client get a row each: it takes a hundred octets to bring about one of 1500.
+
+        Those of this host do. Others of known clients have a limit, too: a tenant may name any network.
+        """
+        if host in _LOOPBACK:
+            return True
+        source, now, rate = source_of(host), self._clock(), self._rates[RateLimit.REFUSALS]
+        if self.is_known(host):
+            most, in_all = rate.per_source * _KNOWN_TIMES, 0
+        else:
+            most, in_all = rate_at(rate.per_source, self.share), rate_at(rate.in_all, self.share)
+        paces = (self._sources[RateLimit.REFUSALS], source, most), (self._all[RateLimit.REFUSALS], "", in_all)
+        if not all(pace.allows(key, a_minute, _MINUTE, now) for pace, key, a_minute in paces):
+            self._counts.add((REFUSALS_LEFT_OUT.name,), number)
+            return False
+        for pace, key, a_minute in paces:
+            pace.charge(key, a_minute, now, number)
+        return True
 
     def handshake_seconds(self, host: str) -> float:
         """Within which a client's TLS handshake must be complete."""

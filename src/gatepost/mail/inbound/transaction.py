@@ -304,11 +304,8 @@ class Transaction:
         room = self._service.quarantine
         if not wanted or room is None:
             return None
-        full = await room.take(wanted, size)
-        if not full:
-            return None
-        reason = f"the message is to be held in quarantine, and that of {full} is full: the client must try again later"
-        return self._deferred(reason)
+        reason = await room.take(wanted, size)
+        return self._deferred(reason) if reason else None
 
     def _refused_for_share(self) -> Reply | None:
         """The deferral of what its organization has no room for in a queue that is nearly full."""

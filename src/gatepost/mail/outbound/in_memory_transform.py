@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
+from gatepost.store.queue_room import QueueRoom
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -31,8 +32,9 @@ class TooLarge(Exception):  # noqa: N818 - it names what was found
 class _File:
     """A file without a name; its descriptor is closed with the last who has it."""
 
-    def __init__(self, folder: Path, content: bytes) -> None:
+    def __init__(self, folder: Path, content: bytes, room: QueueRoom) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        room.check(folder, len(content))
         self._descriptor, path = tempfile.mkstemp(dir=folder)
         weakref.finalize(self, os.close, self._descriptor)
         os.unlink(path)  # noqa: PTH108 - mkstemp gives a text
@@ -56,10 +58,14 @@ class _File:
 
 
 class InMemoryTransform:
-    """folder: for what is not kept in memory. most: octets of the content of a message."""
+    """folder: for what is not kept in memory, in the data directory. most: octets of the content of a message.
 
-    def __init__(self, folder: Path, most: int) -> None:
+    mark: `store.free_space`, octets.
+    """
+
+    def __init__(self, folder: Path, most: int, mark: int = 0) -> None:
         self._folder = folder
+        self._room = QueueRoom(folder.parent, mark)
         self._most = most
         self._turn = asyncio.Semaphore(1)
 
@@ -85,4 +91,4 @@ class InMemoryTransform:
         octets, kind = make(content)
         if len(octets) <= _IN_MEMORY:
             return MessageBody.in_memory(octets, kind)
-        return MessageBody(None, len(octets), _File(self._folder, octets).chunks, kind)
+        return MessageBody(None, len(octets), _File(self._folder, octets, self._room).chunks, kind)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.store.queue_room import QueueRoom
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable
@@ -30,7 +31,6 @@ _THREADS = 4
 _WRITE_OCTETS = 256 << 10  # collected before the disk is asked: small messages cost one thread
 _NAME_OCTETS = 200  # of a directory; file systems take 255
 _FOLDERS = ("tmp", "new", "cur")
-_QUEUE_MARKS = 2  # times the free-space mark: below it the queue alone may grow, and there mail expires
 _UNSAFE = re.compile(rb"[^a-z0-9+=_.-]|^\.|\.$")
 
 _FULL = Reply(452, "4.2.2", ("Mailbox full",))
@@ -63,12 +63,12 @@ class Maildirs:
     """All mailboxes under one directory, as ROOT/DOMAIN/LOCAL-PART/{tmp,new,cur}; made when first needed, mode 0700.
 
     hostname: goes into the names of files. clock: seconds since 1970. mark: `store.free_space`, octets. What is in a
-    Maildir stays: where it shares the disk of the directory above, the queue, twice the mark stays free for that.
+    Maildir stays: one on the disk of the directory above, of the queue, leaves room for that.
     """
 
     def __init__(self, root: Path, hostname: str, clock: Callable[[], float], mark: int = 0) -> None:
         self._root = root
-        self._least = _QUEUE_MARKS * mark
+        self._room = QueueRoom(root.parent, mark)
         self._clock = clock
         self._counter = count(1)
         self._suffix = f"P{os.getpid()}.{hostname.replace('/', '\\057').replace(':', '\\072')}"
@@ -93,7 +93,7 @@ class Maildirs:
 
     async def _deliver(self, address: str, message: MaildirMessage) -> str:
         run = asyncio.get_running_loop().run_in_executor
-        file = _MaildirFile(self.path(address), self._unique(), self._check_room)
+        file = _MaildirFile(self.path(address), self._unique(), self._room)
         lines = _LineEnds(binary=message.binary)
         pending = [_trace_fields(message.reverse_path, address)]
         size = 0
@@ -111,13 +111,6 @@ class Maildirs:
             self._threads.submit(file.discard)
             raise
 
-    def _check_room(self, size: int) -> None:
-        """Raise OSError (ENOSPC) if so many octets would take room of the queue. Blocks; the root is there."""
-        if self._least and self._root.stat().st_dev == self._root.parent.stat().st_dev:
-            disk = os.statvfs(self._root)
-            if disk.f_bavail * disk.f_frsize < self._least + size:
-                raise OSError(errno.ENOSPC, "the rest of the disk (2 x store.free_space) is kept for the queue")
-
     def _unique(self) -> str:
         now = self._clock()
         return f"{int(now)}.M{int(now % 1 * 1_000_000)}Q{next(self._counter)}{self._suffix}"
@@ -126,9 +119,9 @@ class Maildirs:
 class _MaildirFile:
     """One file on its way from tmp/ to new/. Its methods block and may be called from any thread."""
 
-    def __init__(self, directory: Path, name: str, check_room: Callable[[int], None]) -> None:
+    def __init__(self, directory: Path, name: str, room: QueueRoom) -> None:
         self._directory = directory
-        self._check_room = check_room
+        self._room = room
         self._temporary = directory / "tmp" / name
         self._final = directory / "new" / name
         self._descriptor = -1
@@ -168,7 +161,7 @@ class _MaildirFile:
     def _write(self, data: bytes) -> None:
         if self._descriptor < 0:
             _make(self._directory)
-        self._check_room(len(data))
+        self._room.check(self._directory, len(data))
         if self._descriptor < 0:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
             self._descriptor = os.open(self._temporary, flags, 0o600)

@@ -111,7 +111,7 @@ class SessionLog:
                 break
             days.pop(0)
         today = day_text(self.clock())
-        if today != self._today:
+        if today != self._today and not self._failing:
             self._today = today
             self._say_left_out()
             self._prune()
@@ -149,7 +149,7 @@ class SessionLog:
         """Forget old days."""
         try:
             self._stored.prune(day_text(self.clock() - _KEPT_DAYS * _DAY))
-        except (StoreFailure, OSError) as error:
+        except StoreFailure as error:
             _log.error("session counts: old days cannot be removed: %s", error)
 
 

@@ -61,7 +61,7 @@ class SmimeDecryption:
         return list(groups.values())
 
     async def apply(self, outgoing: OutgoingMessage, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
-        """As `ContentStep` has it; it never keeps a message."""
+        """As `ContentStep` has it; a message waits only while there is no room for its content."""
         if not _wanted(outgoing):
             return body, {}
         header = await body.header()
@@ -76,6 +76,8 @@ class SmimeDecryption:
             made = await self._bench.made(body, partial(_make, openers=openers, hostname=self._hostname, record=record))
         except BodyUnreadable:
             raise
+        except OSError as error:
+            raise BodyUnreadable(f"what was decrypted cannot be kept: {error.strerror}") from error
         except (CannotDecrypt, TooLarge, SmimeStoreError) as failure:
             return body, {"smime": {"decrypted": False, "why": str(failure)}}
         except Exception as failure:  # noqa: BLE001 - it is delivered as it came, whatever is wrong with it

@@ -6,18 +6,20 @@ that a slow reader keeps nothing open but that; it is on record, as it holds who
 
 from __future__ import annotations
 
+import io
 import tempfile
 import time
 from itertools import chain
+from pathlib import Path
 from threading import Lock
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from starlette.routing import Route
 
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import CSV, chunks_of, download, exported, mark_of, wants_file
-from gatepost.manage.pages.guard import every, needs, not_there, perform, principal_of
+from gatepost.manage.pages.guard import context_of, every, needs, not_there, perform, principal_of
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.report_charts import ReportView, read_view
 from gatepost.manage.pages.reports import frame_of
@@ -25,6 +27,7 @@ from gatepost.manage.use_cases import evidence, evidence_export
 from gatepost.manage.use_cases.evidence_export import Export, OpenExport, open_export
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
+from gatepost.store.queue_room import QueueRoom
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -92,7 +95,9 @@ def _export(request: Request) -> Response:
     if not _exporting.acquire(blocking=False):
         raise BusyRefusal(N_("Another export is running. Try again when it has finished."))
     try:
-        file = _made(perform(request, open_export, wanted))
+        settings = context_of(request).gateway.settings
+        room = QueueRoom(Path(settings.server.data_dir), settings.store.free_space)
+        file = _made(perform(request, open_export, wanted), room)
     finally:
         _exporting.release()
     mark = mark_of(request) if form == "csv" else b""
@@ -103,12 +108,30 @@ def _export(request: Request) -> Response:
     return download(chunks, name, _TYPES[form], content_length=str(size), cache_control="no-store")
 
 
-def _made(export: Export) -> IO[bytes]:
+class _LeavingRoom(io.BufferedIOBase):
+    """Writes to a file as long as that leaves room for the queue: a confined process has its temporary files there."""
+
+    def __init__(self, file: IO[bytes], room: QueueRoom) -> None:
+        self._file = file
+        self._room = room
+        self._folder = Path(tempfile.gettempdir())
+
+    def writable(self) -> bool:
+        """As it is for writing."""
+        return True
+
+    def write(self, chunk: Any, /) -> int:
+        """Raises OSError."""
+        self._room.check(self._folder, len(chunk))
+        return self._file.write(chunk)
+
+
+def _made(export: Export, room: QueueRoom) -> IO[bytes]:
     """The export in a file without a name, to be closed by whoever sends it. Raises Refusal."""
     try:
         file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when it is sent
         try:
-            export.write(file)
+            export.write(cast("IO[bytes]", _LeavingRoom(file, room)))
         except BaseException:
             file.close()
             raise

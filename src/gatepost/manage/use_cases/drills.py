@@ -27,6 +27,7 @@ from gatepost.manage.use_cases.declaration import Cli, InQuery, Items, UseCaseRe
 from gatepost.manage.use_cases.jobs import Job, Jobs, OrganizationSubject, Wait
 from gatepost.manage.use_cases.name_lookup import Chosen, choose_connector, choose_organization, chosen_organizations
 from gatepost.manage.use_cases.paging import Paging, cut, position
+from gatepost.manage.use_cases.record_budget import RecordBudget
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, StoreUnreadable, refusing
 from gatepost.manage.use_cases.stored_message import evidence_log
 from gatepost.policy.connectors.records import OutboundConnector
@@ -233,7 +234,7 @@ def _shape(
 def _held(gateway: Gateway, principal: Principal, chosen: Chosen) -> HeldDrill:
     from gatepost.analysis.checks.drill import run_drill  # noqa: PLC0415 - most calls hold none
     from gatepost.analysis.checks.drill_context import DrillImpossible  # noqa: PLC0415 - most calls hold none
-    from gatepost.analysis.checks.evidence import drill_documents, keep  # noqa: PLC0415
+    from gatepost.analysis.checks.evidence import canonical, drill_documents, keep  # noqa: PLC0415
 
     assert isinstance(chosen.connector, OutboundConnector)  # noqa: S101 - so it was chosen
     with refusing(RefusalKind.UNREADABLE, DrillImpossible, text="{label}: {error}", label=chosen.label), _unlogged():
@@ -241,6 +242,7 @@ def _held(gateway: Gateway, principal: Principal, chosen: Chosen) -> HeldDrill:
     record = report.record() | {"gatepost": __version__, "hostname": gateway.settings.server.hostname}
     if not report.arrived:
         return _shape(record, passed=False)
+    gateway.kept(RecordBudget).charge(principal, len(canonical(record)))
     try:
         kept = keep(drill_documents(gateway.storage), record)
     except (OSError, StoreFailure) as error:

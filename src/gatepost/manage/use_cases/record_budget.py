@@ -1,10 +1,10 @@
-"""Limit what a tenant adds in a day to the records that nobody removes: the history of resources and the audit log.
+"""Limit what a tenant adds in a day to the records that nobody removes: history of resources, audit log, drills.
 
-Used by `execution`, which every call passes, and by `change`, which every change of resources passes. Each change keeps
-the organization as it was and as it is, each call an audit event: without a limit a tenant fills the disk, and the
-gateway then accepts no mail for anybody. The last quarter is left to calls of persons, such as holding a message or
-deleting it, which neither a program that runs on nor changes of a large organization are to prevent. Principals of the
-gateway have no limit. It counts in this process alone.
+Used by `execution`, which every call passes, by `change`, which every change of resources passes, and by `drills`. Each
+change keeps the organization as it was and as it is, each call an audit event, each drill its result: without a limit a
+tenant fills the disk, and the gateway then accepts no mail for anybody. The last quarter is left to calls of persons,
+such as holding a message or deleting it, which neither a program that runs on nor changes of a large organization are
+to prevent. Principals of the gateway have no limit. It counts in this process alone.
 """
 
 from __future__ import annotations

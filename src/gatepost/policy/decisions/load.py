@@ -55,6 +55,7 @@ class RateLimit(StrEnum):
     RECIPIENTS = "recipients"
     ERRORS = "errors"
     FAILED_LOGINS = "failed_logins"
+    REFUSALS = "refusals"
 
     @property
     def noun(self) -> str:

@@ -9,7 +9,7 @@ from gatepost.store.changes import CONFIGURATION, CONFIGURATION_LOG
 from gatepost.store.destinations import DESTINATION_COLUMNS
 from gatepost.store.documents import DOCUMENTS
 from gatepost.store.failures import LOGIN_FAILURES
-from gatepost.store.move import MoveRefused, SessionsPart, SrsPart
+from gatepost.store.move import MoveRefused, SrsPart
 from gatepost.store.move_mark import MOVE, MoveMark, decoded_mark, encoded_mark
 from gatepost.store.move_parts import HeadsPart, LinesPart, Part
 from gatepost.store.move_tables import Table, TablePart, table_parts
@@ -21,7 +21,6 @@ from gatepost.store.postgres.evidence import PostgresEvidence
 from gatepost.store.postgres.move_evidence import EvidenceTables, PostgresTracePart
 from gatepost.store.postgres.move_queue import MoveConnection, PostgresBodies, PostgresMessages, settle_queue
 from gatepost.store.postgres.server import DatabaseServer, allow_closed, close_all, mark_document
-from gatepost.store.session_tables import SESSIONS, SessionTables
 from gatepost.store.shared_destinations import HISTORY
 from gatepost.store.site_tables import SITE
 from gatepost.store.sqlite.move_side import DESTINATION_HISTORY, DOCUMENT_FILES
@@ -179,7 +178,6 @@ class PostgresSide:
             *tables,
             SrsPart(SrsKeyRow(self._database(CONFIGURATION), self._vault)),
             history,
-            SessionsPart(SessionTables(lambda: self._database(SESSIONS))),
             documents,
             PostgresBodies(self._server),
             PostgresMessages(self._server),

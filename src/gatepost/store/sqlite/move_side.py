@@ -12,12 +12,13 @@ from gatepost.store.destinations import DESTINATION_COLUMNS, DESTINATIONS
 from gatepost.store.documents import DOCUMENT_FOLDERS, DocumentFiles
 from gatepost.store.evidence_files import EvidenceDirectory, evidence_directory
 from gatepost.store.interface import DatabaseConnection, Schema, StoreFailure
-from gatepost.store.move import MoveRefused, SessionsPart, SrsPart
+from gatepost.store.move import MoveRefused, SrsPart
 from gatepost.store.move_mark import MoveMark, file_mark, write_file_mark
 from gatepost.store.move_parts import HeadsPart, Key, LinesPart, MoveRecord, Part, UnnumberedPart
 from gatepost.store.move_tables import Table, TablePart, table_parts
-from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles
+from gatepost.store.session_counts import SESSIONS, SessionCounts
 from gatepost.store.sqlite.database import SqliteDatabase
+from gatepost.store.sqlite.former_session_counts import FORMER_SESSIONS, take_in_day_files
 from gatepost.store.sqlite.move_evidence import EvidenceFiles, TraceRowsPart
 from gatepost.store.sqlite.move_queue import BodiesPart, MessagesPart, QueueShards, reported
 from gatepost.store.sqlite.recovery import lock_shard
@@ -90,7 +91,7 @@ DESTINATION_HISTORY: Final = "history of destinations"
 _STORED: Final = (
     QUEUE_DIRECTORY,
     TRACE_DIRECTORY,
-    SESSIONS_DIRECTORY,
+    FORMER_SESSIONS,
     "validations",
     "evidence/log",
     "evidence/heads.log",
@@ -194,6 +195,7 @@ class SqliteSide:
         """See `MoveSide.settle`."""
         with reported(self._data):
             self._shards.settle()
+            take_in_day_files(self._data, SessionCounts(lambda: self._database(SESSIONS)))
 
     def parts(self) -> list[Part]:
         """See `MoveSide.parts`."""
@@ -205,7 +207,6 @@ class SqliteSide:
             *tables,
             SrsPart(SrsKeyFile(self._data)),
             TablePart(DESTINATION_HISTORY, self._database(DESTINATIONS), history, numbering),
-            SessionsPart(SessionFiles(self._data / SESSIONS_DIRECTORY)),
             DocumentsPart(self._data),
             BodiesPart(self._shards),
             MessagesPart(self._shards),

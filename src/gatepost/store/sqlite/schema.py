@@ -1,7 +1,7 @@
 """The files of the store: their places, how they are opened, and the tables of a shard.
 
 A data directory holds `queue/<shard>/q.db`, `queue/<shard>/big/<id>`, `trace/YYYY-MM-DD.<writer>.db`,
-`sessions/YYYY-MM-DD.db`, `destinations.db` and `config.db`.
+`destinations.db`, `config.db` and others.
 Everything of `store` opens its databases here; nothing above it names a file or writes SQL, but `manage.access`, whose
 tables of accounts are in the SQL of `store.interface`.
 """

@@ -5,11 +5,13 @@ from gatepost.analysis.reports.mail_facts import MailFactFinder
 from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, write_figures
-from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles
+from gatepost.store.session_counts import SESSIONS
 from gatepost.store.sqlite.administration import Administration
 from gatepost.store.sqlite.schema import QUEUE_FILE
 from gatepost.store.sqlite.trace_files import day_of
+from gatepost.store.storage import Storage
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
@@ -23,11 +25,11 @@ def write(data, at, passed, **failed):
     counts = [Count(day, "b.example", POLICY, None, passed)] if passed else []
     for result, sessions in failed.items():
         counts.append(Count(day, "b.example", POLICY, detail(ResultType(result.replace("_", "-"))), sessions))
-    SessionFiles(data / SESSIONS_DIRECTORY).write(day, counts)
+    Storage(SQLITE, data).session_counts().write(day, counts)
 
 
 def finder_of(data):
-    return MailFactFinder(data, SessionFiles(data / SESSIONS_DIRECTORY), Administration(data / "queue", None).oldest)
+    return MailFactFinder(data, Storage(SQLITE, data).session_counts(), Administration(data / "queue", None).oldest)
 
 
 def test_nothing_is_known_of_a_new_gateway(tmp_path):
@@ -52,8 +54,7 @@ def test_what_workers_saw_and_how_sessions_went(tmp_path):
 def test_what_cannot_be_read_is_not_known(tmp_path, caplog):
     (tmp_path / "queue" / "0").mkdir(parents=True)
     (tmp_path / "queue" / "0" / QUEUE_FILE).write_bytes(b"x" * 4096)
-    (tmp_path / SESSIONS_DIRECTORY).mkdir()
-    (tmp_path / SESSIONS_DIRECTORY / f"{day_of(NOW)}.db").write_bytes(b"x" * 4096)
+    (tmp_path / SESSIONS.file).write_bytes(b"x" * 4096)
     found = finder_of(tmp_path).find(NOW)
     assert (found.oldest, found.tls) == (None, None)
     assert "the age of the queue is not known" in caplog.text

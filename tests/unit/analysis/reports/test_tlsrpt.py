@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from gatepost.analysis.reports.tlsrpt import PolicySummary, report_object, summaries
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
-from gatepost.store.session_counts import SessionFiles
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,7 @@ NOT_FETCHED = detail(ResultType.STS_POLICY_FETCH_ERROR)
 
 
 def write(directory: Path) -> None:
-    SessionFiles(directory).write(
+    Storage(SQLITE, directory).session_counts().write(
         DAY,
         [
             Count(DAY, "b.example", STS, None, 90),
@@ -40,7 +41,7 @@ def write(directory: Path) -> None:
 
 def test_a_day_by_domain_and_policy(tmp_path: Path) -> None:
     write(tmp_path)
-    first, second = summaries(SessionFiles(tmp_path), DAY)
+    first, second = summaries(Storage(SQLITE, tmp_path).session_counts(), DAY)
     assert (first.domain, first.policies) == ("a.example", (PolicySummary(NONE, 0, ((NOT_FETCHED, 1),)),))
     assert (second.domain, second.day) == ("b.example", DAY)
     assert second.policies == (
@@ -48,13 +49,17 @@ def test_a_day_by_domain_and_policy(tmp_path: Path) -> None:
         PolicySummary(STS, 90, ((MISMATCH, 7), (NOT_FETCHED, 2))),
     )
     assert [one.failed for one in second.policies] == [0, 9]
-    assert summaries(SessionFiles(tmp_path), DAY, "b.example") == [second]
-    assert summaries(SessionFiles(tmp_path), DAY, "c.example") == summaries(SessionFiles(tmp_path), "2026-11-23") == []
+    assert summaries(Storage(SQLITE, tmp_path).session_counts(), DAY, "b.example") == [second]
+    assert (
+        summaries(Storage(SQLITE, tmp_path).session_counts(), DAY, "c.example")
+        == summaries(Storage(SQLITE, tmp_path).session_counts(), "2026-11-23")
+        == []
+    )
 
 
 def test_the_report_has_the_names_of_the_rfc(tmp_path: Path) -> None:
     write(tmp_path)
-    assert report_object(summaries(SessionFiles(tmp_path), DAY, "b.example")[0]) == {
+    assert report_object(summaries(Storage(SQLITE, tmp_path).session_counts(), DAY, "b.example")[0]) == {
         "date-range": {"start-datetime": "2026-11-24T00:00:00Z", "end-datetime": "2026-11-24T23:59:59Z"},
         "policies": [
             {

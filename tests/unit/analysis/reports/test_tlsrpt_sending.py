@@ -23,7 +23,7 @@ from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sent_reports import SENT, SentReport
-from gatepost.store.session_counts import MOST_FAILURES, MOST_POLICIES, SessionFiles
+from gatepost.store.session_counts import MOST_FAILURES, MOST_POLICIES
 from gatepost.store.storage import Storage
 from gatepost.values import replace
 
@@ -41,7 +41,7 @@ DOWN = status(500)
 
 def count(directory: Path, *domains: str, day: str = DAY) -> None:
     policies = [applied(PolicyType.NONE, domain) for domain in domains]
-    SessionFiles(directory / "sessions").write(day, [Count(day, one.domain, one, None, 7) for one in policies])
+    Storage(SQLITE, directory).session_counts().write(day, [Count(day, one.domain, one, None, 7) for one in policies])
 
 
 @dataclass
@@ -307,7 +307,7 @@ def test_counts_that_are_gone(world: Callable[..., World], tmp_path: Path) -> No
     one = world(b_example="https://b.example/r")
     one.answer = DOWN
     (waits,) = one.rounds()
-    (tmp_path / "sessions" / f"{DAY}.db").unlink()
+    Storage(SQLITE, tmp_path).session_counts().prune("2026-11-25")
     (gone,) = one.rounds(waits.next)
     assert (gone.state, gone.detail) == ("given-up", "its counts are not kept any more")
 
@@ -335,7 +335,7 @@ def test_the_largest_day_of_a_domain_is_one_that_every_reader_takes(tmp_path: Pa
     ]  # fmt: skip
     counts = [Count(DAY, "b.example", policy, None, 1 << 40) for policy in policies]
     counts += [Count(DAY, "b.example", policies[0], failure, 1 << 40) for failure in failures]
-    SessionFiles(tmp_path / "sessions").write(DAY, counts)
+    Storage(SQLITE, tmp_path).session_counts().write(DAY, counts)
     made = report_of(Storage(SQLITE, tmp_path).session_counts(), REPORTER, DAY, "b.example")
     assert made is not None
     text = unpack(made.content)

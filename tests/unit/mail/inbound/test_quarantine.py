@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,7 @@ from gatepost.mail.inbound.quarantine import (
     QuarantineFindings,
     QuarantineLimits,
     QuarantineRoom,
+    SharedRoom,
     count_by_holder,
 )
 from gatepost.mail.model.message import QuarantineHold
@@ -32,6 +34,7 @@ header_name = "Subject"
 header_contains = ["offer"]
 quarantine = true
 """
+A_FULL = "the message is to be held in quarantine, and that of a is full: the client must try again later"
 
 
 class Usage:
@@ -53,10 +56,10 @@ def test_what_is_put_there_counts_until_it_is_counted_anew() -> None:
 
     async def main() -> None:
         assert await room.take({"a": 1}, 10) == ""
-        assert await room.take({"b": 1, "a": 2}, 1) == "a"
-        assert await room.take({"a": 1}, 81) == "a"  # too large
+        assert await room.take({"b": 1, "a": 2}, 1) == A_FULL
+        assert await room.take({"a": 1}, 81) == A_FULL  # too large
         assert await room.take({"a": 1}, 80) == ""
-        assert await room.take({"a": 1}, 0) == "a"
+        assert await room.take({"a": 1}, 0) == A_FULL
         assert usage.asked == 1
         usage.now = 5.0
         assert await room.take({"a": 1}, 0) == ""
@@ -64,6 +67,34 @@ def test_what_is_put_there_counts_until_it_is_counted_anew() -> None:
         usage.now, usage.known = 10.0, {"away": QuarantineUsage(1, 1)}
         with pytest.raises(StoreBusy):
             await room.take({"a": 1}, 0)
+
+    asyncio.run(main())
+
+
+def test_all_quarantines_together_leave_room_for_mail(
+    directory: Callable[[str], Directory], path: Callable[[str], Path]
+) -> None:
+    usage, left, kept = (
+        Usage(a=QuarantineUsage(1, 10), b=QuarantineUsage(1, 50)),
+        [math.inf],
+        "kept for mail on its way",
+    )
+    shared = SharedRoom(lambda: left[0], 1000, 100)
+    room = QuarantineRoom(usage, QuarantineLimits(9, 200), lambda: usage.now, shared)
+
+    async def main() -> None:
+        assert await room.take({"a": 1}, 40) == ""
+        assert kept in await room.take({"b": 1}, 1)
+        usage.now, usage.known = 5.0, {}
+        left[0] = 1009.0
+        assert await room.take({"a": 1}, 9) == ""
+        assert kept in await room.take({"a": 1}, 10)
+        target = [Target(path("ann@a.example"))]
+        for now, free, full in ((10.0, 1009.0, {"a"}), (15.0, 1010.0, set())):
+            usage.now, left[0] = now, free
+            room.full_for(directory(RULE), "a", target)
+            await room._again.ended()
+            assert room.full_for(directory(RULE), "a", target) == full
 
     asyncio.run(main())
 
@@ -78,7 +109,7 @@ def test_who_is_full_is_known_until_there_is_room(
 
     async def main() -> None:
         assert room.full_for(both, "a", [ann]) == set()
-        assert await room.take({"a": 1}, 1) == "a"
+        assert await room.take({"a": 1}, 1) == A_FULL
         assert room.full_for(both, "a", [ann]) == room.full_for(both, "a", [elsewhere]) == {"a"}
         assert room.full_for(both, "b", [ann]) == room.full_for(both, "b", [bob, ann]) == {"a"}
         assert room.full_for(both, "b", [bob]) == room.full_for(both, "b", [elsewhere]) == set()
@@ -104,7 +135,7 @@ def test_who_was_full_is_looked_at_again_although_nothing_is_held(
         return room.full_for(ours, "a", target)
 
     async def main() -> None:
-        assert await room.take({"a": 1}, 1) == "a"
+        assert await room.take({"a": 1}, 1) == A_FULL
         usage.known = {"a": QuarantineUsage(3, 9)}
         assert await full_at(4.0) == await full_at(5.0) == {"a"}
         usage.known = {"away": QuarantineUsage(1, 1)}
@@ -134,7 +165,7 @@ def test_who_has_no_room_for_what_was_refused_stays_full(
         return room.full_for(ours, "a", target)
 
     async def main() -> None:
-        assert await room.take({"a": 1}, 50) == await room.take({"a": 1}, 60) == "a"
+        assert (await room.take({"a": 1}, 50)) == A_FULL == await room.take({"a": 1}, 60)
         assert await full_at(5.0, 60) == await full_at(10.0, 51) == {"a"}
         assert await full_at(15.0, 50) == set()
 

@@ -5,6 +5,8 @@ import tomllib
 import pytest
 
 from gatepost.events.metrics.counts import Counts
+from gatepost.mail.inbound import refusals
+from gatepost.mail.inbound.failed_handshakes import FailedHandshakes
 from gatepost.mail.inbound.service import CommitWaits
 from gatepost.mail.inbound.source_limits import Rate, SourceLimits
 from gatepost.net.listener import ConnectionQuota
@@ -235,6 +237,43 @@ async def test_a_client_is_known_once_its_mail_was_accepted_by_what_identifies_i
             await client.envelope(STRANGER if not known else ANN, ANN)
             assert (await client.say(b"Subject: x\r\n\r\nx\r\n.\r\n")).startswith("250 ")
             assert (ip in limits._recognized) is known
+
+
+async def test_of_a_client_with_many_refusals_some_have_a_row(gate, limited, monkeypatch):
+    monkeypatch.setattr(refusals, "_left_out", FailedHandshakes())
+    counted = []
+    async with gate.open():
+        gate.service.tell = counted.extend
+        limits = limited(refusals=Rate(3, 5))
+        for ip in (ONE, OTHER):
+            client = await gate.greeted(ip)
+            await client.say(f"MAIL FROM:<{STRANGER}>")
+            for number in range(5):
+                assert (await client.say(f"RCPT TO:<nobody{number}@contoso.example>")).startswith("550 5.1.1")
+    rows = gate.trace_rows(event="REFUSE")
+    texts = [f"{row.peer_address[-1]}{row.recipient[6]}" for row in rows]
+    assert sorted(texts) == ["70", "71", "72", "90", "91", "92", "93"]
+    said = [text for text, row in zip(texts, rows, strict=True) if "[rates] refusals" in str(row.detail["reasons"])]
+    assert sorted(said) == ["72", "93"]
+    assert [event.recipient[6] for event in counted] == ["4", "3", "4"]
+    assert limits._counts.numbers[("gatepost_refusals_left_out_total",)] == 5
+
+
+def test_refusals_that_are_recorded(clock):
+    limits, _ = limits_of(clock, {RateLimit.REFUSALS: Rate(3, 5)})
+    limits._recognized[OTHER] = clock.now + 60
+    assert [limits.records(ONE, 1) for _ in range(4)] == [True, True, True, False]
+    assert limits.records(OTHER, 29)
+    assert [limits.records(OTHER, 1) for _ in range(2)] == [True, False]
+    assert all(limits.records("127.0.0.1", 1000) for _ in range(9))
+    clock.now += 20
+    assert [limits.records(ONE, 1) for _ in range(2)] == [True, False]
+    limits.share = 0.02
+    clock.now += 60
+    assert [limits.records(ONE, 1) for _ in range(2)] == [True, False]
+    clock.now += 600
+    assert limits.records(ONE, 500)  # the recipients of one message have rows, or none of them
+    assert not limits.records("198.51.100.9", 1)
 
 
 async def test_how_long_messages_wait_to_be_stored(gate):

@@ -25,8 +25,9 @@ from gatepost.policy.decisions.requirement import Achieved, TlsLevel
 from gatepost.protocols.dane.tlsa import TlsaLookup, TlsaStatus
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tlsrpt.result import ResultType
-from gatepost.store.session_counts import SessionFiles
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.sqlite.trace_files import day_of
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -644,13 +645,13 @@ def test_a_shared_session_is_counted_for_each_domain(
 ) -> None:
     """Of what the reports of each domain say; the gateway's own numbers have one handshake."""
     shared_mx(world)
-    log = SessionLog(SessionFiles(tmp_path / "sessions"), interval=3600, clock=lambda: NOW)
+    log = SessionLog(Storage(SQLITE, tmp_path).session_counts(), interval=3600, clock=lambda: NOW)
     world.settings["sessions"] = log
     peer = kit.Peer(tls=world.identity(certificate, "mx2.host.example") if certificate else None)
     attempt(world, peer, deliveries())
     log.close()
     assert together(peer) == [everybody()]
-    counts = SessionFiles(tmp_path / "sessions").read(day_of(NOW))
+    counts = Storage(SQLITE, tmp_path).session_counts().read(day_of(NOW))
     found = {one.domain: str(one.failure.result) if one.failure else "passed" for one in counts}
     assert found == dict.fromkeys(DOMAINS, counted)
     assert sum(log.counts.numbers.values()) == (1 if certificate else 0)

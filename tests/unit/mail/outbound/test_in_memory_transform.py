@@ -49,6 +49,20 @@ def test_what_is_made_is_read_as_often_as_it_is_sent(tmp_path: Path, size: int) 
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
+def test_what_is_made_leaves_room_for_the_queue(tmp_path: Path) -> None:
+    large = os.urandom(300 << 10)
+
+    async def run(mark: int) -> MessageBody:
+        return await InMemoryTransform(tmp_path / "made", 1 << 30, mark).made(
+            body_of(large), lambda octets: (octets, "8BITMIME")
+        )
+
+    assert asyncio.run(run(1 << 10)).size == len(large)
+    with pytest.raises(OSError, match="kept for the queue"):
+        asyncio.run(run(1 << 60))
+    assert list((tmp_path / "made").iterdir()) == []
+
+
 def test_what_is_too_large_is_not_even_read(tmp_path: Path) -> None:
     async def run() -> None:
         bench = InMemoryTransform(tmp_path, 100)

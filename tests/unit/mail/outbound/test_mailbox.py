@@ -4,9 +4,12 @@ import asyncio
 import errno
 import os
 import resource
+import shutil
 import stat
+import tempfile
 import threading
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -20,7 +23,6 @@ from gatepost.net.tasks import spawn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
 CONTENT = b"Subject: one\r\n\r\n.dot\r\nlast\r\n"
 HEAD = b"Return-Path: <a@a.example>\nDelivered-To: Ann@B.example\n"
@@ -56,9 +58,17 @@ def test_a_maildir_leaves_room_for_the_queue_on_its_disk(tmp_path: Path, monkeyp
     assert failed.value.reply.code == 452
     with pytest.raises(MailboxFailed):
         deliver(maildirs, message(b"x" * 500, b"y" * (300 << 10)))
-    maildirs.close()
     directory = maildirs.path("Ann@B.example")
     assert (len(list((directory / "new").iterdir())), list((directory / "tmp").iterdir())) == (1, [])
+    disk = tmp_path.stat().st_dev
+    others = (path for path in map(Path, ("/dev/shm", "/var/tmp")) if path.stat().st_dev != disk)
+    elsewhere = Path(tempfile.mkdtemp(dir=next(others)))
+    (tmp_path / "mail" / "c.example").symlink_to(elsewhere)
+    try:
+        assert deliver(maildirs, message(b"x" * 1000), "ann@c.example")
+    finally:
+        maildirs.close()
+        shutil.rmtree(elsewhere)
 
 
 def test_a_message_arrives_whole_and_private(maildirs: Maildirs, tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tls.facts import TlsFacts
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, TlsSession, applied
-from gatepost.store.session_counts import SessionFiles
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[SessionLog]:
-    made = SessionLog(SessionFiles(tmp_path / "sessions"), interval=3600, clock=lambda: NOON)
+    made = SessionLog(Storage(SQLITE, tmp_path).session_counts(), interval=3600, clock=lambda: NOON)
     yield made
     made.close()
 
@@ -50,7 +51,7 @@ def log(tmp_path: Path) -> Iterator[SessionLog]:
 def counts(log: SessionLog, tmp_path: Path) -> list[Count]:
     """All that was counted; it counts no more."""
     log.close()
-    return SessionFiles(tmp_path / "sessions").read(DAY)
+    return Storage(SQLITE, tmp_path).session_counts().read(DAY)
 
 
 # the log
@@ -58,67 +59,69 @@ def counts(log: SessionLog, tmp_path: Path) -> list[Count]:
 
 def test_counts_are_written_every_while_and_at_the_end(tmp_path: Path) -> None:
     now = NOON
-    log = SessionLog(SessionFiles(tmp_path), interval=0.05, clock=lambda: now)
+    log = SessionLog(Storage(SQLITE, tmp_path).session_counts(), interval=0.05, clock=lambda: now)
     log.count(SESSION)
-    wait_for(lambda: SessionFiles(tmp_path).read(DAY))
+    wait_for(lambda: Storage(SQLITE, tmp_path).session_counts().read(DAY))
     log.count(SESSION)
     now += 86400
     log.count(SESSION)
     log.close()
-    assert SessionFiles(tmp_path).read(DAY) == [Count(DAY, "b.example", POLICY, None, 2)]
-    assert SessionFiles(tmp_path).read("2025-11-25") == [Count("2025-11-25", "b.example", POLICY, None, 1)]
+    assert Storage(SQLITE, tmp_path).session_counts().read(DAY) == [Count(DAY, "b.example", POLICY, None, 2)]
+    assert Storage(SQLITE, tmp_path).session_counts().read("2025-11-25") == [
+        Count("2025-11-25", "b.example", POLICY, None, 1)
+    ]
 
 
 def test_two_logs_write_one_day(tmp_path: Path) -> None:
-    logs = [SessionLog(SessionFiles(tmp_path), interval=0.01, clock=lambda: NOON) for _ in range(2)]
+    logs = [SessionLog(Storage(SQLITE, tmp_path).session_counts(), interval=0.01, clock=lambda: NOON) for _ in range(2)]
     for _ in range(50):
         for log in logs:
             log.count(SESSION)
         time.sleep(0.002)
     for log in logs:
         log.close()
-    assert SessionFiles(tmp_path).read(DAY) == [Count(DAY, "b.example", POLICY, None, 100)]
+    assert Storage(SQLITE, tmp_path).session_counts().read(DAY) == [Count(DAY, "b.example", POLICY, None, 100)]
 
 
 def test_old_days_are_forgotten(tmp_path: Path) -> None:
     for day in ("2025-11-09", "2025-11-10"):
-        SessionFiles(tmp_path).write(day, [Count(day, "b.example", POLICY, None, 1)])
-    SessionLog(SessionFiles(tmp_path), interval=3600, clock=lambda: NOON).close()
-    assert SessionFiles(tmp_path).days() == ["2025-11-10"]
+        Storage(SQLITE, tmp_path).session_counts().write(day, [Count(day, "b.example", POLICY, None, 1)])
+    SessionLog(Storage(SQLITE, tmp_path).session_counts(), interval=3600, clock=lambda: NOON).close()
+    assert Storage(SQLITE, tmp_path).session_counts().days() == ["2025-11-10"]
 
 
 def test_a_disk_that_fails_costs_one_line_and_later_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     directory = tmp_path / "sessions"
     directory.write_text("in the way")
     caplog.set_level(logging.INFO)
-    log = SessionLog(SessionFiles(directory), interval=0.01, clock=lambda: NOON)
+    log = SessionLog(Storage(SQLITE, directory).session_counts(), interval=0.01, clock=lambda: NOON)
     log.count(SESSION)
     wait_for(lambda: "kept in memory" in caplog.text)
     log.count(SESSION)
     directory.unlink()
     wait_for(lambda: "written again" in caplog.text)
     log.close()
-    assert SessionFiles(directory).read(DAY) == [Count(DAY, "b.example", POLICY, None, 2)]
+    assert Storage(SQLITE, directory).session_counts().read(DAY) == [Count(DAY, "b.example", POLICY, None, 2)]
     assert sum(one.levelno == logging.ERROR for one in caplog.records) == 1
 
 
 def test_what_is_lost_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("in the way")
-    log = SessionLog(SessionFiles(tmp_path / "file" / "sessions"), interval=3600, clock=lambda: NOON)
+    log = SessionLog(Storage(SQLITE, tmp_path / "file").session_counts(), interval=3600, clock=lambda: NOON)
     log.count(SESSION)
     log.close()
     assert "1 of them could not be written, and are lost" in caplog.text
 
 
 def test_what_finds_no_room_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    log = SessionLog(SessionFiles(tmp_path), interval=3600, clock=lambda: NOON, most=1)
+    log = SessionLog(Storage(SQLITE, tmp_path).session_counts(), interval=3600, clock=lambda: NOON, most=1)
     for number in range(5):
         log.count(TlsSession(f"d{number}.example", ((POLICY, None),)))
     log.close()
     assert [one.getMessage() for one in caplog.records] == [
         "session counts: there was no room for 3 results of sessions"
     ]
-    assert len(SessionFiles(tmp_path).read(DAY)) == 2
+    assert len(Storage(SQLITE, tmp_path).session_counts().read(DAY)) == 2
 
 
 # what is counted of a way

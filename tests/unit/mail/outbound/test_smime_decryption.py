@@ -66,7 +66,13 @@ class Scene:
             pem = KEYS[name].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             self.store.add_identity("contoso", owner, CERTIFICATES[name].public_bytes(Encoding.PEM), pem, author="me")
 
-    def deliver(self, *recipients: str, body: bytes, body_type: str = "7BIT") -> dict[str, Any]:
+    def deliver(
+        self,
+        *recipients: str,
+        body: bytes,
+        body_type: str = "7BIT",
+        disposition: Disposition = Disposition.DELIVERED,
+    ) -> dict[str, Any]:
         decryption = SmimeDecryption(self.store, InMemoryTransform(self.folder / "made", self.most), "gate.example")
 
         async def run() -> Any:
@@ -75,7 +81,7 @@ class Scene:
             return await self.world.build().deliver(given)
 
         results = {result.recipient.address: result for result in asyncio.run(run()).results}
-        assert {result.disposition for result in results.values()} == {Disposition.DELIVERED}
+        assert {result.disposition for result in results.values()} == {disposition}
         return results
 
     def stored(self, name: str) -> bytes:
@@ -104,6 +110,16 @@ def test_it_is_decrypted_for_those_it_is_for(scene: Scene, to: str, recipient: s
     assert said.endswith(b"; signature=not-verified\r\n")
     assert b"From:" + rest == HEAD + ENTITY
     assert results[f"{recipient}@contoso.example"].detail["smime"]["decrypted"] is True
+
+
+def test_it_waits_while_there_is_no_room_for_what_is_decrypted(scene: Scene) -> None:
+    body = message(ENTITY + b"x" * 70 + b"\r\n" * 200_000)
+    (scene.folder / "made").write_bytes(b"")
+    result = scene.deliver("ann@contoso.example", body=body, disposition=Disposition.DEFERRED)["ann@contoso.example"]
+    assert (result.reply.code, "cannot be kept" in result.detail["detail"]) == (451, True)
+    (scene.folder / "made").unlink()
+    scene.deliver("ann@contoso.example", body=body)
+    assert ENTITY in scene.stored("ann")
 
 
 def test_a_personal_key_opens_nothing_for_others(scene: Scene) -> None:

@@ -4,7 +4,8 @@ import pytest
 
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
-from gatepost.store.session_counts import SessionFiles
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 DAY = "2026-11-24"
 STS = applied(PolicyType.STS, "b.example", ["version: STSv1", "mode: testing"], ["*.b.example"])
@@ -16,7 +17,7 @@ MISMATCH = detail(
 
 @pytest.fixture
 def counted(home):
-    SessionFiles(home.data / "sessions").write(
+    Storage(SQLITE, home.data).session_counts().write(
         DAY,
         [
             Count(DAY, "b.example", STS, None, 90),
@@ -94,13 +95,12 @@ def test_a_gateway_that_counted_nothing(home):
 
 
 def test_several_days(counted):
-    SessionFiles(counted.data / "sessions").write("2026-11-20", [Count("2026-11-20", "b.example", STS, None, 1)])
+    Storage(SQLITE, counted.data).session_counts().write("2026-11-20", [Count("2026-11-20", "b.example", STS, None, 1)])
     result = counted.call("report", "tlsrpt", "--day", "2026-11-01", code=1)
     assert "there are counts of 2026-11-20 to 2026-11-24" in result.stderr
 
 
 def test_counts_that_cannot_be_read(home):
-    folder = home.data / "sessions"
-    folder.mkdir(parents=True)
-    (folder / f"{DAY}.db").write_bytes(b"this is no database" * 100)
-    assert f"{DAY}.db" in home.call("report", "tlsrpt", "--day", DAY, code=3).stderr
+    home.data.mkdir()
+    (home.data / "session-counts.db").write_bytes(b"this is no database" * 100)
+    assert "session-counts.db" in home.call("report", "tlsrpt", "--day", DAY, code=3).stderr

@@ -10,7 +10,6 @@ from gatepost.protocols.tlsrpt.received import parse_report
 from gatepost.protocols.tlsrpt.record import TlsRptRecord, parse_record
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied
 from gatepost.settings.store_url import SQLITE
-from gatepost.store.session_counts import SessionFiles
 from gatepost.store.storage import Storage
 
 DAY = "2026-11-24"
@@ -28,7 +27,7 @@ def counted(home, monkeypatch):
     monkeypatch.setattr(module.time, "time", lambda: NOON)
     home.settings(tls_reports=SENDING)
     names = ("a.example", "b.example")
-    SessionFiles(home.data / "sessions").write(
+    Storage(SQLITE, home.data).session_counts().write(
         DAY, [Count(DAY, one, applied(PolicyType.NONE, one), None, 7) for one in names]
     )
     return home

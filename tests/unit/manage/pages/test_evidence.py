@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import os
 import tempfile
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -192,6 +194,14 @@ class Full(io.BytesIO):
 
 def no_file():
     raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+
+def test_an_export_leaves_room_for_the_queue(centre, log, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", str(centre.gateway.data))  # as a confined process has it
+        patched.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=1 << 20, f_frsize=128))
+        answer = centre.get(EXPORT)
+    assert (answer.status, "kept for the queue" in answer.words) == (503, True)
 
 
 @pytest.mark.parametrize(("file", "outcomes"), [(Full, ["failed"]), (no_file, [])])

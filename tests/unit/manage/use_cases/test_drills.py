@@ -24,6 +24,7 @@ from gatepost.manage.use_cases.drills import (
     start_drill,
 )
 from gatepost.manage.use_cases.jobs import follow
+from gatepost.manage.use_cases.record_budget import RecordBudget
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.settings.store_url import SQLITE
@@ -104,6 +105,14 @@ def test_who_sees_some_organizations_sees_no_path_of_the_machine(base):
             ask(base, STRANGER)
         assert refused.value.kind is RefusalKind.MISSING
     assert len(files(base)) == 1
+
+
+def test_what_a_tenant_keeps_counts_in_what_it_may_add_to_records_in_a_day(base):
+    base.kept(RecordBudget)._most = 100_000
+    assert all(drilled(base, TENANT).held.evidence for _ in range(2))
+    assert "tenant_records_per_day" in drilled(base, TENANT).trouble
+    assert len(files(base)) == 2
+    assert drilled(base, OWNER).held.evidence
 
 
 def test_which_connector_is_meant(base):

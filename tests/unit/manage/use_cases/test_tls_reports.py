@@ -16,7 +16,6 @@ from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.sent_reports import ReceivedReports, StoredReport
-from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles
 from gatepost.store.sqlite.trace import write_events
 from gatepost.store.storage import Storage
 
@@ -157,7 +156,7 @@ def test_report_objects_tell_all_that_was_counted(gateway):
         Count(DAY, "b.example", sts, failure, 7),
         Count(DAY, "a.example", applied(PolicyType.NONE, "a.example"), None, 1),
     ]
-    SessionFiles(gateway.data / SESSIONS_DIRECTORY).write(DAY, counts)
+    Storage(SQLITE, gateway.data).session_counts().write(DAY, counts)
     for domain, count in (("", 2), ("b.example", 1), ("c.example", 0)):
         found = run(tls_reports.get_sessions, gateway, day=DAY, domain=domain)
         counted, _ = tls_reports.counted_sessions(gateway.storage.session_counts(), DAY, domain)

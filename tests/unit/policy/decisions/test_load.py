@@ -152,7 +152,7 @@ def test_what_identifies_a_client(basis, known):
 
 def test_the_words_of_limits():
     assert [limit.noun for limit in RateLimit] == [
-        "connections", "TLS handshakes", "messages", "recipients", "errors", "failed log-ins",
+        "connections", "TLS handshakes", "messages", "recipients", "errors", "failed log-ins", "refusals",
     ]  # fmt: skip
 
 

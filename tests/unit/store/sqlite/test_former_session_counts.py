@@ -1,0 +1,79 @@
+"""What earlier versions counted is in the next report, once."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.protocols.tlsrpt.tally import Count, FailureDetail, PolicyType, applied
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.sqlite.former_session_counts import take_in_day_files
+from gatepost.store.storage import Storage
+
+FIRST, LAST = "2026-11-28", "2026-11-29"
+STS = applied(PolicyType.STS, "b.example", ["mode: enforce"], ["*.b.example"])
+EXPIRED = FailureDetail(ResultType.CERTIFICATE_EXPIRED, "mx.b.example", "192.0.2.1")
+TABLES = """
+CREATE TABLE policy (id INTEGER PRIMARY KEY, domain TEXT NOT NULL, type TEXT NOT NULL, owner TEXT NOT NULL,
+    strings TEXT NOT NULL, mx_hosts TEXT NOT NULL, passed INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE failure (policy INTEGER NOT NULL, result TEXT NOT NULL, mx_host TEXT NOT NULL, address TEXT NOT NULL,
+    helo TEXT NOT NULL, sending_address TEXT NOT NULL, reason TEXT NOT NULL, sessions INTEGER NOT NULL);
+INSERT INTO policy VALUES (1, 'b.example', 'sts', 'b.example', '["mode: enforce"]', '["*.b.example"]', 3);
+INSERT INTO failure VALUES (1, 'certificate-expired', 'mx.b.example', '192.0.2.1', '', '', '', 2);
+"""
+
+
+def counted(day):
+    return [Count(day, "b.example", STS, None, 3), Count(day, "b.example", STS, EXPIRED, 2)]
+
+
+@pytest.fixture
+def counts(tmp_path):
+    (tmp_path / "sessions").mkdir()
+    for day in (FIRST, LAST):
+        with closing(sqlite3.connect(tmp_path / "sessions" / f"{day}.db", isolation_level=None)) as database:
+            database.executescript(f"PRAGMA journal_mode = WAL; {TABLES}")
+    return Storage(SQLITE, tmp_path).session_counts()
+
+
+def test_days_are_taken_in_once_and_their_files_go(counts, tmp_path):
+    take_in_day_files(tmp_path, counts)
+    take_in_day_files(tmp_path, counts)
+    assert [counts.read(day) for day in (FIRST, LAST)] == [counted(FIRST), counted(LAST)]
+    assert not (tmp_path / "sessions").exists()
+
+
+def test_a_start_that_was_killed_before_a_file_went_is_made_up_for(counts, tmp_path, monkeypatch):
+    class KilledError(Exception):
+        pass
+
+    def killed(*_, **__):
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(tmp_path), "unlink", killed)
+        with pytest.raises(KilledError):
+            take_in_day_files(tmp_path, counts)
+    assert counts.days() == [FIRST]
+    take_in_day_files(tmp_path, counts)
+    assert [counts.read(day) for day in (FIRST, LAST)] == [counted(FIRST), counted(LAST)]
+
+
+def test_what_cannot_be_read_is_named_and_stays(counts, tmp_path, caplog):
+    broken = tmp_path / "sessions" / f"{FIRST}.db"
+    broken.write_bytes(b"no database" * 1000)
+    (tmp_path / "sessions" / "notes.db").touch()
+    caplog.set_level(logging.WARNING)
+    take_in_day_files(tmp_path, counts)
+    assert counts.days() == [LAST]
+    assert f"{broken} cannot be read" in caplog.text
+    assert sorted(path.name for path in (tmp_path / "sessions").iterdir()) == [f"{FIRST}.db", "notes.db"]
+
+
+def test_without_such_files_nothing_is_made(tmp_path):
+    take_in_day_files(tmp_path, Storage(SQLITE, tmp_path).session_counts())
+    assert list(tmp_path.iterdir()) == []
