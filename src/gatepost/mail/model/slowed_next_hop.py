@@ -36,7 +36,9 @@ class SlowedNextHop(msgspec.Struct):
     def reason(self) -> str:
         """Why mail waits, for the queue."""
         shown = f"{self.next_hop[:_LONG]}…" if len(self.next_hop) > _LONG else self.next_hop
-        return f"slowed to {self.rate:.3g} messages a minute after {self.code} from {shown}"
+        rate = f"{self.rate:.3g}"
+        messages = "message" if rate == "1" else "messages"
+        return f"slowed to {rate} {messages} a minute after {self.code} from {shown}"
 
     @property
     def most_in_memory(self) -> int:

@@ -84,10 +84,10 @@ _GRACE = 8.0  # beyond the workers' own drain, before they are killed: they may 
 def serve(*, check: bool) -> None:
     """Run the gateway in the foreground until SIGTERM or SIGINT. SIGHUP reads certificates and other files again.
 
-    Tells a service manager how it is (sd_notify), and uses sockets that one passes, by their addresses. With --json it
-    prints an object in a line as soon as it serves, and the log is in JSON; with --check it prints the findings.
+    It reports its state to a service manager (sd_notify), and uses the sockets that this passes. With --json it prints
+    one object on a line as soon as it serves, and logs in JSON; with --check it prints the findings.
 
-    Exit codes: 0 stopped in order, or it could start, 2 settings, certificates, ports or the store cannot be used
+    Exit codes: 0 stopped normally, or it could start, 2 settings, certificates, ports or the store cannot be used
     (every reason is named), 3 the store cannot be reached now.
     """
     _prepare_process()
