@@ -55,23 +55,23 @@ def tls_page() -> str:
 _COMMANDS = """\
 # Commands
 
-What `gatepost COMMAND --help` prints. Data goes to standard output, messages to standard error; `--json` prints data
-for machines, with stable keys: every command has it but `completion`, whose document is a script. What a command
-says on the way stays on standard error, errors as well; the exit code is the same. `serve --json` and `up --json`
-print one object in a line as soon as they serve, and log objects. Generated from the commands themselves.
+What `gatepost COMMAND --help` prints. Data goes to standard output; messages, progress and errors go to standard
+error. `--json` prints the data for machines, with stable keys, and changes no exit code; every command has it but
+`completion`, which prints a script. `serve --json` and `up --json` print one object on a line as soon as they serve,
+and log in JSON. Generated from the commands themselves.
 
-Exit codes are 0 for yes or done, 1 for a clear no, 2 for wrong use or bad input, 3 where it could not be told. A name
-that is not there, be it of an organization, connector, user, node, key, certificate or version, is bad input: 2. Mail
-comes and goes: 1 says that no such mail is in the queue or the quarantine, or that nothing was recorded of it, in the
-trace or of a destination.
+Exit codes are 0 for yes or done, 1 for a clear no, 2 for wrong usage or bad input, 3 if the answer is not known. An
+unknown name of an organization, connector, user, node, key, certificate or version is bad input: 2. Mail comes and
+goes, so an unknown message is a no: 1 says that it is not in the queue or quarantine, or that nothing was recorded of
+it in the trace or of a destination.
 
-With `--json`, rows are an array, also where there are none. An answer that says more than its rows is an object, with
-the rows under their noun: `certificate list` (`certificates`, `client_identities`, `requests`, and `trouble`, which
-could not be read) and `alarms` (`alarms`, and `unknown`, which could not be checked: an empty array would look well).
+With `--json`, rows are an array, even if there are none. A result with more than rows is an object, with the rows under
+their name: `certificate list` (`certificates`, `client_identities`, `requests`, and `trouble`: what could not be read)
+and `alarms` (`alarms`, and `unknown`: what could not be checked, because an empty array would look well).
 
 On a terminal in Swedish or German (LC_ALL, LC_MESSAGES, LANG, LANGUAGE) commands speak that language: help, headings,
-outcomes, questions and errors of their own. Exit codes, `--json` with all that it prints, tables in a pipe, files, and
-the names of commands, options, fields and states are the same in every language; `LC_ALL=C` makes the rest English.
+results, questions and their own errors. The same in every language are exit codes, `--json` with all that it prints,
+tables in a pipe, files, and the names of commands, options, fields and states; `LC_ALL=C` makes the rest English, too.
 """
 
 

@@ -52,7 +52,7 @@ UNSEEN: Final = frozenset(
         "staged anew",
         "switched to",
         "%(id)s: removed",
-        "Only this organization; may be given several times. Without it %(otherwise)s.",
+        "Only this organization. May be repeated. Default: %(otherwise)s.",
         "Only mail of this connector. Without DOMAIN: its smart hosts and domains.",
         "Delivery was ended by the administrator",
         "Text of the notice to the sender.  [default: Delivery was ended by the administrator]",

@@ -58,6 +58,12 @@ RESOURCES: dict[str, Any] = {
         "common": organization(
             "a14.example", own_servers("a14", tls_sender_certificate_name="*.a14.example", match_common_name=True)
         ),
+        "mapped": organization("a15.example", own_servers("a15", sender_ip_addresses=["::ffff:127.0.15.0/120"])),
+        "twofold": organization(
+            "a16.example",
+            own_servers("c", tls_sender_certificate_name="*.a16.example"),
+            own_servers("i", sender_ip_addresses=["127.0.16.1"]),
+        ),
         "limited": {
             "accepted_domain": [
                 {"name": name, "type": "internal-relay"} for name in ("a13.example", "*.pilot.a13.example")
@@ -229,8 +235,26 @@ CASES = {
     "address and accepted sender": Case(
         "x@a6.example", [OK], source="127.0.6.1", organization="address", direction=ORIGINATING, connector="a6",
     ),
+    "an IPv4 network that was written as mapped into IPv6": Case(
+        "x@a15.example", [OK], source="127.0.15.1", organization="mapped", direction=ORIGINATING, connector="a15",
+    ),
     "address and foreign sender": Case(
         "x@foreign.example", [NO_RELAY], source="127.0.6.1", reason="holds the address 127.0.6.1, but",
+    ),
+    "a known address, and a certificate without its issuer": Case(
+        "x@foreign.example", [NO_RELAY], source="127.0.16.1", certificate="incomplete mail.a16.example",
+        says="Relay Access Denied: your certificate is not trusted, chain-incomplete",
+        reason="names *.a16.example, but the client's certificate with that name is not trusted: chain-incomplete",
+    ),
+    "a known address, the null reverse-path, and a certificate with its name in the CN alone": Case(
+        "", [NO_RELAY], source="127.0.16.1", certificate="cn mail.a16.example",
+        says="your certificate has its name in the CN, not in subjectAltName",
+        reason="but it is only in the CN",
+    ),
+    "a known address, and a certificate for somebody else": Case(
+        "x@foreign.example", [NO_RELAY], source="127.0.16.1", certificate="mail.other.example",
+        says="ATTR36: your address is known, but the sender's domain is not accepted here",
+        reason="holds the address 127.0.16.1, but",
     ),
     "A7 address, null reverse-path, two recipient domains": Case(
         "", [NO_RELAY, NO_RELAY], to=[OUTSIDE, "other@elsewhere.example"], source="127.0.6.1",
@@ -413,6 +437,10 @@ REFUSED_WHEN_SAVED = {
     "P5 an IPv6 network wider than /48": (
         own_servers("o", sender_ip_addresses=["2001:db8::/47"]),
         "sender_ip_addresses[0]: 2001:db8::/47 is wider than /48",
+    ),
+    "P5 an IPv4 network wider than /24, mapped into IPv6": (
+        own_servers("o", sender_ip_addresses=["::ffff:198.51.100.0/119"]),
+        "sender_ip_addresses[0]: 198.51.100.0/23 is wider than /24",
     ),
     "P6 a partner's mail is not internal": (
         {"name": "o", "sender_domains": ["b.example"], "treat_messages_as_internal": True},

@@ -7,6 +7,7 @@ real socket. The reply, the connector, the requirement and the kept decision mus
 from __future__ import annotations
 
 import json
+import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,11 @@ tls_sender_certificate_name = "*.gw.test"
 [[organization.contoso.inbound_connector]]
 name = "friend"
 sender_domains = ["friend.test"]
+[[organization.contoso.inbound_connector]]
+name = "quantum"
+sender_domains = ["quantum.test"]
+min_key_exchange = "post-quantum"
+cipher_suites = ["TLS_AES_256_GCM_SHA384"]
 [[organization.contoso.inbound_connector]]
 name = "exception"
 sender_domains = ["open.test"]
@@ -138,6 +144,8 @@ PEERS = {
     "head office to another organization": Peer(CARL, FABRIKAM, OK, "head office", "head office"),
     "the bare postmaster": Peer("x@any.test", "postmaster", "550 5.7.64", ""),
 }
+if ssl.OPENSSL_VERSION_INFO >= (3, 5):  # older ones have no X25519MLKEM768
+    PEERS["post-quantum key exchange"] = Peer("x@quantum.test", ANN, OK, "quantum", tls=True)
 
 
 @pytest.fixture(scope="module")

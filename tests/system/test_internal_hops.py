@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.scenes import ALICE, STRANGER, connector, message, send
-from support.site_scene import KEY, KEY_VARIABLE, MX1, MX2, URIS, TwoNodes, organizations
+from support.site_scene import KEY, KEY_VARIABLE, MX1, MX2, SITE, URIS, TwoNodes, organizations
 
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Sink
@@ -183,3 +183,27 @@ def test_explain_and_status_say_so(nodes: TwoNodes) -> None:
     there = nodes.mx2.cli("explain", "--from", STRANGER, "--to", ANN, json=True).data["outbound"]
     assert there["way"] == "mailbox"
     assert "OK: rejects non-members of the site" in nodes.mx2.cli("status", expect=None).stdout
+
+
+def test_a_node_that_is_removed_is_none_any_more_for_the_next_message_of_an_open_session(nodes: TwoNodes) -> None:
+    nodes.mx2.wait_in_force()  # what it takes up later ends the connections that it keeps
+    send(nodes.mx2.port, BOB, sender=STRANGER, content=message("as a node"))
+    arrived(nodes.mx1, BOB, "as a node")
+    nodes.mx1.cli("site", "nodes", "remove", MX2)
+    said = f"{MX2} is no node of {SITE} any more"
+    nodes.mx1.wait_in_force()
+    send(nodes.mx2.port, BOB, sender=STRANGER, content=message("as none any more"))
+
+    def refused() -> list[dict[str, Any]]:
+        rows = nodes.mx1.trace(event="REFUSE")
+        return [row for row in rows if "421 4.7.1" in row["reply"] and said in str(row["detail"])]
+
+    wait_until(refused, f"the open session is refused: {nodes.mx1.trace(event='REFUSE')}", timeout=30)
+
+    def waiting() -> bool:
+        rows = nodes.mx2.trace(event="DEFER")
+        return any("554 5.7.1 This port is for nodes" in row["reply"] for row in rows)
+
+    wait_until(waiting, "and so is the next one", timeout=60)
+    nodes.join(nodes.mx2, "--replace")
+    arrived(nodes.mx1, BOB, "as none any more")

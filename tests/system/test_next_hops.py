@@ -189,6 +189,25 @@ def test_a_dead_relay_is_probed_once_whatever_is_behind_it(gateway: Callable[...
         wait_until(lambda: relays.taken[domains(8)[7]] == 1, "the retried mail")
 
 
+def test_what_an_administrator_has_tried_comes_before_all_that_waits_for_a_slowed_relay(
+    gateway: Callable[..., Gateway],
+) -> None:
+    """A relay that turned a connection away gets 20 messages a minute; a hundred wait for their turns there."""
+    relay = Relay(places=0)
+    with Relays(relay) as relays:
+        server = gateway(by(relay))
+        submit(server, domains(1))
+        server.wait_trace(recipient=domains(1)[0], event="DEFER")
+        submit(server, domains(100)[1:])
+        relay.places = 1000
+        wait_until(lambda: relays.taken.total() >= 2, "the relay is tried again")
+        server.cli("queue", "retry", "--domain", "d77.example", expect=0)
+        begun, taken = time.monotonic(), relays.taken.total()
+        wait_until(lambda: relays.taken[domains(78)[77]] == 1, "the retried mail")
+        assert relays.taken.total() - taken <= 3 + (time.monotonic() - begun) / 3
+        assert relays.taken.total() < 50
+
+
 def test_every_message_arrives_once_through_relays_that_fail_at_random(gateway: Callable[..., Gateway]) -> None:
     healthy, flaky, poor = Relay(), Relay(faults=20, places=8), Relay(faults=50, places=8)
     recipients = [f"u{number}@d{number % DOMAINS}.example" for number in range(MESSAGES)]

@@ -7,18 +7,23 @@ next message.
 from __future__ import annotations
 
 import copy
+import os
+import signal
+import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.gateway import Gateway
 from support.raw import RawClient, RawReply
-from support.scenes import ALICE, STRANGER, connector, contoso
+from support.scenes import ALICE, STRANGER, connector, contoso, send
 
-from gatepost.testing.sink import Sink
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from gatepost.testing.pki import Leaf, Pki
 
@@ -58,11 +63,11 @@ def _without(name: str) -> Callable[[Resources], None]:
 
 
 @contextmanager
-def _started(pki: Pki) -> Iterator[tuple[Gateway, Resources, Leaf]]:
+def _started(pki: Pki, anchors: Path | None = None) -> Iterator[tuple[Gateway, Resources, Leaf]]:
     with ExitStack() as stack:
         resources = _resources(stack.enter_context(Sink()))
         leaf = pki.leaf(HOST)
-        running = stack.enter_context(Gateway(resources, certificates=[leaf], anchors=pki.root))
+        running = stack.enter_context(Gateway(resources, certificates=[leaf], anchors=anchors or pki.root))
         yield running, resources, pki.client("mail.contoso.example")
 
 
@@ -145,3 +150,88 @@ def test_when_an_organization_is_removed_its_servers_and_recipients_are_nobody_s
         running.wait_in_force()
         replies = [_deliver(clients[who], *envelope) for who, envelope in cases.items()]
         assert [(reply.code, reply.enhanced) for reply in replies] == [NOBODY] * 3
+
+
+def test_a_certificate_counts_no_more_once_its_authority_is_taken_out_of_the_trust_anchors(
+    pki: Pki, tmp_path: Path
+) -> None:
+    anchors = tmp_path / "anchors.pem"
+    anchors.write_bytes(pki.root.read_bytes())
+    with _started(pki, anchors) as (running, _, certificate), _session(running, "office", certificate) as client:
+        assert _deliver(client, *RELAY).code == 250
+        anchors.write_bytes(pki.leaf("another.example").certificate.read_bytes())
+        os.kill(running.pid, signal.SIGHUP)
+        wait_until(lambda: "trust anchors were read again" in running.log(), "the trust anchors are read again")
+        later = _deliver(client, *RELAY)
+        assert (later.code, later.enhanced) == NOBODY
+
+
+def test_a_certificate_counts_no_more_once_it_has_expired(world: tuple[Gateway, Resources, Leaf], pki: Pki) -> None:
+    running, resources, _ = world
+    running.apply(resources)
+    running.wait_in_force()
+    ends = time.time() + 8.0
+    certificate = pki.leaf("mail.contoso.example", usages=("client",), days=(-1, 8 / 86400))
+    with _session(running, "office", certificate) as client:
+        assert _deliver(client, *RELAY).code == 250
+        time.sleep(max(0.0, ends + 1.0 - time.time()))
+        later = _deliver(client, *RELAY)
+        assert (later.code, later.enhanced) == NOBODY
+
+
+def test_a_connection_in_use_is_not_kept_beyond_the_trust_anchors_that_it_was_judged_by(
+    pki: Pki, tmp_path: Path
+) -> None:
+    anchors = tmp_path / "anchors.pem"
+    anchors.write_bytes(pki.root.read_bytes())
+    proven = {"tls_settings": "domain-validation", "tls_domain": "mail.bank.example"}
+    with ExitStack() as stack:
+        partner = stack.enter_context(Sink(certificate=pki.leaf("mail.bank.example")))
+        bank = connector("bank.example", partner.address, trust_anchors=str(anchors), **proven)
+        running = stack.enter_context(Gateway(contoso(outbound=[bank])))
+        partner.behaviour = Behaviour(holds=frozenset({"."}))
+        send(running.port, "first@bank.example")
+        wait_until(lambda: partner.counts["DATA"] + partner.counts["BDAT"], "the first message is on its way")
+        anchors.write_bytes(pki.leaf("another.example").certificate.read_bytes())
+        os.kill(running.pid, signal.SIGHUP)
+        wait_until(lambda: "trust anchors were read again" in running.log(), "the trust anchors are read again")
+        partner.behaviour = Behaviour()
+        partner.wait_messages(1)
+        send(running.port, "second@bank.example")
+        (row,) = running.wait_trace(recipient="second@bank.example", event="DEFER")
+        assert row["reply"].startswith("450 4.7.320")
+        assert (len(partner.messages), partner.counts["CONNECT"]) == (1, 2)
+
+
+def test_of_a_hundred_messages_of_a_session_none_goes_by_the_old_rule(world: tuple[Gateway, Resources, Leaf]) -> None:
+    running, resources, certificate = world
+    running.apply(resources)
+    running.wait_in_force()
+    changed = copy.deepcopy(resources)
+    _without("branch")(changed)
+    with _session(running, "branch", certificate) as client:
+        codes = []
+        for number in range(100):
+            if number in {40, 70}:
+                running.apply(changed if number == 40 else resources)
+                running.wait_in_force()
+            codes.append(_deliver(client, *RELAY).code)
+    assert codes == [250] * 40 + [550] * 30 + [250] * 30
+
+
+def test_a_kept_connection_takes_no_mail_under_a_tightened_rule() -> None:
+    """It is unencrypted; then TLS is required, and the host has none."""
+    with ExitStack() as stack:
+        partner = stack.enter_context(Sink())
+        bank = connector("bank.example", partner.address)
+        running = stack.enter_context(Gateway(contoso(outbound=[bank])))
+        for subject in ("first", "second"):
+            send(running.port, f"{subject}@bank.example")
+        partner.wait_messages(2)
+        assert partner.counts["CONNECT"] == 1
+        running.apply(contoso(outbound=[bank | {"tls_settings": "encryption-only"}]))
+        running.wait_in_force()
+        send(running.port, "third@bank.example")
+        (row,) = running.wait_trace(recipient="third@bank.example", event="DEFER")
+        assert row["reply"].startswith("450 4.4.317")
+        assert (len(partner.messages), partner.counts["CONNECT"]) == (2, 2)

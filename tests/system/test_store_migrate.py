@@ -123,7 +123,7 @@ def move_back(server: Gateway, url: str, new: str) -> None:
     assert moved.data["settings"] == {"store.url": "sqlite:", "server.data_dir": data_dir, "store.worker_url": None}
     assert moved.data["next"][0] == 'next: set [store] url = "sqlite:" in the settings, then start the gateway'
     said = migrate(server, url, new).stderr  # done already
-    assert ("take [store] worker_url away" in said) == ('worker_url = "postgresql' in server.config.read_text())
+    assert ("remove [store] worker_url" in said) == ('worker_url = "postgresql' in server.config.read_text())
     assert "was moved to sqlite:" in server.cli("serve", expect=2).stderr
     use(server, "sqlite:", server.folder / "new")
     server.start()

@@ -9,10 +9,13 @@ import base64
 import hashlib
 import hmac
 import itertools
+import os
+import signal
 import smtplib
 import ssl
 import subprocess
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -324,3 +327,33 @@ def test_a_session_ends_with_the_log_in_it_is_of(pki: Pki, partner: Sink, what: 
         assert (code, said[:5]) == (421, b"4.7.0")
         (refused,) = wait_until(lambda: running.trace(event="REFUSE"), "the refusal in the trace")
         assert "the log-in of the session" in refused["detail"]["reasons"][0]
+
+
+def test_several_workers_give_no_more_tries_than_one(pki: Pki) -> None:
+    """Each session is with the worker that takes it; one that is started again knows what was tried before."""
+    roles, settings = ("mx", "submission", "submissions"), {"server": {"workers": 3}}
+    with Gateway(
+        contoso(inbound=[]), certificates=[pki.leaf(HOST)], anchors=pki.root, listeners=roles, settings=settings
+    ) as running:
+        set_password(running, ANN)
+
+        def tried() -> int:
+            with open_session(running, "submission", "127.0.0.7") as client:
+                return client.command(f"AUTH PLAIN {plain('guess')}").code
+
+        def tried_again() -> int:
+            with suppress(OSError, ClosedError):
+                return tried()
+            return 0
+
+        replies = [tried() for _ in range(6)]
+        since = time.monotonic()
+        replies += [tried() for _ in range(6)]
+        before = set(running.family()) - {running.pid}
+        for child in before:
+            os.kill(child, signal.SIGKILL)
+        wait_until(lambda: not before & set(running.family()), "no worker of before")
+        replies.append(wait_until(tried_again, "another worker", timeout=60))
+        assert replies[:6] == [535] * 6
+        if time.monotonic() - since < 10.0:  # a slow machine may let the first wait pass
+            assert replies[6:] == [454] * 7

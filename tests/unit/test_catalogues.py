@@ -199,3 +199,10 @@ def test_no_module_that_translates_uses_the_name_for_something_else():
             if stored or (isinstance(node, ast.arg) and node.arg == "_"):
                 wrong.append(f"{path.name}:{node.lineno}")
     assert wrong == []
+
+
+@pytest.mark.parametrize("language", ["sv", "de"])
+@pytest.mark.parametrize("domain", catalogues.DOMAINS, ids=lambda domain: domain.title)
+def test_languages_that_are_offered_stay_so(domain, language):
+    """One text without a translation takes the language away: without this nobody would see it here."""
+    assert domain.file(language, "mo").exists(), "make catalogues says which translations are missing"

@@ -28,7 +28,7 @@ def rows(name: str, heading: str, columns: int) -> list[list[str]]:
     return found
 
 
-THREATS = rows("threat-model.md", "who", 4)
+THREATS = rows("threat-model.md", "attack", 3)
 ATTACKS = rows("reliability.md", "attack", 2)
 ROWS = [(cells[-1], " ".join(cells[:-1])[:80]) for cells in THREATS + ATTACKS]
 

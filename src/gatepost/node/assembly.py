@@ -18,7 +18,6 @@ from gatepost.events.metrics.counts import Counts
 from gatepost.events.trace import outcome_events
 from gatepost.mail.inbound.authentication import Authenticator
 from gatepost.mail.inbound.content import ContentHooks
-from gatepost.mail.inbound.login import Logins
 from gatepost.mail.inbound.service import SWEEP_SECONDS, InboundService, SessionLimits, SessionRegistry, Stamp
 from gatepost.mail.inbound.session import Session
 from gatepost.mail.inbound.usage import SendingUsage
@@ -57,7 +56,7 @@ from gatepost.node.lookups import LookupServices
 from gatepost.node.machine_report import UnhinderedLook
 from gatepost.node.observation import GAUGE_SECONDS, Observation, worker_gauges
 from gatepost.node.recipient_sources import RecipientSources
-from gatepost.node.roles import ListenerUses, extensions_of, login_secret, services_by_role
+from gatepost.node.roles import ListenerUses, extensions_of, logins_of, services_by_role
 from gatepost.node.site_duties import SiteDuties
 from gatepost.node.site_mail import SiteMail
 from gatepost.node.site_member import SiteMember
@@ -179,15 +178,14 @@ class Assembly:
     def _prepare_certificates(self) -> None:
         """Prepare lookups, and the certificates that are presented."""
         settings = self._settings
-        self._lookups = LookupServices(settings, anchors=self._load_anchors, identity=self._client_identity)
-        self.parts.add(*self._lookups.parts(self._site.own, tells=self._index == 0))
-        lookups = self._lookups
+        lookups = self._lookups = LookupServices(settings, anchors=self._load_anchors, identity=self._client_identity)
+        self.parts.add(*lookups.parts(self._site.own, tells=self._index == 0))
         records = SiteStore(self._resources, vault_of(settings, self._resources), settings.server)
         self.certificates = CertificateManager(settings, self._resources, lookups.http, lookups.resolver, self._tickets)
         self._credentials = NodeCredentials(records, settings, self._tickets)
         if settings.pkcs11.module:
             self.parts.add(self.certificates.watch_tokens())
-        self.parts.add(*self.certificates.parts(self._site, self._renew_keys))
+        self.parts.add(*self.certificates.parts(self._site, self._begin_anew))
         rotation = SecretRotation(self._tickets, ticket_secrets_of(settings, self._resources))
         self.parts.add(rotation.part(self._site.own))
 
@@ -204,8 +202,8 @@ class Assembly:
         self._destinations = self._site.storage.worker_destinations()
         vault = vault_of(settings, self._resources)
         self._dkim = DkimKeys(self._resources, vault)
-        anchors, tenants = settings.tls.trust_anchors, reach_of_tenants(settings)
-        self._tokens = AccessTokens(self._lookups.resolver, anchors, tenants=tenants)
+        roots, lookups = settings.tls.trust_anchors, self._lookups
+        self._tokens = AccessTokens(lookups.resolver, roots, tenants=reach_of_tenants(settings))
         self._smart_host_logins = SmartHostLogins(SealedSecrets(self._resources.content, vault), self._tokens)
         self._content = content_steps(settings, self._resources, self._dkim)
         self._observation.follow(self._stores, self._lookups.resolver.counts, self._sessions.counts)
@@ -215,7 +213,7 @@ class Assembly:
             Lifecycle("memory of destinations", close=partial(asyncio.to_thread, self._destinations.close)),
             Lifecycle("DKIM keys", refresh=lambda _: self._dkim.forget(), reload=self._dkim.forget),
             Lifecycle("access tokens", reload=self._tokens.reload, close=self._tokens.close),
-            Lifecycle("kept connections", reload=self._pool.close, close=self._pool.close),
+            Lifecycle("kept connections", reload=self._begin_anew, close=self._pool.close),
         )
 
     def _prepare_queue(self, sockets: Sequence[socket.socket], place: tuple[int, int]) -> None:
@@ -261,8 +259,7 @@ class Assembly:
         store.watch_disk(self.registry.hold_back)
         tenants, roots = reach_of_tenants(settings), settings.tls.trust_anchors
         self._issuer_keys = IssuerKeys(self._lookups.resolver, settings.oauth, roots, tenants=tenants)
-        secret = partial(login_secret, self._resources)
-        self._logins = Logins(self._resources.content, secret, time.monotonic, self._issuer_keys)
+        self._logins, logging_in = logins_of(self._data, self._resources, self._issuer_keys)
         self._hooks = ContentHooks(self._lookups.resolver, tenants=tenants, told=self._observation.note_scanner)
         callout = Callout(self._deliverers[0].services, self._directory)
         sources = RecipientSources(settings, self._lookups.resolver, self._resources, callout, self._tokens)
@@ -273,7 +270,7 @@ class Assembly:
         sweep = Duty(SWEEP_SECONDS, self.registry.sweep)
         self.parts.add(
             Lifecycle("keys of token issuers", reload=self._issuer_keys.retry, close=self._issuer_keys.close),
-            Lifecycle("log-ins", close=self._logins.close),
+            logging_in,
             Lifecycle("content hooks", reload=self._hooks.reload),
             of_settings.usage_part(self._usage, self._directory),
             self._load.part(self.registry, self._directory()),
@@ -309,13 +306,14 @@ class Assembly:
         """Read certificates, keys and trust anchors again; those in use stay if a new one cannot be used."""
         if not self.certificates.reload():
             return  # what was read before stays, all of it
-        self._offer()
         self.parts.reload()
         _log.info("certificates and trust anchors were read again")
 
-    def _renew_keys(self) -> None:
+    def _begin_anew(self) -> None:
+        """Use no connection any more that was opened with other certificates, or judged by other trust anchors."""
         self._offer()
-        self._lookups.contexts.clear()
+        for deliverer in self._deliverers:
+            deliverer.use(self._directory())
 
     @property
     def failed(self) -> bool:
@@ -340,8 +338,7 @@ class Assembly:
         self._resources.close()
 
     async def _drain_attempts(self, seconds: float) -> None:
-        replies = self._settings.server.drain_replies
-        await asyncio.gather(*(manager.drain(seconds, replies) for manager in self._managers))
+        await asyncio.gather(*(queue.drain(seconds, self._settings.server.drain_replies) for queue in self._managers))
 
     async def _drain_sessions(self, seconds: float) -> None:
         """Let messages that are on their way in have their answer. Durable mail is never at stake."""
@@ -440,6 +437,7 @@ class Assembly:
             trace=self._observation.along(store),
             tell=self._observation.tell,
             judge_client=self._lookups.judge_client,
+            trust=lambda: self._lookups.anchors_forgotten,
             expiration=self._expiration,
             tls=self.certificates.tls,
             extensions=extensions_of(

@@ -57,6 +57,7 @@ class LookupServices:
     anchors: reads trust anchors by name. identity: what is presented as a client. http: asks who is not one of ours.
     on_return: called with how the last error of deliveries begins that need not wait any longer, as nameservers answer
     again, or revocation lists can be had again. revocation_watch: is told of chains for which mail waits.
+    anchors_forgotten: how often trust anchors were to be read again.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class LookupServices:
         self.resolver = configured_resolver(settings.dns)
         self.http = HttpClient(self.resolver)
         self._anchors = lru_cache(64)(TrustAnchors.load)
+        self.anchors_forgotten = 0
         self.contexts = ClientContexts(settings.tls.trust_anchors, time.time, load=anchors, identity=identity)
         self.revocation = RevocationChecker(
             self.http, cache / "crl", timeout=settings.tls.revocation_timeout, tenants=reach_of_tenants(settings)
@@ -179,6 +181,7 @@ class LookupServices:
     def _forget_anchors(self) -> None:
         self.contexts.clear()
         self._anchors.cache_clear()
+        self.anchors_forgotten += 1
 
     def _refresh_policies(self) -> None:
         """Fetch again the MTA-STS policies that would expire. One worker of the node does; all share what is kept."""

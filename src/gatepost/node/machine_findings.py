@@ -93,7 +93,9 @@ def account_findings(settings: Settings) -> Iterator[DoctorFinding]:
 
 def _no_data_dir(data_dir: Path, error: OSError) -> DoctorFinding:
     if isinstance(error, FileNotFoundError) and data_dir.parent.is_dir():
-        return DoctorFinding("data_dir", Level.PASS, f"{data_dir} is not there yet; the gateway makes it as it starts")
+        return DoctorFinding(
+            "data_dir", Level.PASS, f"{data_dir} does not exist yet; the gateway creates it when it starts"
+        )
     made = f"make the directory above it: mkdir -p {data_dir.parent}"
     return DoctorFinding("data_dir", Level.FAIL, f"{data_dir}: {error.strerror}", made)
 
@@ -153,6 +155,9 @@ def _holder_finding(address: str, host: str, port: int, own: Collection[int]) ->
     for target in sorted(targets):
         holder = holder_of(target, port)
         if holder is None:
+            if _is_elsewhere(target):
+                text = f"{target}: {os.strerror(errno.EADDRNOTAVAIL)}"
+                return DoctorFinding(area, Level.FAIL, text, "write an IP address of this machine")
             continue
         # The admin centre sees itself alone, and has the settings by which its supervisor bound the ports.
         pid = os.getppid() if holder.pid in {0, os.getpid()} else holder.pid
@@ -165,6 +170,16 @@ def _holder_finding(address: str, host: str, port: int, own: Collection[int]) ->
         fix = f"stop it, or give the listener another address: ss -ltnp 'sport = :{port}' shows it"
         return DoctorFinding(area, Level.FAIL, f"taken by {who}", fix)
     return None
+
+
+def _is_elsewhere(address: str) -> bool:
+    """Whether this machine lacks an IP address, so that nothing can listen there. False if that is not known."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        return error.errno == errno.EADDRNOTAVAIL
+    return False
 
 
 def disk_refusal(settings: Settings) -> str:

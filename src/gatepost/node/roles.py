@@ -6,23 +6,28 @@ Used by `node.assembly`. A connection is known by the address it was made to, as
 from __future__ import annotations
 
 import secrets
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from gatepost.mail.inbound.login import Logins, mechanisms
+from gatepost.node.lifecycle import Lifecycle
 from gatepost.policy.connectors.names import host_port
 from gatepost.policy.connectors.network_set import NetworkSet
 from gatepost.policy.decisions.handover import ORIGIN_OCTETS
 from gatepost.protocols.smtp.extensions import Extensions
 from gatepost.settings.roles import ListenerRole
+from gatepost.store.figures import WORKERS_DIRECTORY
+from gatepost.store.node_failures import FAILURES_FILE, NodeFailures
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from gatepost.mail.inbound.service import InboundService
+    from gatepost.net.lookups.issuer_keys import IssuerKeys
     from gatepost.net.stream import Endpoint
     from gatepost.pki.site.credentials import NodeCredentials
     from gatepost.policy.connectors.directory import Directory
@@ -93,6 +98,23 @@ class ListenerUses:
         )
 
 
+def logins_of(data: Path, resources: ConfigStore, keys: IssuerKeys) -> tuple[Logins, Lifecycle]:
+    """The log-ins of a worker, and their life; failures count for all workers. Raises OSError if they cannot."""
+    failures = NodeFailures(data / WORKERS_DIRECTORY / FAILURES_FILE)
+    logins = Logins(resources.content, partial(login_secret, resources), failures, keys)
+
+    def close() -> None:
+        logins.close()
+        failures.close()
+
+    return logins, Lifecycle("log-ins", close=close)
+
+
+def forget_login_failures(data: Path) -> None:
+    """Before the workers start: the times of the run before are of another clock. Raises OSError."""
+    (data / WORKERS_DIRECTORY / FAILURES_FILE).unlink(missing_ok=True)
+
+
 def services_by_role(
     servers: InboundService, logins: Logins, credentials: NodeCredentials
 ) -> dict[ListenerRole, InboundService]:
@@ -104,6 +126,7 @@ def services_by_role(
         implicit_tls=True,
         smtp_limits=internal_limits(servers.smtp_limits),
         admit=lambda chain: credentials.admit(chain, servers.clock()),
+        trust=lambda: credentials.renewals,
         check_revocation=None,  # nodes renew every few days, and the site publishes no list
         role=str(ListenerRole.INTERNAL),
     )

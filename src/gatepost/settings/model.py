@@ -135,9 +135,9 @@ class Server(Section):
     group: fields.Text = setting(default="", description="Group to change to. Empty: the account's own group.")
     confine: fields.Switch = setting(
         default=True,
-        description="Confine the processes that talk to the network (docs/service.md): they change only the files that "
-        "they need to change, start no programs, and are denied system calls that they have no use for. What the "
-        "kernel lacks is left out; `gatepost doctor` says what holds.",
+        description="Confine the processes that talk to the network (docs/service.md): they change only the files "
+        "that they need to change, start no programs, and are denied system calls that they have no "
+        "use for. What the kernel cannot do is left out; `gatepost doctor` says what is in force.",
     )
     postmaster: Annotated[str, Checked(mail_address), fields.Form("mail address")] = setting(
         default="",
@@ -299,9 +299,9 @@ class Metrics(Section):
     )
     names: tuple[fields.Domain, ...] = setting(
         default=(),
-        description="Host names by which /metrics is asked for, besides server.hostname, localhost and IP addresses. "
-        "It refuses all other names with 421, so that no page of another site can read it under its own name in the "
-        "browser of somebody in this network (DNS rebinding). /healthz and /readyz answer under any name.",
+        description="Host names for /metrics, besides server.hostname, localhost and IP addresses. Other names get "
+        "421, so that a page of another site, open in a browser of this network, cannot read the "
+        "metrics under its own name (DNS rebinding). /healthz and /readyz answer under any name.",
     )
 
 
@@ -318,7 +318,7 @@ class MtaSts(Section):
 
 
 class CertificateTable(Section):
-    """The certificate page for partners, served at https://HOSTNAME/certificates (S12, S13)."""
+    """The certificate page for partners, served at https://HOSTNAME/certificates."""
 
     address: Annotated[
         str, Checked(address_or_none), fields.Form('"host:port" or "[v6]:port"; empty: the table is not served')

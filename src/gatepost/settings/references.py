@@ -28,7 +28,10 @@ def secret_reference(value: str) -> str:
 def time_zone(value: str) -> str:
     """The name of a time zone, which this machine must know. Raises ValueError."""
     if named_zone(value) is None:
-        raise ValueError("is no time zone that this machine knows; without time zone data (tzdata) it knows UTC alone")
+        raise ValueError(
+            f"{value!r} is not a time zone that this machine knows; write one such as Europe/Stockholm (without "
+            "time zone data, tzdata, it knows only UTC)"
+        )
     return value
 
 

@@ -37,9 +37,10 @@ class Store(Section):
 
     url: Annotated[str, Checked(store_url), Form('"sqlite:" or "postgresql://…"')] = setting(
         default=SQLITE,
-        description="sqlite: embedded, files in data_dir, for one node. postgresql://USER@HOST/DATABASE: PostgreSQL 15 "
-        "or newer, which several nodes need to share a store; never with a password, which has its place in a file "
-        "(passfile=…) or the environment. Other hosts than this one need sslmode=verify-full.",
+        description="sqlite: embedded, files in data_dir, for one node. postgresql://USER@HOST/DATABASE: "
+        "PostgreSQL 15 or newer, which several nodes need to share a store; never with a password: put "
+        "it into a file (passfile=…) or the environment. A server on another host needs "
+        "sslmode=verify-full.",
     )
     worker_url: Annotated[str, Checked(worker_url), Form('"postgresql://…"')] = setting(
         default="",
@@ -53,13 +54,14 @@ class Store(Section):
     )
     memory_budget: Size = setting(
         default=33554432,
-        description="Memory for arriving messages, for each worker. Once three quarters are used bodies go to files, "
-        "and beyond it messages with a header section of more than 16 KB are refused for now (451).",
+        description="Memory for arriving messages, for each worker. When three quarters are used, bodies go to "
+        "files. When all is used, messages with a header section of more than 16 KB are refused for "
+        "now (451).",
     )
     free_space: Size = setting(
         default=134217728,
-        description="Free disk space below which the gateway accepts no more mail (452 4.3.1). Mailboxes here get none "
-        "below twice as much.",
+        description="Free disk space below which the gateway accepts no more mail (452 4.3.1). Below twice as "
+        "much, it delivers none to its own mailboxes.",
     )
     queue_size: Size = setting(
         default=0,
@@ -69,9 +71,9 @@ class Store(Section):
     )
     durability: Durability = setting(
         default=Durability.LOCAL,
-        description="With PostgreSQL: mail is acknowledged when the server has committed it where its "
-        "synchronous_commit says (local), or only when a synchronous standby has it too (replicated): then the gateway "
-        "does not start without one.",
+        description="With PostgreSQL: when mail is acknowledged. local: when the server has committed it as its "
+        "synchronous_commit says. replicated: only when a synchronous standby has it, too; then the "
+        "gateway does not start without one.",
     )
     shared_mailboxes: Switch = setting(
         default=False,
@@ -300,11 +302,13 @@ class Alarms(Section):
     )
     partner_failures: Annotated[Whole, Range(1, 1000)] = setting(
         default=3,
-        description="Raise an alarm when this many attempts in a row to a partner were deferred because TLS did not "
-        "meet a requirement,",
+        description="Raise an alarm when this many attempts in a row to a partner were deferred because TLS did "
+        "not meet a requirement, and partner_failing has passed.",
     )
     partner_failing: Annotated[Duration, Range(0, 86400, format_duration)] = setting(
-        default=900, description="and have failed for at least this long (Exchange's first two retries: 30 minutes)."
+        default=900,
+        description="How long attempts to a partner must have failed, too, before partner_failures "
+        "raises its alarm (Exchange's first two retries: 30 minutes).",
     )
     queue_age: Annotated[Duration, Range(0, 1209600, format_duration)] = setting(
         default=14400,

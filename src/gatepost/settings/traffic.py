@@ -26,8 +26,8 @@ class Limits(Section):
     )
     connections_per_source: Count = setting(
         default=100,
-        description="Inbound connections from one IPv4 address or IPv6 /64 (Exchange: 20 and 2 %; large senders open "
-        "more).",
+        description="Inbound connections per worker from one IPv4 address or IPv6 /64 (Exchange: 20 and 2 %; large "
+        "senders open more).",
     )
     idle_timeout: Seconds = setting(
         default=300,
@@ -110,7 +110,7 @@ class Limits(Section):
         default=536870912,
         description="How much one organization's administrators can add to history and audit log in a day, at each "
         "node: each recorded call counts with 8 KB, a change of resources also with the organization before and after "
-        "it, a drill with its result. Further ones are refused until time has passed (429). The last quarter is left "
+        "it, a drill with its result. Further calls are refused until later (429). The last quarter is left "
         "to calls of users, such as holding or deleting a message. 0: no limit (our choice).",
     )
 
@@ -127,55 +127,57 @@ Rate = Annotated[Whole, Range(0, 100_000_000)]
 
 
 class Rates(Section):
-    """Limits a minute on clients that nobody knows, in each worker; they are tighter while it is short of something.
+    """Limits a minute for unknown clients, in each worker; they tighten while it is short of resources.
 
-    Clients that a connector names by address, that a connector, a log-in or the site identified within a day, and this
-    host are known.
+    Known clients are those that a connector names by address, those that a connector, a log-in or the site identified
+    within a day, and this host.
     """
 
     connections_per_source: Rate = setting(
         default=600,
-        description="Connections from one IPv4 address or IPv6 /64. A source may do ten seconds' worth at once.",
+        description="Connections from one IPv4 address or IPv6 /64. A source may use ten seconds' worth at once.",
     )
     connections: Rate = setting(
-        default=12_000, description="Connections from all of them. All together may do two seconds' worth at once."
+        default=12_000,
+        description="Connections from all unknown clients. Together they may use two seconds' worth at once.",
     )
     handshakes_per_source: Rate = setting(default=600, description="TLS handshakes with one source.")
-    handshakes: Rate = setting(default=6000, description="TLS handshakes with all of them.")
+    handshakes: Rate = setting(default=6000, description="TLS handshakes with all unknown clients.")
     messages_per_source: Rate = setting(default=6000, description="Messages from one source (Postfix: no limit).")
-    messages: Rate = setting(default=120_000, description="Messages from all of them.")
+    messages: Rate = setting(default=120_000, description="Messages from all unknown clients.")
     recipients_per_source: Rate = setting(default=60_000, description="Recipients named by one source.")
-    recipients: Rate = setting(default=1_200_000, description="Recipients named by all of them.")
+    recipients: Rate = setting(default=1_200_000, description="Recipients named by all unknown clients.")
     errors_per_source: Rate = setting(
-        default=600, description="Protocol errors of one source; beyond them it may not connect either."
+        default=600, description="Protocol errors of one source; beyond them it cannot connect either."
     )
-    errors: Rate = setting(default=60_000, description="Protocol errors of all of them.")
+    errors: Rate = setting(default=60_000, description="Protocol errors of all unknown clients.")
     failed_logins_per_source: Rate = setting(
         default=60,
-        description="Failed log-ins from one source; after five at one worker it must wait there, longer each time.",
+        description="Failed log-ins from one source; after five, at all workers together, it must wait, longer each "
+        "time.",
     )
     failed_logins: Rate = setting(
-        default=1000, description="Failed log-ins from all of them: passwords are tried from many addresses."
+        default=1000, description="Failed log-ins from all unknown clients, against guessing from many addresses."
     )
     refusals_per_source: Rate = setting(
         default=300,
-        description="Refusals of one source that message trace and evidence have a row of; the rest is counted. Of a "
-        "known client, ten times as many.",
+        description="Refusals of one source that get a row in trace and evidence; the rest is only counted. For a "
+        "known client ten times as many.",
     )
-    refusals: Rate = setting(default=3000, description="The same of all unknown clients together.")
+    refusals: Rate = setting(default=3000, description="The same for all unknown clients together.")
     memory_mark: Annotated[Whole, Range(0, 99)] = setting(
         default=90,
-        description="Percent of the memory of the machine or container in use, above which these limits become "
-        "tighter. 0: never.",
+        description="The limits tighten when more than this percentage of the memory of the machine or container "
+        "is in use. 0: never.",
     )
     commit_mark: Annotated[Duration, Range(0, 3600, format_duration)] = setting(
-        default=1, description="How long messages wait to be stored, above which they become tighter. 0: never."
+        default=1, description="The limits tighten when messages wait longer than this to be stored. 0: never."
     )
     delay_mark: Annotated[Duration, Range(0, 3600, format_duration)] = setting(
         default=0.002,
-        description="How late a worker is most of the time because of its own work, above which they become tighter. A "
-        "larger one takes more from unknown clients, and lets known ones wait longer meanwhile. 0: never. The mark of "
-        "the disk is four times store.free_space.",
+        description="The limits tighten when a worker is later than this most of the time because of its own work. "
+        "A larger value accepts more from unknown clients, and known ones wait longer. 0: never. They "
+        "also tighten when less than four times store.free_space is free.",
     )
 
     def of(self, limit: str) -> tuple[int, int]:
@@ -209,13 +211,14 @@ class Queue(Section):
     messages_per_minute_per_destination: Annotated[Whole, Range(0, 1_000_000)] = setting(
         default=0,
         description="Messages to one next hop in a minute, of all organizations together; a connector's "
-        "max_messages_per_minute comes before it. What exceeds it waits without a failed attempt. 0: no limit.",
+        "max_messages_per_minute comes before it. Mail beyond it waits, without a failed attempt. 0: "
+        "no limit.",
     )
     connections: Count = setting(
         default=1000,
         description="Active outbound connections in total (Exchange's Send connectors: 1000). The limit is for the "
-        "node: workers share it, and each has at least one. Of several organizations, one has three quarters at most, "
-        "and some stay free however many want all.",
+        "node: workers share it, and each has at least one. Of several organizations, each has three "
+        "quarters at most, and a few always stay free for others.",
     )
     lane_wait: Seconds = setting(
         default=0.02,
@@ -224,8 +227,9 @@ class Queue(Section):
     )
     window_messages: Count = setting(
         default=20000,
-        description="Deliveries that a worker keeps in memory; the others wait in the store (our choice). Of several "
-        "organizations, one has three quarters at most, and some room stays free however many want all.",
+        description="Deliveries that a worker keeps in memory; the others wait in the store (our choice). Of "
+        "several organizations, each has three quarters at most, and some room always stays free for "
+        "others.",
     )
     window_per_destination: Count = setting(
         default=1000, description="The part of them for one domain; four times as many for one next hop (our choice)."
@@ -269,11 +273,12 @@ class Quarantine(Section):
 
     messages: Annotated[Whole, Range(1, 100_000)] = setting(
         default=10_000,
-        description="How many messages an organization may have in quarantine; one to several recipients counts once "
-        "for each. When it is full, the gateway asks senders of further messages to try again later (452).",
+        description="How many messages an organization may have in quarantine; a message to several recipients "
+        "counts once for each. When it is full, the gateway asks senders of further messages to try "
+        "again later (452).",
     )
     size: Annotated[Size, Range(1 << 20, 1 << 40, format_size)] = setting(
-        default=1 << 30, description="The same for the size of the messages in all."
+        default=1 << 30, description="The same for the total size of the messages."
     )
     digest_hour: Annotated[Whole, Range(0, 23)] = setting(
         default=6,

@@ -1,6 +1,7 @@
-"""Counts of failed log-ins of users: in the memory of one process, or in a table for all nodes of a site.
+"""Counts of failed log-ins, and what they cost: in the memory of one process, or for several (`store.node_failures`).
 
-Given out by `Storage.login_failures`, used by `manage.access.login_rate_limiter`, which says what they cost.
+Those of users, given out by `Storage.login_failures` for `manage.access.login_rate_limiter`, lie in a table for all
+nodes of a site (`store.postgres.failures`).
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from gatepost.policy.logins.throttle import FailuresInMemory, Throttle
 from gatepost.store.interface import Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, MutableMapping
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+
+    from gatepost.policy.logins.throttle import Failures
 
 # key: octets, for strangers choose it, and may send what is no text for PostgreSQL. last: seconds since 1970.
 LOGIN_FAILURES: Final = Schema(
@@ -35,8 +39,8 @@ LOGIN_FAILURES: Final = Schema(
 )
 """On a server alone."""
 
-type Failures = MutableMapping[str, tuple[int, float]]
-"""By key: how many, and when the last one was. Those that failed longest ago come first."""
+LISTS: Final = ("address", "name", "usual")
+"""Failures by the client's address, and by the name it tried; of SMTP, too, from where a name logged in last."""
 
 
 class FailureLists(NamedTuple):
@@ -53,13 +57,24 @@ class FailureCounts(Protocol):
         """The lists for one use, beside which there is no other. Raises StoreFailure."""
 
 
-class FailuresInMemory:
+def login_throttles(lists: FailureLists, *, free: int = 5) -> tuple[Throttle, Throttle]:
+    """Those of addresses and of names. free: failures from an address that cost nothing, with attempts under way.
+
+    The longer wait is for the address: who knows a name must not be able to lock its owner out for long.
+    """
+    return (
+        Throttle(lists.clock, free=free, longest=900.0, failures=lists.of("address")),
+        Throttle(lists.clock, free=20, longest=60.0, failures=lists.of("name")),
+    )
+
+
+class ProcessFailures:
     """Those of one process, for its threads. ticks: seconds that never go back."""
 
     def __init__(self, ticks: Callable[[], float]) -> None:
         self._ticks = ticks
         self._turn = threading.Lock()
-        self._lists: defaultdict[str, Failures] = defaultdict(dict)
+        self._lists: defaultdict[str, Failures] = defaultdict(FailuresInMemory)
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[FailureLists]:

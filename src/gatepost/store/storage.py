@@ -435,9 +435,9 @@ class Storage:
     def login_failures(self, ticks: Callable[[], float]) -> FailureCounts:
         """Where failed log-ins of users are counted. ticks: seconds that never go back. Raises StoreFailure."""
         if not self.is_shared:
-            from gatepost.store.failures import FailuresInMemory  # noqa: PLC0415 - few processes ask for it
+            from gatepost.store.failures import ProcessFailures  # noqa: PLC0415 - few processes ask for it
 
-            return FailuresInMemory(ticks)
+            return ProcessFailures(ticks)
         with _loading_postgres():
             from gatepost.store.postgres.failures import SharedFailures  # noqa: PLC0415 - as above
         return SharedFailures(self._url)

@@ -41,7 +41,11 @@ def test_one_worker_says_at_the_start_who_validates(home, caplog, trust_ad, off)
         assert bool(lookups.resolver.dane_off) is bool(off)
         await parts.start()
         await lookups._telling.task
-        assert caplog.records[-1].getMessage().startswith(off or "DNSSEC: what [127.0.0.1]:9 says to be authentic")
+        assert (
+            caplog.records[-1]
+            .getMessage()
+            .startswith(off or "DNSSEC: the gateway trusts the validation of [127.0.0.1]:9")
+        )
         assert (caplog.records[-1].levelname == "WARNING") is bool(off)
 
     asked(home.settings(dns={"nameservers": ["127.0.0.1:9"], "trust_ad": trust_ad}), scene)

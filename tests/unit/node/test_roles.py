@@ -101,7 +101,7 @@ def test_between_nodes_tls_comes_first_and_whatever_the_other_took_is_taken():
 
 
 def test_an_internal_listener_asks_the_site_and_no_connector():
-    credentials = SimpleNamespace(admit=lambda chain, now: (chain, now), nodes=ALONE)
+    credentials = SimpleNamespace(admit=lambda chain, now: (chain, now), nodes=ALONE, renewals=3)
     servers = InboundService(**dict.fromkeys(_required(InboundService)))
     servers.smtp_limits, servers.clock = SmtpLimits(), lambda: 5.0
     services = services_by_role(servers, None, credentials)
@@ -109,6 +109,7 @@ def test_an_internal_listener_asks_the_site_and_no_connector():
     assert internal.implicit_tls
     assert internal.admit((b"x",)) == ((b"x",), 5.0)
     assert internal.nodes() is ALONE
+    assert internal.trust() == 3
     assert internal.check_revocation is None
     assert all(one.admit is None for role, one in services.items() if role is not ListenerRole.INTERNAL)
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import threading
 
-from gatepost.store.failures import FailuresInMemory
+from gatepost.store.failures import ProcessFailures
 
 
 def test_lists_are_apart_and_stay():
-    counts = FailuresInMemory(lambda: 7.5)
+    counts = ProcessFailures(lambda: 7.5)
     with counts.counting() as lists:
         assert lists.clock() == 7.5
         lists.of("name")["ann"] = (2, 7.5)
@@ -16,7 +16,7 @@ def test_lists_are_apart_and_stay():
 
 
 def test_one_use_at_a_time():
-    counts = FailuresInMemory(lambda: 0.0)
+    counts = ProcessFailures(lambda: 0.0)
 
     def count():
         for _ in range(200):

@@ -56,7 +56,8 @@ NO_ROUTE = "Here: this machine has no way to that network; look at its routes, a
 _CERTIFICATE: Mapping[ChainStatus, str] = {
     ChainStatus.NO_CERTIFICATE: "They must present a certificate. Without one the gateway cannot verify the server.",
     ChainStatus.SELF_SIGNED: "They must install a certificate from an authority that both sides trust. Or put this "
-    "certificate, received from them by another way than this connection, into the connector's trust_anchors.",
+    "certificate, received from them over another channel than this connection, into the "
+    "connector's trust_anchors.",
     ChainStatus.UNTRUSTED_ROOT: "If their authority is to be trusted, put its root, received by a safe way, into the "
     "connector's trust_anchors. Otherwise they must change to a public authority.",
     ChainStatus.INCOMPLETE: "One of two causes. If their authority is a public one, they must send the intermediate "
@@ -183,10 +184,13 @@ def ends_soon(days: int) -> str:
 
 def name_advice(expected: tuple[str, ...], chain: ChainVerdict) -> str:
     """The certificate is for somebody else."""
-    borne = describe_names(chain.leaf) if chain.leaf else "nobody"
+    wanted = " or ".join(expected)
+    if chain.leaf is None:
+        return f"They must present a certificate for {wanted}."
     return (
-        f"Ask them, by another way than this connection, which name is right. If one of {borne} is theirs, set "
-        f"tls_domain to it; otherwise they must present a certificate for {' or '.join(expected)}."
+        "Ask them, over another channel than this connection, which name is right. Names in the certificate: "
+        f"{describe_names(chain.leaf)}. If one of them is theirs, set tls_domain to it; otherwise they must present a "
+        f"certificate for {wanted}."
     )
 
 

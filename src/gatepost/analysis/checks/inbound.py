@@ -139,7 +139,7 @@ def _what_to_do(most: Sequence[tuple[str, str]], domains: Sequence[str]) -> str:
             "in trust_anchors, or they must send what is missing."
         )
     above = next((f", or to *.{domain} for all their servers" for domain in domains if name.endswith(f".{domain}")), "")
-    return f"If {name} is theirs (ask them by another way), set tls_sender_certificate_name to it{above}."
+    return f"If {name} is theirs (ask them over another channel), set tls_sender_certificate_name to it{above}."
 
 
 def _inbound(events: Iterable[TraceEvent]) -> Iterator[TraceEvent]:

@@ -117,7 +117,7 @@ def key_of(content: bytes, source: str, password: bytes | None = None) -> bytes:
         if password is not None and (b"ENCRYPTED" in content or "decrypt" in str(failure).lower()):
             raise PasswordNeeded(f"{source}: the password is not the right one") from failure
         # What the library says of it is not told: it is about its own calls, and no help to who pasted the key.
-        text = "a private key that cannot be read; PEM or DER is expected, whole, of RSA, ECDSA or Ed25519"
+        text = "the private key cannot be read; it must be a whole PEM or DER file, of RSA, ECDSA or Ed25519"
         raise ChainFileError(f"{source}: {text}") from failure
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 

@@ -18,7 +18,10 @@ from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.certificate import MALFORMED, quietly
 from gatepost.net.chain import judge
 from gatepost.policy.connectors.facts import SessionFacts
+from gatepost.policy.connectors.values import ProfileName, TlsVersion
 from gatepost.protocols.tls.facts import ChainVerdict, Revocation, TlsFacts
+from gatepost.protocols.tls.limits import POST_QUANTUM
+from gatepost.protocols.tls.profile import PROFILES, iana_name
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -27,7 +30,15 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
 
 
-_SUITES = {"TLSv1.3": "TLS_AES_256_GCM_SHA384"}
+_DEFAULT = PROFILES[ProfileName.DEFAULT]
+
+
+def assumed_agreement(version: str) -> tuple[str, str]:
+    """Key exchange and cipher suite that a current client and the gateway agree on; "" for a suite of old versions."""
+    if version == TlsVersion.TLS_1_3:
+        return POST_QUANTUM[0], iana_name(_DEFAULT.suites13.partition(":")[0])
+    suite = _DEFAULT.suites12.partition(":")[0] if version == TlsVersion.TLS_1_2 else ""
+    return "X25519", iana_name(suite) if suite else ""
 
 
 def presented_session(
@@ -42,7 +53,8 @@ def presented_session(
     except ValueError:
         raise CannotValidate(f"{ip!r} is no IP address", "ip") from None
     chain = _certificates(pem) if pem else ()
-    tls = TlsFacts(version, _SUITES.get(version, ""), "X25519", "", resumed=False, server_name="", peer_chain=chain)
+    group, suite = assumed_agreement(version)
+    tls = TlsFacts(version, suite, group, "", resumed=False, server_name="", peer_chain=chain)
     if not chain:
         return SessionFacts("", address, "", tls)
     own = _judged(chain, anchors, now)

@@ -142,7 +142,7 @@ class ContentHooks:
     async def _within(self, scanner: _Scanner, asked: ApplicableHook, message: Examined) -> ScanFinding:
         """The answer within the hook's time, of which waiting for a connection is a part."""
         hook = asked.hook
-        late = f"none of {hook.connections} connections was free for {hook.timeout:g} s"
+        late = f"no connection was free within {hook.timeout:g} s (connections = {hook.connections})"
         place = scanner.connections.place(asked.organization if asked.shared else "")
         try:
             async with asyncio.timeout(hook.timeout), place:
@@ -186,8 +186,8 @@ class ContentHooks:
         self._told(asked, failure)
         if failure and not scanner.failing:
             scanner.failing = self._clock()
-            then = f"mail it is asked about: {asked.hook.on_failure}"
-            _log.warning("%s: %s; %s until it answers again", asked.label, failure, then)
+            text = '%s: %s; until it answers again, on_failure = "%s" decides'
+            _log.warning(text, asked.label, failure, asked.hook.on_failure)
         elif not failure and scanner.failing:
             _log.info("%s: it answers again, after %.0f s", asked.label, self._clock() - scanner.failing)
             scanner.failing = 0.0

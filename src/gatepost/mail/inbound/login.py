@@ -12,6 +12,8 @@ import asyncio
 import math
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -21,12 +23,12 @@ from gatepost.net.listener import source_of
 from gatepost.policy.decisions.oauth import TokenVerdict, hint_for
 from gatepost.policy.decisions.submission import refused_login
 from gatepost.policy.logins.passwords import NOBODYS_HASH, verify
-from gatepost.policy.logins.throttle import Throttle
 from gatepost.protocols.smtp.oauth import BearerMessage, parse_oauthbearer, parse_xoauth2, token_error
 from gatepost.protocols.smtp.replies import LOG_IN_AGAIN, Reply
 from gatepost.protocols.smtp.sasl import PlainMessage, SaslError, parse_plain
 from gatepost.protocols.smtp.scram import ScramServer, unknown_verifier
 from gatepost.protocols.smtp.server.auth import AUTHENTICATED
+from gatepost.store.failures import login_throttles
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.oauth import OauthIssuer
     from gatepost.policy.decisions.decision import InboundVerdict
+    from gatepost.store.failures import FailureCounts, FailureLists
 
 
 MECHANISMS: Final = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN")
@@ -54,8 +57,8 @@ _EXPIRED: Final = "the log-in of the session holds no more: its token has expire
 
 _THREADS = 2
 _WAITING = 64  # log-ins with PLAIN at a time, some 2 s of work; more are told to come back
+_AT_ONCE = 25  # log-ins under way from where a name logs in, or with tokens: programs open many connections at a time
 _NAME = 128  # characters of a name that the throttle keeps
-_USUAL = 10_000  # names of which it is known from where they logged in last
 
 
 class LoginOutcome(msgspec.Struct, frozen=True):
@@ -84,14 +87,14 @@ class Logins:
     """What the log-ins of one worker share.
 
     content: what lies in the configuration store under a name. secret: the server's own, which fake salts are made of;
-    the same for all workers, and kept. clock: monotonic seconds. keys: of the issuers of tokens.
+    the same for all workers, and kept. failures: of all workers. keys: of the issuers of tokens.
     """
 
     def __init__(
         self,
         content: Callable[[str], bytes | None],
         secret: Callable[[], bytes],
-        clock: Callable[[], float],
+        failures: FailureCounts,
         keys: IssuerKeys,
     ) -> None:
         self._content = content
@@ -99,28 +102,14 @@ class Logins:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="password")
         self._waiting = 0
         self.secret = secret
-        self.addresses = Throttle(clock, free=5, longest=900.0)
-        # The longer wait is for the address: who knows a name must not be able to lock its owner out for long.
-        self.names = Throttle(clock, free=20, longest=60.0)
-        self._usual: dict[str, str] = {}
-
-    def is_usual(self, name: str, source: str) -> bool:
-        """Whether a name logged in from there last: strangers' failures do not keep its owner out there."""
-        return self._usual.get(name) == source
-
-    def logged_in(self, name: str, source: str) -> None:
-        """Note from where a name logged in."""
-        self._usual.pop(name, None)
-        self._usual[name] = source
-        if len(self._usual) > _USUAL:
-            del self._usual[next(iter(self._usual))]
+        self.failures = failures
 
     def begin(
         self, mechanism: str, directory: Directory, peer_ip: str, bindings: Mapping[str, bytes]
     ) -> Login | TokenLogin:
         """A exchange. bindings: see `Stream.channel_bindings`."""
         if mechanism in TOKEN_MECHANISMS:
-            return TokenLogin(mechanism, directory, self._keys, self.addresses, peer_ip)
+            return TokenLogin(mechanism, directory, self._keys, self.failures, peer_ip)
         return Login(self, mechanism, directory, peer_ip, bindings)
 
     def credential(self, directory: Directory, name: str) -> tuple[str, Credential | None]:
@@ -244,20 +233,29 @@ class Login:
         """Find who that would be, and charge the attempt; the refusal of who has to wait first."""
         logins = self._logins
         self._name = self._directory.without_detail(name)[:_NAME]
-        self._is_usual = logins.is_usual(self._name, self._address)
         try:
             address, credential = logins.credential(self._directory, name)
             other = authzid and logins.credential(self._directory, authzid)[0] != address
         except StoreFailure:
             return LoginOutcome("", BUSY, f"{self._who}: what is kept of the password cannot be read now")
         self._credential = address, None if other else credential
-        wait = max(logins.addresses.wait(self._address), 0.0 if self._is_usual else logins.names.wait(self._name))
-        if wait:
-            return LoginOutcome("", THROTTLED, f"{self._who}: after many failures, none is heard for {wait:.0f} s")
-        logins.addresses.charge(self._address)
-        if not self._is_usual:
-            logins.names.charge(self._name)
-        return None
+        try:
+            wait = self._charge()
+        except StoreFailure as failure:
+            return LoginOutcome("", BUSY, f"{self._who}: {failure}")
+        return LoginOutcome("", THROTTLED, _unheard(self._who, wait)) if wait else None
+
+    def _charge(self) -> float:
+        """Count the attempt, or return the seconds until one is heard. Raises StoreFailure."""
+        with self._logins.failures.counting() as lists:
+            self._is_usual = _is_usual(lists, self._name, self._address)
+            addresses, names = login_throttles(lists, free=_AT_ONCE) if self._is_usual else login_throttles(lists)
+            wait = max(addresses.wait(self._address), 0.0 if self._is_usual else names.wait(self._name))
+            if not wait:
+                addresses.charge(self._address)
+                if not self._is_usual:
+                    names.charge(self._name)
+        return wait
 
     def _decided(self, *, fits: bool) -> LoginOutcome:
         address, credential = self._credential
@@ -265,7 +263,6 @@ class Login:
             why = "wrong password" if credential else "no password is set or may be used, or it may not act as another"
             return LoginOutcome("", INVALID, f"{self._who}: {why if address else 'no mailbox has that name'}")
         self._forgive(everything=True)
-        self._logins.logged_in(self._name, self._address)
         return LoginOutcome(address, AUTHENTICATED, f"{self._who}: logged in")
 
     def holds(self, directory: Directory) -> bool:
@@ -275,14 +272,32 @@ class Login:
 
     def _forgive(self, *, everything: bool) -> None:
         """Count the attempt no more. everything: nor those of this name before it, but strangers' where it is usual."""
-        self._logins.addresses.forgive(self._address, everything=False)
-        if not self._is_usual:
-            self._logins.names.forgive(self._name, everything=everything)
+        with suppress(StoreFailure), self._logins.failures.counting() as lists:
+            addresses, names = login_throttles(lists)
+            addresses.forgive(self._address, everything=False)
+            if not self._is_usual:
+                names.forgive(self._name, everything=everything)
+            if everything:
+                lists.of("usual")[self._name] = _number(self._address), lists.clock()
 
     @property
     def _who(self) -> str:
         """For a sentence. A name that is no mailbox is not told: people type passwords there too."""
         return f"AUTH {self.mechanism} as {self._credential[0] or 'somebody'}"
+
+
+def _is_usual(lists: FailureLists, name: str, source: str) -> bool:
+    """Whether a name logged in from there last: strangers' failures do not keep its owner out there."""
+    return lists.of("usual").get(name, (0, 0.0))[0] == _number(source)
+
+
+def _number(source: str) -> int:
+    """What stands for an address."""
+    return int.from_bytes(blake2b(source.encode(), digest_size=8).digest()) or 1
+
+
+def _unheard(who: str, wait: float) -> str:
+    return f"{who}: after many failures, none is heard for {wait:.0f} s"
 
 
 class _Trust(NamedTuple):
@@ -302,19 +317,19 @@ def _trust_in(directory: Directory, user: str) -> _Trust | None:
 class TokenLogin:
     """One exchange: `step` for the response of the client.
 
-    addresses: counts failures by the client's address. Nothing is counted by the name: a token cannot be guessed by
+    failures: counted by the client's address. Nothing is counted by the name: a token cannot be guessed by
     trying, so nobody gains by many, and nobody shall be able to lock its owner out. expires: when its token would be
     refused as too old, in seconds since 1970; 0 before one was accepted.
     """
 
-    __slots__ = ("_address", "_addresses", "_authzid", "_directory", "_keys", "_trust", "expires", "mechanism")
+    __slots__ = ("_address", "_authzid", "_directory", "_failures", "_keys", "_trust", "expires", "mechanism")
 
     def __init__(
-        self, mechanism: str, directory: Directory, keys: IssuerKeys, addresses: Throttle, peer_ip: str
+        self, mechanism: str, directory: Directory, keys: IssuerKeys, failures: FailureCounts, peer_ip: str
     ) -> None:
         self._directory = directory
         self._keys = keys
-        self._addresses = addresses
+        self._failures = failures
         self._address = source_of(peer_ip)
         self._authzid = ""
         self._trust: _Trust | None = None
@@ -330,11 +345,18 @@ class TokenLogin:
         except SaslError as error:
             return LoginOutcome("", MALFORMED, f"{self._who}: {error}")
         self._authzid = message.authzid
-        if wait := self._addresses.wait(self._address):
-            return LoginOutcome("", THROTTLED, f"{self._who}: after many failures, none is heard for {wait:.0f} s")
+        try:
+            with self._failures.counting() as lists:
+                addresses, _ = login_throttles(lists, free=_AT_ONCE)
+                wait = addresses.wait(self._address)
+                if message.token and not wait:
+                    addresses.charge(self._address)
+        except StoreFailure as failure:
+            return LoginOutcome("", BUSY, f"{self._who}: {failure}")
+        if wait:
+            return LoginOutcome("", THROTTLED, _unheard(self._who, wait))
         if not message.token:
             return self._refused(TokenVerdict("", "the client brings no token, and asks where to get one"))
-        self._addresses.charge(self._address)
         return self._judged(message)
 
     async def _judged(self, message: BearerMessage) -> LoginOutcome:
@@ -342,7 +364,8 @@ class TokenLogin:
 
         verdict = await judge_token(self._directory, self._keys, message.token, message.authzid)
         if verdict.genuine or verdict.temporary:
-            self._addresses.forgive(self._address, everything=False)
+            with suppress(StoreFailure), self._failures.counting() as lists:
+                login_throttles(lists)[0].forgive(self._address, everything=False)
         if verdict.user:
             self._trust, self.expires = _trust_in(self._directory, verdict.user), verdict.expires
             return LoginOutcome(verdict.user, AUTHENTICATED, f"{self._who}: {verdict.reason}")

@@ -7,18 +7,22 @@ after the handshake: a handshake never fails for them (DESIGN: they are asked fo
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any
 
 from gatepost.events.trace import introduction_record, login_record, tls_record
+from gatepost.mail.inbound.login import refused_as_ended
 from gatepost.mail.inbound.repeated import RepeatedDecisions
+from gatepost.net.sessions import MAX_AGE
 from gatepost.policy.connectors.facts import NO_CHAINS, Introduction, SessionFacts, Teller
-from gatepost.policy.decisions.handover import refused_stranger
+from gatepost.policy.decisions.handover import refused_as_removed, refused_stranger
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gatepost.mail.inbound.login import Login, TokenLogin
     from gatepost.mail.inbound.service import InboundService
     from gatepost.pki.site.credentials import Admission
     from gatepost.policy.decisions.decision import InboundVerdict
@@ -37,9 +41,12 @@ class SessionRecord:
 
     __slots__ = (
         "_inbound",
+        "_judged_from",
+        "_judged_to",
         "_not_admitted",
         "_service",
         "_tls",
+        "_trust",
         "_unknown",
         "directory",
         "facts",
@@ -54,6 +61,8 @@ class SessionRecord:
         self._tls: dict[str, Any] = {}
         self._not_admitted = ""
         self._unknown = 0
+        self._trust = service.trust()
+        self._judged_from, self._judged_to = -math.inf, math.inf  # seconds since 1970 in which what was judged counts
         self._inbound: tuple[InboundVerdict, SessionFacts, dict[str, Any]] | None = None
         self.directory = service.directory
         self.repeated = RepeatedDecisions()
@@ -73,25 +82,39 @@ class SessionRecord:
 
     def secured(self, tls: TlsFacts) -> None:
         """TLS is up; what the client said before is forgotten (RFC 3207 section 4.2)."""
-        if self._service.admit is not None:
-            self._admit(self._service.admit(tls.peer_chain), tls)
-            return
-        own = self._judge(tls, "") if self._presented(tls) else None
-        self.facts = replace(self.facts, hello="", tls=tls, client_chain=own, chains=NO_CHAINS)
-        self._judge_for_connectors(tls)
+        self.facts = replace(self.facts, hello="", tls=tls)
+        self._judge_anew(tls)
 
     def renew(self) -> dict[str, ChainVerdict]:
-        """Go by the configuration that is in force now: a message begins, and what was decided before counts no more.
+        """Go by what is in force now: a message begins, and what was decided before counts no more.
 
-        The client's certificate is judged by anchors that are new. Returns chains to ask about, as of `revocable`: {}
-        as long as the configuration is the same.
+        The client's certificate is judged by anchors that are new; from the start where trust anchors or the nodes of
+        the site may be others by now, or the judgement is old (`MAX_AGE`, or the certificate has expired). Returns
+        chains to ask about, as of `revocable`: {} as long as nothing is new.
         """
-        if self.directory is self._service.directory:
+        service = self._service
+        is_old = self._trust != service.trust() or not self._judged_from <= service.clock() < self._judged_to
+        if self.directory is service.directory and not is_old:
             return {}
-        self.directory, self.repeated = self._service.directory, RepeatedDecisions()
-        if self.facts.tls is not None and self._service.admit is None:
-            self._judge_for_connectors(self.facts.tls)
+        self.directory, self.repeated = service.directory, RepeatedDecisions()
+        if (tls := self.facts.tls) is not None and is_old:
+            self._judge_anew(tls)
+        elif tls is not None and service.admit is None:
+            self._judge_for_connectors(tls)
         return self.revocable()
+
+    def _judge_anew(self, tls: TlsFacts) -> None:
+        """Judge the client's certificate as if it had been presented now."""
+        service = self._service
+        self._trust, self._judged_from = service.trust(), service.clock()
+        if service.admit is not None:
+            own = self._admit(service.admit(tls.peer_chain), tls)
+        else:
+            own = self._judge(tls, "") if self._presented(tls) else None
+            self.facts = replace(self.facts, client_chain=own, chains=NO_CHAINS)
+            self._judge_for_connectors(tls)
+        ends = own.leaf.not_after if own is not None and own.trusted and own.leaf is not None else math.inf
+        self._judged_to = min(self._judged_from + MAX_AGE, ends) if tls.peer_chain else math.inf
 
     def _judge_for_connectors(self, tls: TlsFacts) -> None:
         """Judge the client's chain by the anchors that connectors name; what was judged already stands."""
@@ -108,16 +131,28 @@ class SessionRecord:
         introduction = self.facts.introduction
         return bool(tls.peer_chain) and (introduction is None or introduction.how is not Teller.XCLIENT)
 
-    def _admit(self, admission: Admission, tls: TlsFacts) -> None:
+    def _admit(self, admission: Admission, tls: TlsFacts) -> ChainVerdict | None:
         self._not_admitted = admission.why
-        self.facts = replace(self.facts, hello="", tls=tls, client_chain=admission.chain, node=admission.node)
+        self.facts = replace(self.facts, client_chain=admission.chain, node=admission.node)
         self._tls = tls_record(tls, admission.chain)
+        return admission.chain
 
     def stranger(self) -> InboundVerdict | None:
         """The refusal of a client that is no node of the site, where only nodes may come; None for whoever may."""
         if self._service.admit is None or self.facts.node:
             return None
         return refused_stranger(self.directory, self._not_admitted)
+
+    def ended(self, login: Login | TokenLogin | None) -> InboundVerdict | None:
+        """The refusal of a message of whoever is no node of the site, or not logged in, any more; None else.
+
+        login: of the session, if there was one.
+        """
+        if self._service.admit is not None and not self.facts.node:
+            return refused_as_removed(self.directory, self._not_admitted)
+        if login is None or not self.facts.user:
+            return None
+        return refused_as_ended(login, self.directory, self._service.clock())
 
     def reply_to_recipient(self, refused: InboundVerdict) -> Reply:
         """The reply to a refused recipient; 421 once a stranger has named too many that do not exist (harvesting)."""

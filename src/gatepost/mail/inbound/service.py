@@ -97,10 +97,11 @@ class DataRate:
 class InboundService(msgspec.Struct):
     """One worker's inbound side, for one role of its listeners.
 
-    judge_client: a client's chain (DER, leaf first) against the trust anchors a connector names ("" is the
-    server's); None if those cannot be read. expiration: seconds a message of an organization stays queued. stamp: ends
-    a reply. postmaster: who gets mail to <postmaster> without a domain (RFC 5321 section 4.5.1). check_revocation: asks
-    about a trusted chain; None asks nobody. srs: keys for reverse-paths of forwarded mail.
+    judge_client: a client's chain (DER, leaf first) against the trust anchors a connector names ("" is the server's);
+    None if those cannot be read. trust: another number once trust anchors are read again, or the nodes of the site are
+    others: sessions then judge their clients anew. expiration: seconds a message of an organization stays queued.
+    stamp: ends a reply. postmaster: who gets mail to <postmaster> without a domain (RFC 5321 section 4.5.1).
+    check_revocation: asks about a trusted chain; None asks nobody. srs: keys for reverse-paths of forwarded mail.
     logins: where users submit mail, how they log in; None where other servers do. implicit_tls: the handshake comes
     before the greeting (RFC 8314). admit: where other nodes of the site hand mail over, who presents a chain (DER, leaf
     first); None where anybody may come. nodes: of the site, as they are now. transcripts: of how many sessions in a
@@ -109,9 +110,8 @@ class InboundService(msgspec.Struct):
     without it, nobody does. quarantine: whether there is room for what is held. shares: whether an organization has too
     much in a queue that is nearly full. recipients: asks whether a recipient of a relayed domain exists. usage: counts
     what senders with a limit send; None limits nobody. source_limits: what unknown clients may do in a minute; None:
-    anything. role: of its listeners.
-    counts: connections and handshakes are counted there. tell: takes events that are counted and logged, without a row
-    in the trace.
+    anything. role: of its listeners. counts: connections and handshakes are counted there. tell: takes events that are
+    counted and logged, without a row in the trace.
     """
 
     hostname: str
@@ -130,6 +130,7 @@ class InboundService(msgspec.Struct):
     clock: Callable[[], float] = time.time
     check_revocation: Callable[[ChainVerdict], Awaitable[Revocation]] | None = None
     logins: Logins | None = None
+    trust: Callable[[], int] = lambda: 0
     implicit_tls: bool = False
     admit: Callable[[Sequence[bytes]], Admission] | None = None
     nodes: Callable[[], Nodes] = lambda: ALONE

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from gatepost.events.counts import count_connection, count_failed_session, count_session
 from gatepost.mail.inbound import decisions
 from gatepost.mail.inbound.deliveries import AcceptedRecipient
-from gatepost.mail.inbound.login import Login, LoginOutcome, TokenLogin, refused_as_ended
+from gatepost.mail.inbound.login import Login, LoginOutcome, TokenLogin
 from gatepost.mail.inbound.record import SessionRecord
 from gatepost.mail.inbound.refusals import SessionRefusals
 from gatepost.mail.inbound.service import DataRate, InboundService, SessionRegistry
@@ -312,11 +312,7 @@ class Session:
     def _begin_message(self, event: MailEvent) -> None:
         if self._is_limited(RateLimit.MESSAGES, event.path.text):
             return
-        login = self._login if self._record.facts.user else None
-        if (
-            login is not None
-            and (ended := refused_as_ended(login, self._record.directory, self._service.clock())) is not None
-        ):
+        if (ended := self._record.ended(self._login)) is not None:
             self._refuse(ended.reply, event.path.text, "", ended)
             return
         refusal = self._service.cannot_accept(event.parameters.size or 0, draining=self._registry.draining)

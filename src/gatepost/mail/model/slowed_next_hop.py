@@ -20,7 +20,7 @@ class SlowedNextHop(msgspec.Struct):
     """A next hop that is sent less. rate: messages a minute of this worker. before: the rate that was too much.
 
     since: of the last change, at: of the last refusal; seconds since 1970. code: of the reply that said so. next_at:
-    when the next message may go.
+    when the next message may go. opened: when one went out of turn last, as an administrator wanted.
     """
 
     next_hop: str
@@ -30,12 +30,15 @@ class SlowedNextHop(msgspec.Struct):
     at: float
     code: int
     next_at: float = 0.0
+    opened: float = 0.0
 
     @property
     def reason(self) -> str:
         """Why mail waits, for the queue."""
         shown = f"{self.next_hop[:_LONG]}…" if len(self.next_hop) > _LONG else self.next_hop
-        return f"slowed to {self.rate:.3g} messages a minute after {self.code} from {shown}"
+        rate = f"{self.rate:.3g}"
+        messages = "message" if rate == "1" else "messages"
+        return f"slowed to {rate} {messages} a minute after {self.code} from {shown}"
 
     @property
     def most_in_memory(self) -> int:

@@ -104,6 +104,12 @@ class Rotation:
         else:
             others.append(backlog)
 
+    def put_first(self, backlog: Backlog) -> None:
+        """Give a backlog the next turn."""
+        self.put(backlog)
+        _move_first(self._organizations, backlog.organization)
+        _move_first(self._backlogs[backlog.organization], backlog)
+
     def first(self, full: Container[str]) -> str | None:
         """The organization whose turn it is, of those that are not in `full`; None if there is none."""
         return next((organization for organization in self._organizations if organization not in full), None)
@@ -125,8 +131,7 @@ class Rotation:
         if place is not None:
             organization, backlog = place
             gate.probe(organization)
-            _move_first(self._organizations, organization)
-            _move_first(self._backlogs[organization], backlog)
+            self.put_first(backlog)
 
     def take(self, full: Container[str] = ()) -> Backlog | None:
         """The backlog whose turn it is, None if there is none. full: organizations that get no turn now."""

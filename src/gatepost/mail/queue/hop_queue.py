@@ -225,6 +225,11 @@ class HopQueue:
                 del self.batches[batch]
         return delivery
 
+    def put_first(self, backlog: Backlog) -> None:
+        """Give a backlog the next turn, also if it waited for a limit."""
+        self.resume()
+        self.rotation.put_first(backlog)
+
     def resume(self) -> None:
         """Let what waited for a limit have its turns again."""
         for backlog in self.paused:

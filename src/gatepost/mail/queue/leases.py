@@ -186,7 +186,10 @@ class Leases:
             self._agenda.note(destination, until)
         else:
             hop = self._waiting.hop(key.next_hop)
-            hop.hungry[destination] = key.terms
+            if destination in self._waiting.ordered:
+                hop.hungry = {destination: key.terms} | hop.hungry
+            else:
+                hop.hungry[destination] = key.terms
             self._feed(hop)
         if hop is not None:
             self._waiting.forget_if_idle(hop)

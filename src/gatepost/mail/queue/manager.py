@@ -168,7 +168,7 @@ class QueueManager:
             elif notice.delivery:  # it waits here, or was put off a moment ago
                 retried.append((notice.message, notice.delivery))
             if notice.action in {"retry", "return"}:
-                self._open_gates(notice.destination)
+                self._open_gates(notice.destination, notice.delivery)
             self._note(notice.destination, self._clock())
         self._settler.retry(retried, self._clock())
 
@@ -178,11 +178,11 @@ class QueueManager:
         if delivery is not None:
             self._settler.put_back(delivery, self._clock())
 
-    def _open_gates(self, destination: str) -> None:
-        """Let one attempt be made for a destination, whatever failed before."""
+    def _open_gates(self, destination: str, delivery: int = 0) -> None:
+        """Let one attempt be made for a destination, whatever failed before, and before all others."""
+        self._waiting.put_first(destination, delivery)
         usual = self._finder.usual(destination)
         for hop in self._waiting.open_gates(destination, usual and usual.next_hop):
-            self._budget.slowdowns.open(hop.name)
             self._start_lanes(hop)
 
     def failed(self, failure: StoreFailure) -> None:
@@ -455,7 +455,7 @@ class QueueManager:
             return False
         for backlog, delivery in turn.members:
             self._turned_away[delivery.id] = times + 1
-            self._waiting.add(hop, backlog, delivery, turn.batch, first=True)
+            self._waiting.add_again(hop, backlog, delivery, turn.batch)
         return True
 
     def _judge(self, hop: HopQueue, backlog: Backlog, outcome: DeliveryResult, begun: float) -> None:

@@ -54,6 +54,10 @@ class Pacing:
         hop.meter.count(now)
         return True
 
+    def open(self, hop: HopQueue) -> None:
+        """Let one message go to a next hop now, however slowly it is sent, as an administrator wants."""
+        self._budget.slowdowns.open(hop.name, self._clock())
+
     def ended(self, turn: Turn) -> None:
         """An attempt has ended."""
         if turn.allowance is not None:

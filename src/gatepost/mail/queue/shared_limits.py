@@ -8,28 +8,23 @@ its octets: the kernel gives back what a killed worker held. Nothing there is aw
 from __future__ import annotations
 
 import fcntl
-import mmap
-import os
-import struct
-from contextlib import contextmanager
 from hashlib import blake2b
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.queue.allowance import AHEAD
 from gatepost.mail.queue.lane_budget import share
+from gatepost.store.worker_rows import NAME_OCTETS, WorkerRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 
 LIMITS_FILE = "sending-limits"
 """Beside the figures of the workers."""
 
-_ROW: Final = struct.Struct("=8sd")  # digest of the name of a limit, and the next free moment
-_ROWS: Final = 8192
-_TRIED: Final = 32  # rows in which a limit may stand
+_KNOWN: Final = 8192  # limits whose next moment a process keeps
 _PLACES: Final = 1 << 40  # where locks of connections begin, far behind the rows
 _MOST: Final = 1024  # octets for the connections of one limit, which are 1000 at most
 
@@ -69,7 +64,7 @@ class DividedLimits(_Places):
         planned = self._next.get(key, 0)
         moment = max(moment, planned) if planned - moment <= AHEAD else moment
         moment += (index - moment) % count
-        if len(self._next) >= _ROWS:
+        if len(self._next) >= _KNOWN:
             self._next.clear()
         self._next[key] = moment + 1
         return moment * interval
@@ -86,25 +81,27 @@ class DividedLimits(_Places):
 class NodeLimits(_Places):
     """path: of the file, made if there is none. index, workers: of this process. Raises OSError.
 
-    A process must open it once: POSIX drops all locks of a file when a process closes it.
+    A process must open it once (`store.worker_rows`).
     """
 
     def __init__(self, path: Path, index: int, workers: int) -> None:
         super().__init__()
         self._index = index
         self._workers = workers
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        os.ftruncate(self._descriptor, _ROWS * _ROW.size)
-        self._rows = mmap.mmap(self._descriptor, _ROWS * _ROW.size)
+        self._rows = WorkerRows(path, "d")  # the next free moment
+        self._unshared: dict[bytes, float] = {}
 
     def reserve(self, key: str, interval: float, now: float) -> float:
         """See `SharedLimits.reserve`. Survives the process: a restart does not begin a new minute."""
         name = _digest(key)
-        with self._locked():
-            place, free = self._find(name, now)
+        with self._rows.locked():
+            place, known = self._rows.find(name)
+            free: float = known[0] if known is not None else self._unshared.pop(name, now)
             at = max(now, free) if free - now <= AHEAD * interval else now
-            _ROW.pack_into(self._rows, place, name, at + interval)
+            try:
+                self._rows.keep(place, name, at + interval)
+            except OSError:  # the disk is full: until there is room the limit is each worker's own
+                self._unshared[name] = at + interval
         return at
 
     def take(self, key: str, most: int) -> int | None:
@@ -115,7 +112,7 @@ class NodeLimits(_Places):
 
     def give(self, key: str, place: int) -> None:
         """See `SharedLimits.give`."""
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, _offset(key, place))
+        fcntl.lockf(self._rows.descriptor, fcntl.LOCK_UN, 1, _offset(key, place))
         super().give(key, place)
 
     def is_scarce(self, most: int) -> bool:
@@ -125,37 +122,17 @@ class NodeLimits(_Places):
     def close(self) -> None:
         """Give back everything."""
         self._rows.close()
-        os.close(self._descriptor)
 
     def _lock(self, offset: int) -> bool:
         try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
+            fcntl.lockf(self._rows.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
         except OSError:
             return False
         return True
 
-    def _find(self, name: bytes, now: float) -> tuple[int, float]:
-        """Where a limit stands, and its next free moment; the place of one that nobody waits for, if it is new."""
-        first = int.from_bytes(name) % _ROWS
-        places = [(first + step) % _ROWS * _ROW.size for step in range(_TRIED)]
-        rows = [(place, *_ROW.unpack_from(self._rows, place)) for place in places]
-        for place, known, free in rows:
-            if known == name:
-                return place, free
-        place, _, _ = min(rows, key=lambda row: row[2])
-        return place, now
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1, 0)
-        try:
-            yield
-        finally:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, 0)
-
 
 def _digest(key: str) -> bytes:
-    return blake2b(key.encode(), digest_size=8).digest()
+    return blake2b(key.encode(), digest_size=NAME_OCTETS).digest()
 
 
 def _offset(key: str, place: int) -> int:

@@ -32,6 +32,7 @@ _OF_ONE: Final = ("4.2.", "4.3.4", "4.5.3")
 
 _FIRST: Final = 20.0  # messages a minute that are taken as sent where it was less: the first half is not too little
 _PART: Final = 16.0  # the rate falls to this part of what was too much, and no further
+_ORDER: Final = 1.0  # seconds between messages that go out of turn
 _PATIENCE: Final = 10.0  # seconds in which several refusals count as one
 _STEP: Final = 30.0  # seconds without a refusal after which more is sent
 _GROWTH: Final = 1.5
@@ -90,10 +91,11 @@ class Slowdowns:
         """How a next hop is slowed, None if it is not."""
         return self._slowed.get(next_hop) if self._slowed else None
 
-    def open(self, next_hop: str) -> None:
-        """Let one message go now, as an administrator wants."""
-        if (known := self._slowed.get(next_hop)) is not None:
-            known.next_at = 0.0
+    def open(self, next_hop: str, now: float) -> None:
+        """Let one message go now, as an administrator wants; of many orders, one each second."""
+        known = self._slowed.get(next_hop)
+        if known is not None and not 0.0 <= now - known.opened < _ORDER:
+            known.next_at, known.opened = 0.0, now
 
     def listed(self, now: float) -> tuple[SlowedNextHop, ...]:
         """All, without those of which nothing was heard for an hour. For any thread."""

@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     from gatepost.mail.queue.settlement import Settler
 
 
+_ORDERS = 1000  # destinations whose mail an administrator wants tried, and that comes from the store yet
+
+
 class Waiting(msgspec.Struct, frozen=True):
     """hops: by name. by_hosts: the same, by the hosts in that. places: where each ready delivery is, by its id.
 
     failing: backlogs with failures of their own. pacing: lets attempts wait for limits; without it there are none.
-    full: organizations that have their part of all lanes (`mail.queue.lane_budget`).
+    full: organizations that have their part of all lanes (`mail.queue.lane_budget`). ordered: destinations of which the
+    next delivery that comes is tried first, as an administrator wants.
     """
 
     window: MemoryBudget
@@ -40,6 +44,7 @@ class Waiting(msgspec.Struct, frozen=True):
     by_hosts: dict[str, dict[str, HopQueue]] = msgspec.field(default_factory=dict)
     places: dict[int, tuple[HopQueue, Backlog]] = msgspec.field(default_factory=dict)
     failing: dict[Backlog, HopQueue] = msgspec.field(default_factory=dict)
+    ordered: dict[str, None] = msgspec.field(default_factory=dict)
 
     def hop(self, name: str) -> HopQueue:
         """The queue of a next hop, made if there is none."""
@@ -49,15 +54,35 @@ class Waiting(msgspec.Struct, frozen=True):
             self.by_hosts.setdefault(hosts_of(name), {})[name] = hop_queue
         return hop_queue
 
-    def add(
-        self, hop: HopQueue, backlog: Backlog, delivery: Delivery, batch: Hashable = None, *, first: bool = False
-    ) -> None:
-        """Add a delivery that is ready. batch: as in LaneKey. first: before the others of its backlog."""
+    def add(self, hop: HopQueue, backlog: Backlog, delivery: Delivery, batch: Hashable = None) -> None:
+        """Add a delivery that is ready. batch: as in LaneKey."""
         self.window.enter(backlog.organization)
         self.places[delivery.id] = hop, backlog
         hop.add(backlog, delivery, batch)
-        if first:
-            backlog.ready.move_to_end(delivery.id, last=False)
+        if self.ordered and backlog.destination in self.ordered:
+            self.put_first(backlog.destination, delivery.id)
+
+    def add_again(self, hop: HopQueue, backlog: Backlog, delivery: Delivery, batch: Hashable = None) -> None:
+        """Add a delivery that was not tried in its turn, before the others of its backlog."""
+        self.add(hop, backlog, delivery, batch)
+        backlog.ready.move_to_end(delivery.id, last=False)
+
+    def put_first(self, destination: str, delivery_id: int) -> None:
+        """Give a delivery of a destination the next turn at its next hop, as soon as it is here.
+
+        Where that is sent less, one message goes in between: else its turn would come after all that waits there.
+        """
+        hop, backlog = self.places.get(delivery_id, (None, None))
+        if hop is None or backlog is None:
+            self.ordered[destination] = None
+            if len(self.ordered) > _ORDERS:
+                del self.ordered[next(iter(self.ordered))]
+            return
+        self.ordered.pop(destination, None)
+        backlog.ready.move_to_end(delivery_id, last=False)
+        hop.put_first(backlog)
+        if self.pacing is not None:
+            self.pacing.open(hop)
 
     def next(self, hop: HopQueue) -> Turn | None:
         """Take out the delivery whose turn it is, with its batch; None if none may be tried."""

@@ -6,20 +6,17 @@ Used by `manage.access.accounts`. Failures are counted where `store.failures` ha
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.manage.access.records import LogInRefused
 from gatepost.manage.access.slots import Slots
 from gatepost.net.listener import source_of
 from gatepost.policy.logins.passwords import NOBODYS_HASH, argon2_hash, verify
-from gatepost.policy.logins.throttle import Throttle
 from gatepost.protocols.smtp.sasl import SaslError, saslprep
+from gatepost.store.failures import login_throttles
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from gatepost.store.failures import FailureCounts
 
 
@@ -51,7 +48,8 @@ class LoginRateLimiter:
         """
         source = source_of(address)
         attempt = LoginAttempt("" if usual and source_of(usual) == source else name.lower()[:_NAME], source)
-        with self._throttles() as (sources, names):
+        with self._failures.counting() as lists:
+            sources, names = login_throttles(lists)
             wait = max(sources.wait(source), names.wait(attempt.name) if attempt.name else 0.0)
             if not wait:
                 sources.charge(source)
@@ -63,7 +61,8 @@ class LoginRateLimiter:
 
     def forgive(self, attempt: LoginAttempt, *, tried: bool = True) -> None:
         """It was right; or, if it was not tried, nobody learnt anything."""
-        with self._throttles() as (sources, names):
+        with self._failures.counting() as lists:
+            sources, names = login_throttles(lists)
             sources.forgive(attempt.source, everything=False)
             names.forgive(attempt.name, everything=tried)
 
@@ -93,15 +92,3 @@ class LoginRateLimiter:
             return argon2_hash(prepared, os.urandom(16))
         finally:
             self._hashing.release("")
-
-    @contextmanager
-    def _throttles(self) -> Iterator[tuple[Throttle, Throttle]]:
-        """Those of addresses and of names, for one use.
-
-        The longer wait is for the address: who knows a name must not be able to lock its owner out for long.
-        """
-        with self._failures.counting() as lists:
-            yield (
-                Throttle(lists.clock, free=5, longest=900.0, failures=lists.of("address")),
-                Throttle(lists.clock, free=20, longest=60.0, failures=lists.of("name")),
-            )

@@ -132,7 +132,9 @@ def delete(connection: DatabaseConnection, name: str) -> Token:
     """Remove a token and return it. Raises AccountError (MISSING)."""
     rows = _rows(connection, "WHERE name = ?", normalize_username(name))
     if not rows:
-        raise AccountError(AccountErrorKind.MISSING, f"there is no token {cleaned(name, 100)!r}")
+        raise AccountError(
+            AccountErrorKind.MISSING, f"there is no token {cleaned(name, 100)!r}; `gatepost token list` lists them"
+        )
     token = _token(rows[0])
     connection.execute("DELETE FROM token WHERE name = ?", (token.name,))
     return token

@@ -113,7 +113,9 @@ def get(connection: DatabaseConnection, name: str) -> User:
     """The user of a name as people write it. Raises AccountError (MISSING)."""
     user = find(connection, normalize_username(name))
     if user is None:
-        raise AccountError(AccountErrorKind.MISSING, f"there is no user {cleaned(name, 100)!r}")
+        raise AccountError(
+            AccountErrorKind.MISSING, f"there is no user {cleaned(name, 100)!r}; `gatepost user list` lists them"
+        )
     return user
 
 

@@ -35,7 +35,7 @@ _CHANGE_COLUMNS = ("version", "at", "author", "kind", "id", "names", "change", "
 @click.command("list")
 @gateway_options
 def list_() -> None:
-    """List certificates: current beside next and deprecated, when each is valid and when it was in use.
+    """List certificates (current, next and deprecated): when each is valid, and when it was in use.
 
     Client certificates, which outbound connectors present, are in a separate table, and so are requests that wait for
     their certificate. Certificates in the settings are listed even if the gateway has never run.

@@ -129,7 +129,7 @@ def completion(shell: str) -> None:
     zsh:  gatepost completion zsh > /usr/local/share/zsh/site-functions/_gatepost
     fish: gatepost completion fish > ~/.config/fish/completions/gatepost.fish
 
-    The Debian package has installed them. Names are those of this machine's gateway, for whoever may read its data.
+    The Debian package installs these scripts. Names come from this machine's gateway, for users who may read its data.
 
     Exit codes: 0 printed, 2 usage error.
     """  # noqa: D301 - click's own mark of lines that stay

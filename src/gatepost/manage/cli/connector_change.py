@@ -71,7 +71,7 @@ def add(direction: str, name: str, words: tuple[str, ...], organization: str, ar
 @click.command(
     "set",
     help="Change fields of a connector, such as mode=enforce, enabled=false or smart_hosts+=mx2.bank.example.\n\n"
-    f"With name=NEW the mail flow rules that name it follow.\n\n{WORDS_HELP}\n\n{CODES}",
+    f"After name=NEW, mail flow rules that use the connector name it by its new name.\n\n{WORDS_HELP}\n\n{CODES}",
 )
 @connector_options
 @field_words(_models, required=True)
@@ -103,9 +103,9 @@ def _chosen(name: str, organization: str, direction: str | None) -> PartName:
 
 @click.command(
     help="Trust the issuer that the last validation of the outbound connector NAME saw.\n\n"
-    "FINGERPRINT is the SHA-256 of the issuer's certificate as the partner told it by another way than this "
-    "connection, by telephone or on paper: whoever is on the way can present any issuer. `gatepost connector validate` "
-    f"prints what was seen.\n\n{CODES}"
+    "FINGERPRINT is the SHA-256 of the issuer's certificate. Get it from the partner by telephone or on paper, not "
+    "over this connection, where an attacker can present any issuer. `gatepost connector validate` prints what it saw."
+    f"\n\n{CODES}"
 )
 @part_argument(OUTBOUND)
 @click.argument("fingerprint")
@@ -120,8 +120,8 @@ def trust(part: Part, fingerprint: str, arguments: ChangeArguments) -> None:
 
 
 @click.command(
-    help="Enable, disable, enforce or rehearse connectors: those NAMEd, or with --all every one that the other options "
-    "leave.\n\nIt is one change and one entry of the history, which `gatepost history revert` takes back.\n\n"
+    help="Enable, disable, enforce or rehearse connectors: each NAME, or with --all those that the other options "
+    "select.\n\nThe history has it as one change, which `gatepost history revert` can undo.\n\n"
     f"For example:\n\n\b\ngatepost connector switch rehearse --all --status enabled --dry-run\n\n{CODES}"
 )
 @click.argument("action", type=click.Choice(get_args(SwitchAction.__value__)))

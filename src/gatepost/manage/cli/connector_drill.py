@@ -32,9 +32,10 @@ def drill(name: str, organization: str, direction: str | None, show_last: bool) 
 
     First a good next hop must get the message. Then the drill strips, refuses, breaks and injects into STARTTLS; offers
     old versions; presents certificates that are self-signed, expired, incomplete, revoked, for a wrong name or from an
-    unknown authority; and forges DNS. Each attack runs twice, since an attacker can wait. Of what the connector
-    promises to stop, no MAIL and not one octet may leave; attacks out of its scope are named. The drill connects to
-    this machine only. It attacks a disabled connector, or one in rehearsal, as if it were enforced.
+    unknown authority; and forges DNS. Each attack runs twice, since an attacker can wait. During an attack that the
+    connector promises to stop, no MAIL command and not one octet of the message may leave; attacks out of its scope are
+    listed. The drill connects to this machine only. It attacks a disabled connector, or one in rehearsal, as if it were
+    enforced.
 
     The result is stored under evidence/drills in the data directory, with a SHA-256, and in the trace (event DRILL).
 

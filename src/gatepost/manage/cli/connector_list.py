@@ -23,7 +23,7 @@ _COLUMNS = ("status", "direction", "name", "organization", "from", "to", "domain
 @request_options(ListConnectors, status="", q="")
 @gateway_options
 def list_(request: ListConnectors) -> None:
-    """List connectors: between whom, what they require, and how the last `connector validate` ended.
+    """List connectors: their partners, what they require, and the result of the last `connector validate`.
 
     Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read.
     """

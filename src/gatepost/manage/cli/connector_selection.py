@@ -48,24 +48,24 @@ def selection_options[F: Callable[..., Any]](command: F) -> Callable[..., None]:
     )
     @click.option(
         "--direction",
-        default="",
-        type=click.Choice(["", "inbound", "outbound"]),
+        type=click.Choice(["inbound", "outbound"]),
         metavar="[inbound|outbound]",
         help="Only connectors of this direction.",
     )
     @click.option(
         "--status",
-        default="",
-        type=click.Choice(["", "enabled", "rehearsal", "disabled"]),
+        type=click.Choice(["enabled", "rehearsal", "disabled"]),
         metavar="[enabled|rehearsal|disabled]",
         help="With --all: only connectors in this state.",
     )
     @wraps(command)
-    def chosen(names: tuple[str, ...], organization: str, direction: str, status: str, **more: Any) -> None:
+    def chosen(
+        names: tuple[str, ...], organization: str, direction: str | None, status: str | None, **more: Any
+    ) -> None:
         every = more.pop("every")
         if bool(names) == every or (status and not every):
-            raise click.UsageError(_("name connectors, or use --all (with --status if you like), not both"))
-        command(selection=ChosenConnectors(names, every, organization, direction, status), **more)
+            raise click.UsageError(_("name connectors, or use --all, which --status can narrow; not both"))
+        command(selection=ChosenConnectors(names, every, organization, direction or "", status or ""), **more)
 
     return chosen
 

@@ -221,7 +221,7 @@ def issuer_lines(record: dict[str, Any]) -> Iterator[str]:
     for issuer in seen_issuers(record):
         yield _("issuer seen: %(subject)s, SHA-256 %(digits)s", subject=issuer.subject, digits=issuer.fingerprint)
         command = shlex.join(["gatepost", "connector", "trust", record["connector"], issuer.sha256])
-        yield _("  once the partner confirmed it by another way: %(command)s", command=command)
+        yield _("  once the partner has confirmed it over another channel: %(command)s", command=command)
 
 
 def _heading(host: dict[str, Any]) -> str:

@@ -26,10 +26,10 @@ _MOST: Final = 6 * 3600.0  # seconds; 2000 connectors whose hosts do not answer 
 @selection_options
 @gateway_options
 def validate_many(selection: ChosenConnectors) -> None:
-    """Validate connectors as they are stored: those NAMEd, or with --all every one that the other options leave.
+    """Validate connectors as they are stored: each NAME, or with --all those that the other options select.
 
-    Few run at a time, two of one organization. Each result is kept, and `gatepost connector validate NAME` shows all
-    tasks of one. On a gateway that --url names it runs there; Ctrl-C stops it.
+    A few run at a time, two for each organization. Each result is kept, and `gatepost connector validate NAME` shows
+    all tasks of one. With --server they run on that gateway. Ctrl-C stops them.
 
     Exit codes: 0 all validated, 1 not validated (at least one), 2 usage error or bad input, 3 inconclusive (at least
     one, and none that is not validated).

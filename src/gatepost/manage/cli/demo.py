@@ -233,15 +233,16 @@ def _stay(gateway: Gatepost, commands: list[str]) -> None:
     "--nodes",
     type=click.IntRange(2, 5),
     metavar="NUMBER",
-    help="Number of nodes, 2 to 5: show instead how nodes share a PostgreSQL, and how the others go on when one dies.",
+    help="Number of nodes, 2 to 5: show how nodes share one PostgreSQL, and how the others continue when one dies.",
 )
 @json_option
 def demo(keep: bool, nodes: int | None) -> None:
     """Run a gateway and a partner on loopback, and explain what happens to five messages.
 
-    Everything is real, in a temporary folder, and ended and removed afterwards. --nodes needs PostgreSQL 15 or newer
-    (Debian: postgresql); it starts a server of its own, and leaves the machine's alone. With --json the story is told
-    on standard error, and an object on standard output has the traces of the messages, or what each node delivered.
+    The servers are real. They run in a temporary folder; at the end the command stops them and removes it. --nodes
+    needs PostgreSQL 15 or newer (Debian: postgresql); it starts its own server, and does not touch the machine's. With
+    --json the story goes to standard error, and one object on standard output has the traces of the messages, or what
+    each node delivered.
 
     Exit codes: 0 done, 1 something did not work as it should, 2 usage error, or PostgreSQL is missing.
     """

@@ -48,7 +48,11 @@ def find_postgres(debian: str = _DEBIAN) -> tuple[Path, str]:
     if os.geteuid() == 0 and not _has_account():
         text = _("PostgreSQL does not run as root, and there is no account %(account)s", account=_ACCOUNT)
         raise PostgresMissingError(
-            _("%(text)s: install it from a package that makes one (Debian: postgresql), or be another user", text=text)
+            _(
+                "%(text)s: install it from a package that makes one (Debian: postgresql), or run the command as "
+                "another user",
+                text=text,
+            )
         )
     return folder, version
 

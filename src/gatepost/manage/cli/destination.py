@@ -46,8 +46,8 @@ def list_(request: destination_cases.DestinationsQuery, limit: int) -> None:
 def show(request: destination_cases.DestinationsQuery) -> None:
     """Show the recorded history of a destination, host by host.
 
-    Exit codes: 0 all hosts do what they did before, 1 one does less or nothing is recorded, 2 usage error, 3 the data
-    cannot be read.
+    Exit codes: 0 all hosts protect mail as before, 1 one protects it less, or nothing is recorded, 2 usage error, 3 the
+    data cannot be read.
     """
     if not request.domain and not request.connector:
         fail(BAD_INPUT, "name the destination to show: DOMAIN, or --connector NAME for smart hosts.")
@@ -70,10 +70,10 @@ def show(request: destination_cases.DestinationsQuery) -> None:
 @request_options(destination_cases.DestinationActions, action="accept")
 @gateway_options
 def accept(request: destination_cases.DestinationActions) -> None:
-    """Accept a destination as it is now: each of its hosts may do as little as in its last session.
+    """Accept a destination as it is now: each host need not protect mail better than in its last session.
 
     From then on, improvements count again. Held mail for the destination is retried. One organization at a time, unless
-    --all is given. Exit codes: 0 done, 1 nothing is recorded, or the destination does what it did before, 2 usage
+    --all is given. Exit codes: 0 done, 1 nothing is recorded, or the destination protects mail as before, 2 usage
     error, 3 the data cannot be written.
     """
     done = _done(request)
@@ -106,9 +106,9 @@ def forget(request: destination_cases.DestinationActions) -> None:
 @destination.command()
 @gateway_options
 def slowed() -> None:
-    """List next hops that are sent less mail, because they replied that they get too much.
+    """List next hops to which the gateway sends more slowly, because they replied that they get too much.
 
-    Each worker halves what it sends after such a reply, and sends more while there is no other one. Exit codes: 0 done
+    After such a reply, each worker halves its rate. It speeds up again while there is no other one. Exit codes: 0 done
     (also if there are none), 2 usage error, 3 the data cannot be read.
     """
     print_rows(

@@ -35,12 +35,12 @@ _GROUNDS = {"account", "data_dir"}
 @gateway_options
 @request_options(ExamineGateway)
 def doctor(request: ExamineGateway) -> None:
-    """Examine the gateway and its machine, and say for everything that is wrong what to do next.
+    """Examine the gateway and its machine, and say what is wrong and what to do about it.
 
-    Settings, account, ports, disk, memory, clock, certificates, store, nameservers, DNS records, alarms. Works before
-    the first start, too, and changes nothing.
+    It checks settings, account, ports, disk, memory, clock, certificates, store, nameservers, DNS records and alarms.
+    It also works before the first start, and changes nothing.
 
-    Exit codes: 0 nothing is wrong (warnings may be there), 1 something is wrong, 2 invalid settings, 3 something could
+    Exit codes: 0 nothing is wrong (there may be warnings), 1 something is wrong, 2 invalid settings, 3 something could
     not be checked.
     """
     result, status = _examined(request)

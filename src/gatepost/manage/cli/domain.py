@@ -101,7 +101,7 @@ _MOST_OCTETS = 64 << 20
 @click.option(
     "--stdin",
     type=click.Choice(["add", "remove"]),
-    help='Also add, or remove, what standard input has: one address a line; "#" begins a comment.',
+    help='Also add, or remove, the addresses on standard input: one a line; "#" begins a comment.',
 )
 @organization_option
 @change_options
@@ -110,8 +110,9 @@ def recipients(
 ) -> None:
     """Add addresses to the list of recipients of the accepted domain NAME, and remove others. The rest stays.
 
-    An address that is in the list already, or is not in it, changes nothing. If one is no address of the domain,
-    nothing changes, and every wrong one is named. `gatepost domain set NAME recipients=…` replaces the whole list.
+    To add an address that is in the list, or to remove one that is not, changes nothing. If an address is not in the
+    domain, nothing changes, and every wrong one is named. `gatepost domain set NAME recipients=…` replaces the whole
+    list.
 
     For example:
 

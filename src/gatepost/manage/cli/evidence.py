@@ -178,9 +178,9 @@ def export(
     """Export entries of the evidence log: JSON, which contains its own proof, or CSV or PDF for reading.
 
     The JSON contains the entries that match every option, digests of those between them, and the signatures: `evidence
-    verify FILE.json --key PEM` needs nothing else. It proves that each entry was logged and is unchanged. That no
-    matching entry is missing, only the whole log can prove. PDF needs the Python package reportlab (gatepost[pdf]).
-    With -o, --json says what was written; without, the export is JSON already.
+    verify FILE.json --key PEM` needs nothing else. It proves that each entry was logged and is unchanged. Only the
+    whole log can prove that no matching entry is missing. PDF needs the Python package reportlab (gatepost[pdf]). With
+    -o, --json says what was written; without, the export is JSON already.
 
     Exit codes: 0 exported, 1 nothing matches, 2 usage error, 3 the log cannot be read or the file not written.
     """

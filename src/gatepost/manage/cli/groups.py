@@ -39,7 +39,7 @@ def certificate() -> None:
 
 
 _CONNECTOR = {
-    "list": ("connector_list", "list_", "List connectors: between whom, what they require, and the last validation."),
+    "list": ("connector_list", "list_", "List connectors: their partners, what they require, and the last validation."),
     "show": ("connector_list", "show", "Show every field of a connector, with its value or default."),
     "add": ("connector_change", "add", "Add a connector."),
     "set": ("connector_change", "set_", "Change fields of a connector."),
@@ -144,7 +144,7 @@ _STORE = {
     "check": ("store_check", "check", "Check that databases are whole and every queued message has its body."),
     "migrate": ("store_migrate", "migrate", "Move everything stored from SQLite to PostgreSQL, or back."),
     "reopen": ("store_migrate", "reopen", "Use a store again that was moved, or whose move was given up."),
-    "prepare": ("store_prepare", "prepare", "Make the tables in PostgreSQL, as a role that may."),
+    "prepare": ("store_prepare", "prepare", "Create the tables in PostgreSQL, with a role that may."),
 }
 
 

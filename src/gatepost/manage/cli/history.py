@@ -66,7 +66,7 @@ def show(version: int) -> None:
 @request_options(RevertResources, note="", since="7d")
 @change_options
 def revert(request: RevertResources, arguments: ChangeArguments) -> None:
-    """Make the resources again what they were at VERSION, as a new version.
+    """Restore the resources as they were at VERSION, as a new version.
 
     With --dry-run it prints what would change, and whose changes would be taken back. Keys and passwords that were
     removed do not come back.

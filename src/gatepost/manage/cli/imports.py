@@ -46,8 +46,8 @@ def _output_options[F: Callable[..., Any]](command: F) -> F:
     command = click.option(
         "--rehearse",
         is_flag=True,
-        help='Write partner connectors that demand something with mode = "rehearse": they judge real mail, and demand '
-        "nothing until you enforce them.",
+        help='Write partner connectors that require something with mode = "rehearse": they report about real mail, '
+        "and require nothing until you enforce them.",
     )(command)
     return click.option(
         "--organization", default="", help="Name of the organization. Default: derived from its domains."
@@ -87,9 +87,10 @@ def exchange(files: tuple[Path, ...], organization: str, output: Path | None, *,
 def postfix(directory: Path, organization: str, output: Path | None, secrets: Path | None, *, rehearse: bool) -> None:
     """Convert DIR/main.cf, DIR/master.cf if it exists, and the source files of the tables that main.cf names.
 
-    A copy of /etc/postfix is enough, also of another machine: its tables are read from DIR, and those at other places,
-    such as /etc/mail/relay, from DIR/etc/mail/relay. Only of a DIR in /etc they are read where they are. Passwords are
-    printed nowhere: without --secrets, enter them with `gatepost connector secret` and `gatepost domain password`.
+    DIR may be a copy of /etc/postfix, also from another machine. Its tables are read from DIR, and those in other
+    places, such as /etc/mail/relay, from DIR/etc/mail/relay. Only if DIR is in /etc are they read where they are.
+    Passwords are never printed: without --secrets, enter them with `gatepost connector secret` and `gatepost domain
+    password`.
 
     Exit codes: 0 everything was converted, 1 something was not (the rest is printed), 2 usage error or unreadable
     input, 3 the output could not be written.

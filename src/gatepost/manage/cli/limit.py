@@ -38,8 +38,8 @@ def list_(request: ListLimits) -> None:
 def lift(request: LiftLimit) -> None:
     """Lift the daily limit of SENDER, a mailbox or an inbound connector, for the rest of the day (UTC).
 
-    Running gateways know it within four seconds. An administrator of an organization lifts the limit of the mailbox or
-    connector, never that of the organization. Exit codes: 0 done, 2 usage error, or there is no such limit, 3 the data
+    Running gateways apply it within four seconds. An administrator of an organization can lift the limit of a mailbox
+    or connector, not that of the organization. Exit codes: 0 done, 2 usage error, or there is no such limit, 3 the data
     cannot be written.
     """
     sender = client().call(lift_limit, request)

@@ -107,8 +107,8 @@ def _own(words: tuple[str, ...], before: dict[str, Any]) -> tuple[dict[str, Any]
 @organization.command(
     "remove",
     help="Remove an organization with all its domains, mailboxes, connectors and rules.\n\nDelivered mail stays "
-    "in its Maildirs, and its trace, evidence and history are kept for their time, under its name, which no other "
-    f"organization gets. To keep a copy of the resources, save `organization show NAME --toml` first.\n\n{CODES}",
+    "in its Maildirs. Trace, evidence and history are kept as long as usual under its name, which no other "
+    f"organization can take. To keep a copy of the resources, save `organization show NAME --toml` first.\n\n{CODES}",
 )
 @click.argument("name", shell_complete=stored_names("organization"))
 @change_options

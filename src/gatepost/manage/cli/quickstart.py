@@ -61,7 +61,7 @@ _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     default=None,
     metavar="CHAIN KEY",
-    help="Certificate and key, PEM. Default: one is made that nobody trusts yet.",
+    help="Certificate and key, PEM. Default: the command makes one, which nobody trusts yet.",
 )
 @click.option("--acme", is_flag=True, help="Request a certificate from Let's Encrypt, and agree to its terms.")
 @click.option(
@@ -80,10 +80,10 @@ def quickstart(
 ) -> None:
     """Set up a gateway: account, directories, keys, settings, first resources, certificate, DKIM keys.
 
-    Asks for what is not given, on a terminal. Prints the DNS records to publish, what is still wrong (`gatepost
-    doctor`), and the next commands. Where settings exist already, nothing is changed and the same is printed.
+    On a terminal it asks for options that are missing. It prints the DNS records to publish, what is still wrong
+    (`gatepost doctor`), and the next commands. If settings exist already, it changes nothing and prints the same.
 
-    Exit codes: 0 the gateway can be started, 1 something must be mended first, 2 invalid input.
+    Exit codes: 0 the gateway can be started, 1 something must be fixed first, 2 invalid input.
     """
     _stay_here()
     root = os.geteuid() == 0
@@ -125,9 +125,9 @@ def _stay_here() -> None:
 def up(ctx: click.Context, directory: Path, address: str, admin_address: str) -> None:
     """Set up a gateway on loopback, without a question, and run it: to try it, or to develop against it.
 
-    It accepts mail for gatepost.localdomain. If the folder is there already, it goes on with what is in it.
+    It accepts mail for gatepost.localdomain. If the folder exists already, it uses what is in it.
 
-    Exit codes: 0 stopped in order, 2 settings, certificates, ports or the store cannot be used (every reason is named),
+    Exit codes: 0 stopped normally, 2 settings, certificates, ports or the store cannot be used (every reason is named),
     3 the store cannot be reached now.
     """
     _stay_here()

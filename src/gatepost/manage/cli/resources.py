@@ -40,7 +40,7 @@ _MOST_BYTES: Final = 64 << 20  # of a resource file
     "--add",
     "adds",
     is_flag=True,
-    help="Keep what an organization has and FILE has not: its other fields, connectors and keys.",
+    help="Keep fields, connectors and keys of an organization that are not in FILE.",
 )
 @click.option("--dry-run", is_flag=True, help="Preview: check the file and print what would change.")
 @click.option("--note", default="", help="Reason, for the history.")
@@ -49,7 +49,7 @@ _MOST_BYTES: Final = 64 << 20  # of a resource file
 def apply(source: Path, *, adds: bool, dry_run: bool, note: str, since: str) -> None:
     """Apply a resource file: make the organizations in FILE as it describes. Other organizations stay as they are.
 
-    What an organization has and FILE has not is removed, unless --add keeps it.
+    Parts of these organizations that are not in FILE are removed, unless you use --add.
 
     A running gateway applies the change within two seconds. With --dry-run nothing changes; the command also shows
     which domains the changes touch, and what the changes would have done to recent mail.

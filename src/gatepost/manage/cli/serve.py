@@ -43,6 +43,7 @@ from gatepost.node.logs import set_up
 from gatepost.node.passed_sockets import PassedSocketError, PassedSockets
 from gatepost.node.privileges import PrivilegeError, drop_privileges, foreign_files, gateway_account, prepare_data_dir
 from gatepost.node.registration import Registration
+from gatepost.node.roles import forget_login_failures
 from gatepost.node.service_manager import ServiceManager
 from gatepost.node.shared_pages import share_loaded_objects, use_few_arenas
 from gatepost.node.site_secrets import prepare_site, ticket_secrets_of
@@ -83,10 +84,10 @@ _GRACE = 8.0  # beyond the workers' own drain, before they are killed: they may 
 def serve(*, check: bool) -> None:
     """Run the gateway in the foreground until SIGTERM or SIGINT. SIGHUP reads certificates and other files again.
 
-    Tells a service manager how it is (sd_notify), and uses sockets that one passes, by their addresses. With --json it
-    prints an object in a line as soon as it serves, and the log is in JSON; with --check it prints the findings.
+    It reports its state to a service manager (sd_notify), and uses the sockets that this passes. With --json it prints
+    one object on a line as soon as it serves, and logs in JSON; with --check it prints the findings.
 
-    Exit codes: 0 stopped in order, or it could start, 2 settings, certificates, ports or the store cannot be used
+    Exit codes: 0 stopped normally, or it could start, 2 settings, certificates, ports or the store cannot be used
     (every reason is named), 3 the store cannot be reached now.
     """
     _prepare_process()
@@ -306,6 +307,7 @@ def _confined(
 
 def _prepare_store(settings: Settings, tickets: SharedSecrets) -> None:
     """Check the store, and have ready what the workers have in common. tickets: gets the secrets of session tickets."""
+    forget_login_failures(Path(settings.server.data_dir))
     if not settings.store.worker_url:
         _check_store(settings)
         hold_indexes(Path(settings.server.data_dir))

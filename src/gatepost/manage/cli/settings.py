@@ -26,9 +26,9 @@ def settings() -> None:
 @click.option("--all", "everything", is_flag=True, help="Show defaults, too, as comments.")
 @click.option("--origin", is_flag=True, help="Say where each value comes from: file and line, variable, or default.")
 def show(*, everything: bool, origin: bool) -> None:
-    """Show the settings that are not the defaults, as a settings file writes them.
+    """Show the settings that differ from the defaults, in the format of a settings file.
 
-    What is shown can be used as a settings file. A secret in it is a reference, never the secret.
+    You can use the output as a settings file. It says where a secret is, never the secret itself.
 
     Exit codes: 0 shown, 2 invalid settings.
     """

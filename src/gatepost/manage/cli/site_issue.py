@@ -72,8 +72,9 @@ def issue(name: str, others: tuple[str, ...], **asked: str | int | None) -> None
 
     The certificate is for both ends of TLS. NAME is the subject's CN: for a hybrid server, the domain or host name that
     the inbound connector names. The key is written once and not stored here. A PFX file is encrypted with a new
-    password, which the command prints on standard output and does not store: send it by another way than the file. The
-    root is written beside it (.cer). Nothing renews this certificate: `gatepost site status` shows when it ends.
+    password, which the command prints on standard output and does not store: send it over another channel than the
+    file. The root is written beside it (.cer). Nothing renews this certificate: `gatepost site status` shows when it
+    ends.
 
     Exit codes: 0 issued, 1 the authority is not allowed to certify a name, or was changed by somebody else at the same
     time, 2 usage error, or a file exists already, 3 the data cannot be read.

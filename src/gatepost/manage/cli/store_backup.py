@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 @click.option(
     "--mailboxes/--no-mailboxes",
     default=True,
-    help="Whether mail that was delivered into this gateway's own mailboxes (Maildir) is in it. Default: it is.",
+    help="Include mail in this gateway's own mailboxes (Maildir). Default: yes.",
 )
 @gateway_options
 def backup(target: Path, *, mailboxes: bool) -> None:
     """Back up everything that the gateway stores into TARGET: a new directory, or one file if the name ends in .tar.
 
     The gateway goes on serving. TARGET contains the queue with all bodies, configuration, certificates and their sealed
-    keys, accounts, the message trace, reports, evidence and mailboxes, each of the same moment as far as mail needs it,
+    keys, accounts, the message trace, reports, evidence and mailboxes, all from one moment as far as mail needs that,
     and a manifest with the SHA-256 of each file. Caches and keys in a token are not in it, and neither is the key of
     store.master_key: keep that apart, because the sealed keys are of no use without it.
 
@@ -237,16 +237,16 @@ _DAY: Final = 86400
 @click.option(
     "--hold",
     is_flag=True,
-    help="Hold all restored mail, so that the gateway sends none of it until: gatepost queue release --all. For "
-    "drills, and to look before mail is sent a second time.",
+    help="Hold all restored mail, so that the gateway sends none of it until: gatepost queue release --all. Use it "
+    "for drills, or to check before mail is sent a second time.",
 )
 @gateway_options
 def restore(source: Path, *, yes: bool, hold: bool) -> None:
     """Restore SOURCE, a directory or .tar file that `store backup` made, into the empty data directory.
 
     First everything is compared with the manifest; a backup that was cut off or damaged is refused. Then the command
-    says what restoring means for mail: what the backup has in its queue is delivered, again if it was delivered since;
-    what the gateway accepted since is lost. Without --yes it ends there and nothing is changed.
+    says what restoring means for mail: mail in the backup's queue is delivered, a second time if it was delivered
+    since; mail that the gateway accepted since is lost. Without --yes the command stops there and changes nothing.
 
     If store.master_key is set, it must be the key that sealed the keys in the backup.
 

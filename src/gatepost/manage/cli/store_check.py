@@ -25,7 +25,7 @@ _EVIDENCE_DAYS: Final = 2
 @click.command()
 @gateway_options
 def check() -> None:
-    """Check what is stored, on a running gateway as on a stopped one; nothing is changed.
+    """Check the stored data of a running or stopped gateway; nothing is changed.
 
     Every database is whole (SQLite's quick_check) and of a version that this gatepost knows; every queued message has
     its body and its deliveries; the evidence log of the last two days is the one that was signed (`evidence verify`
@@ -74,7 +74,7 @@ def _check_server(storage: Storage) -> None:
     if state["is_superuser"]:
         say("the role is a superuser; give the gateway one without privileges: deploy/postgresql/roles.sql")
     if state["read_only"]:
-        say("it is a standby or read-only now: the gateway takes no mail until it is not")
+        say("it is a standby or read-only: the gateway accepts no mail until that ends")
     for name, version in state["tables"].items():
         say(
             "tables of %(name)s: %(version)s",

@@ -41,12 +41,12 @@ _DIGITS: Final = 16  # of a hash, for people
 def migrate(source: str, target: str, *, dry_run: bool) -> None:
     """Move everything stored from SQLite to PostgreSQL, or back.
 
-    Stop the gateway first: all nodes of it. Moved are the queue with all bodies, configuration with its history,
+    First stop the gateway, on all nodes. The command moves the queue with all bodies, configuration with its history,
     certificates and sealed keys, accounts and audit log, reports, counts, history of destinations, message trace and
     evidence. Mailboxes, evidence signing keys and caches stay where they are: they belong to the node.
 
-    Neither store can be used while the move lasts. If it is cut off, run the same command again: it goes on. At the
-    end both stores are compared, record by record. Then the old one is closed, and serve on it says where the mail is.
+    Neither store can be used during the move. If it is interrupted, run the same command again: it continues. At the
+    end it compares both stores, record by record. Then it closes the old one, and `serve` on it says where the mail is.
 
     The settings give data_dir and store.master_key; store.url does not matter. Change it after the move.
 
@@ -180,7 +180,7 @@ def _next_steps(settings: Settings, target: str) -> list[str]:
             )
         )
         if settings.store.worker_url:
-            lines.append(_("and take [store] worker_url away: it is for PostgreSQL"))
+            lines.append(_("and remove [store] worker_url: it is for PostgreSQL only"))
     return lines
 
 
@@ -188,11 +188,11 @@ def _next_steps(settings: Settings, target: str) -> list[str]:
 @click.option("--yes", is_flag=True, help="Reopen it. Without it the command only says what that would mean.")
 @gateway_options
 def reopen(*, yes: bool) -> None:
-    """Let the store of the settings be used again, after `store migrate` moved it away or was cut off.
+    """Reopen the store in the settings, after `store migrate` moved its data or was interrupted.
 
-    What waited in it when it was moved is delivered from the other store. If this one is used again, it is delivered
-    from here, too: a second time. What the other store took since is not here. To go back without either, stop the
-    gateway and move everything back with `store migrate`.
+    The other store delivers the mail that waited when the data was moved. If you reopen this one, it delivers that mail
+    a second time. Mail that the other store accepted since is not here. To go back without both, stop the gateway and
+    move everything back with `store migrate`.
 
     Exit codes: 0 reopened (or, without --yes, it could be; or nothing closes it), 1 it is an incomplete copy, 2 usage
     error, 3 it cannot be read or written.

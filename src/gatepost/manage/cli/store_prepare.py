@@ -48,13 +48,13 @@ def _parsed_url(_context: click.Context, _parameter: click.Parameter, value: str
 )
 @gateway_options
 def prepare(url: str, wait: float, worker_role: str) -> None:
-    """Make the tables in PostgreSQL, or bring them up to date, so that the gateway's own role need not be able to.
+    """Create or update the tables in PostgreSQL, so that the gateway's own role does not need that right.
 
-    Run it once before the first start, and with each new version before its nodes start; nodes of the version before
-    go on working. Where they could not, it says so while nodes run, and changes nothing. Workers that have a role of
-    their own get its rights. deploy/postgresql/roles.sql makes the roles. With SQLite there is nothing to prepare.
+    Run it before the first start, and before nodes of a new version start; nodes of the previous version keep working.
+    If they could not, it says so and changes nothing while they run. If workers have their own role, it gets its
+    rights. deploy/postgresql/roles.sql creates the roles. With SQLite there is nothing to prepare.
 
-    Exit codes: 0 all tables are as this version needs them, 2 usage error, or the server says no (the reason is named,
+    Exit codes: 0 all tables are as this version needs them, 2 usage error, or the server refuses (the reason is named,
     nothing is changed), 3 the server cannot be reached.
     """
     settings = loaded_settings()

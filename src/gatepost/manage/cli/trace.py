@@ -43,8 +43,7 @@ def trace() -> None:
 @request_options(trace_cases.SearchTrace, event="")
 @click.option(
     "--event",
-    default="",
-    type=click.Choice(["", *trace_cases.EVENTS], case_sensitive=False),
+    type=click.Choice(trace_cases.EVENTS, case_sensitive=False),
     metavar="EVENT",
     help=f"Only events of this kind: {', '.join(trace_cases.EVENTS)}.",
 )
@@ -57,14 +56,14 @@ def trace() -> None:
 )
 @click.option("--by-message", is_flag=True, help="One line for each message, with the number of its recipients.")
 @gateway_options
-def search(request: trace_cases.SearchTrace, event: str, limit: int, *, by_message: bool) -> None:
+def search(request: trace_cases.SearchTrace, event: str | None, limit: int, *, by_message: bool) -> None:
     """Search rows that match every option, newest first, or the oldest with --sort time.
 
     For example: `gatepost trace search --words "bob invoice"`, `--sender "*@partner.example" --recipient bob*`.
 
     Exit codes: 0 found, 1 none, 2 usage error, 3 the data cannot be read.
     """
-    request = msgspec.structs.replace(request, event=event)
+    request = msgspec.structs.replace(request, event=event or "")
     if by_message:
         _print_messages(list(all_items(client().call, trace_cases.search_messages, request, limit)), request)
         return

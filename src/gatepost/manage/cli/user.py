@@ -87,9 +87,9 @@ def add(request: users.NewAccount, *, password_stdin: bool) -> None:
     "set",
     help=f"""Change role, organizations, password or state of user NAME. Other values stay as they are.
 
-Any change ends all sessions of the user; a new password ends the passkeys, too. API tokens that the user made stay, as
-programs use them, unless --remove-tokens ends them, too: the command names them. The last owner who can log in remains
-an owner.
+Any change ends all sessions of the user; a new password also removes the passkeys. The user's API tokens stay, because
+programs use them: the command names them, and --remove-tokens removes them. The last owner who can log in remains an
+owner.
 
 {ACCOUNT_CODES}""",
 )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 
-UNCONFIRMED = N_("Confirm the fingerprint with the partner first, by another way than this connection.")
+UNCONFIRMED = N_("Confirm the fingerprint with the partner first, over another channel than this connection.")
 
 
 def issuer_page(
@@ -72,7 +72,7 @@ def _trust(request: Request) -> Response:
     issuer = chosen_issuer(issuers, request.state.form)
     if issuer is None:
         return issuer_page(request, issuers, path, request.url.path, error=_(UNCONFIRMED))
-    note = f"Trust the issuer {issuer.subject}, SHA-256 {issuer.fingerprint}, confirmed by another way"
+    note = f"Trust the issuer {issuer.subject}, SHA-256 {issuer.fingerprint}, confirmed over another channel"
     change = TrustIssuer(organization=owner, connector=name, sha256=issuer.sha256, note=note[:1000], since="")
     try:
         outcome = perform(request, trust_issuer, change).value

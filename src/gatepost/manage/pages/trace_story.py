@@ -156,10 +156,17 @@ def _step(rows: list[TraceEvent]) -> StoryStep:
             (str(record.get("connector", "")), str(record.get("why", ""))) for record in _records(detail, "passed_over")
         ],
         tries=[{key: str(value) for key, value in record.items()} for record in _records(detail, "tries")],
-        more=[*tls_lines(event.tls), *detail_lines({k: v for k, v in detail.items() if k not in _TOLD_ELSEWHERE})],
+        more=[*tls_lines(event.tls), *_rest(detail)],
         transcript="\n".join(map(str, detail.get("transcript", ()))),
         raw=_raw(event),
     )
+
+
+def _rest(detail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a step shows nowhere else: pairs of a label and a text."""
+    reasons = [("why", str(reason)) for reason in detail.get("reasons", ())]
+    rest = detail_lines({name: value for name, value in detail.items() if name not in _TOLD_ELSEWHERE})
+    return (line for line in rest if line not in reasons)
 
 
 def _title(event: TraceEvent) -> str:
@@ -212,7 +219,7 @@ def _facts(event: TraceEvent) -> Iterator[tuple[str, str | float]]:
         )
     yield _("TLS failure"), failure_label(event.result_type) if event.result_type else ""
     why = str(detail.get("detail") or detail.get("why", ""))
-    yield _("Detail"), "" if why in event.reply else why
+    yield _("Detail"), "" if why in event.reply or why in detail.get("reasons", ()) else why
     yield _("Quarantine of"), str(detail.get("quarantine", ""))
     for hold in _records(detail, "holds"):
         yield _("Held by"), ": ".join(str(hold[name]) for name in ("by", "reason") if hold.get(name))

@@ -229,7 +229,7 @@ def _parameters(endpoint: RestEndpoint, schemas: _Schemas) -> Iterator[dict[str,
         about = "Say what would change, and change nothing."
         yield _parameter("dry_run", "query", {"type": "boolean", "default": False}, about)
     if endpoint.case.guarded:
-        about = "The ETag of what was read, or * for whichever version; needed unless dry_run is true."
+        about = "The ETag of what was read, or * for any version; needed unless dry_run is true."
         yield _parameter("If-Match", "header", {"type": "string"}, about)
     if endpoint.case.versioned and endpoint.case.method == "GET":
         about = "The ETag of what is known already; 304 if it is still in force."

@@ -361,7 +361,7 @@ def _expected(request: Request, endpoint: RestEndpoint, context: Context) -> int
         if context.dry_run:
             return None
         raise Problem(
-            ProblemType.UNGUARDED, 'Send If-Match with the ETag of what you read, as "v17", or * for whichever.'
+            ProblemType.UNGUARDED, 'Send If-Match with the ETag that you read, such as "v17", or * for any version.'
         )
     if if_match.strip() == "*":
         return None

@@ -49,7 +49,7 @@ def assign(model: type[BaseModel], table: dict[str, Any], given: Sequence[str]) 
     seen: set[str] = set()
     for text in given:
         if (match := _WORD.fullmatch(text)) is None:
-            errors.append(FieldError(text, f"is no key=value; the keys are: {', '.join(_assignable(model))}"))
+            errors.append(FieldError(text, f"must be KEY=VALUE; the keys are: {', '.join(_assignable(model))}"))
             continue
         word = _Word(*match.groups())
         if error := _assign(model, table, word, again=word.key in seen):
@@ -201,7 +201,7 @@ def _set(info: FieldInfo, table: dict[str, Any], word: _Word, *, again: bool) ->
         return ""
     value = _value(info, word.text)
     if value is None:
-        return f"{word.text!r} must be {form_of(info.annotation, info.metadata)}"
+        return f"{word.text!r} does not fit; expected: {form_of(info.annotation, info.metadata)}"
     table[word.key] = value
     return ""
 

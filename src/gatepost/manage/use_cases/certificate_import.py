@@ -75,7 +75,9 @@ class AddCertificate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     client: Annotated[bool, Cli(help="A client certificate, which outbound connectors present.")] = False
     organization: Annotated[str, Meta(max_length=100), Cli(help="Whose client certificate it is.")] = ""
     label: Annotated[
-        str, Meta(max_length=100), Cli(help="A name for people; connectors name client certificates by it.")
+        str,
+        Meta(max_length=100),
+        Cli(help="Label, by which people recognize the certificate, and connectors name a client certificate."),
     ] = ""
     current: Annotated[bool, Cli(help="Present it at once, instead of the current certificate for its names.")] = False
     note: Note = ""

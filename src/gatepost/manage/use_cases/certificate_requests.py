@@ -48,7 +48,9 @@ class RequestCertificate(msgspec.Struct, kw_only=True, forbid_unknown_fields=Tru
     ] = "ec-p256"
     client: Annotated[bool, Cli(help="For a client certificate, which outbound connectors present.")] = False
     organization: Annotated[str, Meta(max_length=100), Cli(help="Whose client certificate it is.")] = ""
-    label: Annotated[str, Meta(max_length=100), Cli(help="By which connectors name it, or a name for people.")] = ""
+    label: Annotated[
+        str, Meta(max_length=100), Cli(help="Label, by which connectors name the certificate and people recognize it.")
+    ] = ""
     must_staple: Annotated[bool, Cli(help="Ask for a certificate that counts only with a stapled OCSP response.")] = (
         False
     )

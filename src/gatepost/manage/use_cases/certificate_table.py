@@ -107,7 +107,7 @@ def write_table(table: CertificateTableFiles, directory: Path) -> dict[str, Any]
             [File(file.name, file.type, file.content, file.lasting) for file in table.files], directory
         )
     except OSError as error:
-        text = f"{error.filename or directory}: {error.strerror}; nothing is half written"
+        text = f"{error.filename or directory}: {error.strerror}; no file is incomplete"
         raise Refusal(RefusalKind.INPUT, text) from error
     states = {True: "written", False: "unchanged"}
     return {

@@ -187,7 +187,7 @@ def _accept(context: Context, request: DestinationActions) -> DestinationsChange
         chosen = _meant(file, principal, request)
         fallen = [candidate for candidate in chosen if below(candidate[1], now)]
         if not fallen:
-            raise Refusal(RefusalKind.CONFLICT, "it does what it did before: there is nothing to accept")
+            raise Refusal(RefusalKind.CONFLICT, "it protects mail as it did before: there is nothing to accept")
         _one_owner(fallen, request)
         if context.dry_run:
             return _changed(context, fallen, now)

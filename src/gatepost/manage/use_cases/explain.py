@@ -371,6 +371,11 @@ def _session_meant(directory: Directory, question: ExplainRequest, errors: list[
     tls = question.tls or (str(TlsVersion.TLS_1_3) if over_tls else CLEAR)
     if not question.tls:
         assumed.append(ExplainAssumption("tls", f"over {tls}" if over_tls else "unencrypted"))
+    if tls != CLEAR:
+        from gatepost.analysis.checks.presented import assumed_agreement  # noqa: PLC0415 - only TLS needs it
+
+        group, suite = assumed_agreement(tls)
+        assumed.append(ExplainAssumption("tls", f"key exchange {group}, cipher suite {suite or 'unknown'}"))
     if question.certificate and not question.live:
         assumed.append(ExplainAssumption("revocation", "the certificate is not revoked"))
     if len(errors) > before:

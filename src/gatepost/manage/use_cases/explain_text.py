@@ -134,6 +134,8 @@ def tls_lines(tls: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def detail_lines(detail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The reasons of a decision and whatever else the event knows: pairs of a label and a text, a list one by one."""
     for name, value in detail.items():
+        if name == REASON and value in detail.get("reasons", ()):
+            continue  # the last of the reasons, which log lines have alone
         for item in value if isinstance(value, list) else [value]:
             yield _LABELS.get(name, name), _line(name, item)
 

@@ -38,7 +38,7 @@ class FirstAnswers(msgspec.Struct, kw_only=True, frozen=True):
     ] = ""
     domains: Annotated[
         _Texts,
-        Meta(description="Domain whose mail it accepts. Can be given several times."),
+        Meta(description="Domain whose mail it accepts. May be repeated."),
         Cli(option="domain"),
     ] = []
     upstream: Annotated[

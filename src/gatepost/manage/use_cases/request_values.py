@@ -105,7 +105,7 @@ def _converted[T: msgspec.Struct](
     for name, field in fields.items():
         if name not in given:
             if field.required:
-                errors.append(FieldError(prefix + name, "is missing: it has no default, so give it"))
+                errors.append(FieldError(prefix + name, "is required: it has no default"))
             continue
         try:
             values[field.name] = converted(given[name], field.type, strict=strict)
@@ -142,7 +142,7 @@ def _in_words(text: str, kind: msgspec.inspect.Type) -> str:
 
 
 def _named_form(kind: msgspec.inspect.Type) -> str:
-    """The text of `Meta(extra={"form": …})` for a value that does not match: "is not a queue id: …"."""
+    """The text of `Meta(extra={"form": …})` for a value that does not match: "must be a queue id: …"."""
     return str((kind.extra or {}).get("form", "")) if isinstance(kind, msgspec.inspect.Metadata) else ""
 
 

@@ -171,7 +171,7 @@ class TrustIssuer(ChangeRequest, kw_only=True):
         str,
         Meta(
             max_length=200,
-            description="SHA-256 fingerprint of the issuer, confirmed by another way; colons may stand in it.",
+            description="SHA-256 fingerprint of the issuer, confirmed over another channel; colons may stand in it.",
         ),
         Cli(metavar="FINGERPRINT"),
     ]
@@ -195,7 +195,7 @@ def seen_issuers(record: Mapping[str, Any] | None) -> list[SeenIssuer]:
 def trust_issuer(context: Context, request: TrustIssuer) -> UseCaseReply[ChangeReport]:
     """Add the issuer that the last validation saw to the trust anchors of a connector.
 
-    Confirm its fingerprint with the partner by another way than this connection first.
+    Confirm its fingerprint with the partner over another channel than this connection first.
     """
     from gatepost.manage.use_cases.validation import last_validation  # noqa: PLC0415 - the other actions need none
 
@@ -205,7 +205,8 @@ def trust_issuer(context: Context, request: TrustIssuer) -> UseCaseReply[ChangeR
     match = next((issuer for issuer in known if issuer.sha256 == wanted), None)
     if match is None:
         said = ", ".join(issuer.fingerprint for issuer in known) or "none; validate the connector again"
-        raise wrong_field("sha256", f"is of no issuer that the last validation saw ({said})", "Nothing was done.")
+        text = f"the last validation saw no issuer with this fingerprint; it saw: {said}"
+        raise wrong_field("sha256", text, "Nothing was done.")
     anchors = chosen.connector.trust_anchors
     kept = anchors if is_pem(anchors) else ""
     part = PartName(name_lookup.OUTBOUND, chosen.organization.name, chosen.connector.name)
@@ -224,7 +225,7 @@ class RevertResources(ChangeRequest, kw_only=True):
         int, Meta(ge=0, lt=2**62, description="Version to go back to."), Cli(argument=True, metavar="VERSION")
     ]
     organization: Annotated[
-        str, Meta(max_length=100, description="Only this organization; all that are seen if it is empty.")
+        str, Meta(max_length=100, description="Only this organization. Empty: all that you can see.")
     ] = ""
 
 
@@ -265,7 +266,8 @@ def _earlier(context: Context, request: RevertResources) -> dict[str, Any]:
     with context.config() as store:
         current = store.version()
         if request.version > current:
-            raise wrong_field("version", f"is not there yet: the newest is {current}", "Nothing was done.")
+            text = f"there is no version {request.version} yet; the newest is {current}"
+            raise wrong_field("version", text, "Nothing was done.")
         return store.earlier(request.version, names)
 
 

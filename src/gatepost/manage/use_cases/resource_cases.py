@@ -62,7 +62,7 @@ def text_in(document: Mapping[str, Any], key: str) -> str:
         return text
     raise wrong_field(
         key,
-        "must be a text in quotes, and not empty" if key in document else "is missing, so write it",
+        "must be a text in quotes, and not empty" if key in document else "is required: it has no default",
         "1 error; nothing was done.",
     )
 

@@ -114,7 +114,10 @@ def _meant(context: Context, request: LiftLimit) -> DailyLimit:
         if name in {limit.subject.lower(), limit.subject.partition(" ")[2].lower()}
     ]
     if not limits:
-        text = f"{request.sender} is no mailbox and no on-premises inbound connector with a daily limit"
+        text = (
+            f"{request.sender} is neither a mailbox nor an on-premises inbound connector with a daily limit; "
+            "`gatepost limit list` lists those that sent something today"
+        )
         raise Refusal(RefusalKind.MISSING, text)
     if len(limits) > 1:
         text = (

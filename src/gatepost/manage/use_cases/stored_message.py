@@ -38,7 +38,7 @@ type QueueId = Annotated[
     Meta(
         description="Queue id.",
         pattern="^[0-7][0-9A-Fa-f]{15}$",
-        extra={"form": N_("is not a queue id: 16 hexadecimal digits, the first below 8")},
+        extra={"form": N_("must be a queue id: 16 hexadecimal digits, the first below 8")},
     ),
     Cli(argument=True, metavar="ID"),
 ]

@@ -98,8 +98,8 @@ def grant_value(context: Context, request: GrantValue) -> UseCaseReply[GrantResu
             (ungranted.organization, ungranted.grant) for ungranted in grants.ungranted(resources)
         ]:
             text = (
-                f"{request.field} of the {request.resource} {request.name!r} of {owner!r} does not name "
-                f"{request.value!r} without a grant; `gatepost grant list` has all that do; {NOTHING}"
+                f"there is no value {request.value!r} without a grant in {request.field} of the {request.resource} "
+                f"{request.name!r} of {owner!r}; `gatepost grant list` lists all; {NOTHING}"
             )
             raise Refusal(RefusalKind.MISSING, text)
         if not context.dry_run:

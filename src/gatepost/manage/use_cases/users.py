@@ -37,7 +37,7 @@ type Organizations = Annotated[list[ShortText], Meta(max_length=1000)]
 
 def organizations_option(otherwise: str) -> Cli:
     """`--organization NAME`, several times. otherwise: what holds without it."""
-    text = f"Only this organization; may be given several times. Without it {otherwise}."
+    text = f"Only this organization. May be repeated. Default: {otherwise}."
     return Cli(option="organization", metavar="NAME", help=text)
 
 
@@ -165,7 +165,7 @@ class AccountChange(msgspec.Struct, kw_only=True):
 
     name: KnownName
     role: Annotated[Role, Meta(description="What the user may do.")] | UnsetType = UNSET
-    organizations: Annotated[Organizations | UnsetType | None, organizations_option("what it has")] = UNSET
+    organizations: Annotated[Organizations | UnsetType | None, organizations_option("unchanged")] = UNSET
     enabled: bool | UnsetType = UNSET
     password: Password | UnsetType = UNSET
     remove_tokens: Annotated[bool, Meta(description="Also remove the API tokens that the user made.")] = False
@@ -341,7 +341,7 @@ def _known(context: Context, name: str) -> User:
     """Raises Refusal (MISSING)."""
     user = context.accounts.user(name)
     if user is None:
-        raise Refusal(RefusalKind.MISSING, f"there is no user {name[:100]!r}; `gatepost user list` has them")
+        raise Refusal(RefusalKind.MISSING, f"there is no user {name[:100]!r}; `gatepost user list` lists them")
     return user
 
 

@@ -56,10 +56,10 @@ class Nameservers:
     def validation(self) -> str:
         """See `DnsTransport`."""
         if self.dane_off:
-            return "DNSSEC: no answer is believed to be proven"
+            return "DNSSEC: the gateway trusts no nameserver's validation"
         afar = [nameserver for nameserver in self._asked if not nameserver.loopback]
-        risk = f"; whoever stands on the way to {_names(afar)} could forge that (dns.trusted)" if afar else ""
-        return f"DNSSEC: what {_names(self._asked)} says to be authentic is believed{risk}"
+        risk = f"; an attacker on the way to {_names(afar)} could forge it (dns.trusted)" if afar else ""
+        return f"DNSSEC: the gateway trusts the validation of {_names(self._asked)}{risk}"
 
     @property
     def dane_off(self) -> str:
@@ -67,11 +67,11 @@ class Nameservers:
         if self._asked[0].trusted:
             return ""
         if not self._trust_ad:
-            return "DANE is off: dns.trust_ad is false, so that no nameserver is believed about DNSSEC"
+            return "DANE is off: dns.trust_ad is false, so the gateway trusts no nameserver's DNSSEC validation"
         return (
-            f"DANE is off: no nameserver is on this machine ({_names(self.all)}), and who stands on the way could set "
+            f"DANE is off: no nameserver is on this machine ({_names(self.all)}), and an attacker on the way could set "
             "the AD bit; run a resolver that validates DNSSEC here, and name 127.0.0.1 or ::1 in dns.nameservers, or "
-            'let the gateway validate (dns.validate = "local"), or, if nobody can stand there, list it in dns.trusted'
+            'let the gateway validate (dns.validate = "local"), or, if nobody can get there, list it in dns.trusted'
         )
 
     def unproven(self, name: str) -> str:

@@ -229,7 +229,7 @@ def find_among(entries: Iterable[Entry], number: str) -> Entry:
         matches = [entry for entry in known if entry.leaf.sha256.startswith(wanted)]
     if len(matches) != 1:
         many = ", ".join(entry.id for entry in matches) or "none"
-        least = f"; of an id at least {_LEAST_DIGITS} digits are needed" if len(wanted) < _LEAST_DIGITS else ""
+        least = f"; give at least {_LEAST_DIGITS} digits of an id" if len(wanted) < _LEAST_DIGITS else ""
         raise CertificateUnknown(f"{number!r} does not name exactly one certificate (found: {many}){least}")
     return matches[0]
 

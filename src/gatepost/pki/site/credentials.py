@@ -54,7 +54,7 @@ def nodes_of(settings: Settings, member: Membership | None, sharing: frozenset[s
 class NodeCredentials:
     """records: of this node's store. tls: what the internal listener presents, None while there is no certificate.
 
-    nodes: of the site.
+    nodes: of the site. renewals: how often any of this was taken up anew.
     """
 
     def __init__(self, records: SiteStore, settings: Settings, tickets: DailySecrets | None = None) -> None:
@@ -64,11 +64,18 @@ class NodeCredentials:
         self._settings = settings
         self._sessions = ServerSessions("internal", tickets)
         self._version = -1
-        self._taken: tuple[Membership | None, bytes, frozenset[str]] = None, b"", frozenset()
+        self._taken: tuple[Membership | None, bytes, frozenset[str], frozenset[str] | None] = (
+            None,
+            b"",
+            frozenset(),
+            None,
+        )
+        self._members: frozenset[str] | None = None  # the site's nodes, None where the authority is kept elsewhere
         self._membership: Membership | None = None
         self._identity: ServerIdentity | None = None
         self._anchors: TrustAnchors | None = None
         self.tls: ServerContext | None = None
+        self.renewals = 0
         self.nodes = nodes_of(settings, None)
         self.refresh()
         self._tell_if_closed()
@@ -93,11 +100,12 @@ class NodeCredentials:
     def _read(self) -> bool:
         membership = self._member.membership()
         roots = self._member.roots_pem() if membership is not None else b""
-        stored = membership, roots, self._records.sharing()
+        stored = membership, roots, self._records.sharing(), self._records.members()
         if stored == self._taken:
             return False
         self._take(membership)
-        self._taken = stored
+        self._taken, self._members = stored, stored[-1]
+        self.renewals += 1
         return True
 
     def _tell_if_closed(self) -> None:
@@ -139,9 +147,9 @@ class NodeCredentials:
         if not verdict.trusted:
             return Admission("", f"its certificate does not lead to the site's roots: {verdict.detail}", verdict)
         node = node_of(chain[0], self._membership.site)
-        why = (
-            ""
-            if node
-            else f"the site's authority issued its certificate, but not for a node of {self._membership.site}"
-        )
-        return Admission(node, why, verdict)
+        if not node:
+            why = f"the site's authority issued its certificate, but not for a node of {self._membership.site}"
+            return Admission("", why, verdict)
+        if self._members is not None and node not in self._members:
+            return Admission("", f"{node} is no node of {self._membership.site} any more: it was removed", verdict)
+        return Admission(node, "", verdict)

@@ -77,6 +77,10 @@ class SiteStore:
             self._all(ISSUED, IssuedServer),
         )
 
+    def members(self) -> frozenset[str] | None:
+        """The names of the site's nodes; None where its authority is not kept in this store. Raises SiteError."""
+        return frozenset(self._all(NODE, Node)) if self._all(AUTHORITY, SiteAuthority) else None
+
     def membership(self) -> Membership | None:
         """The membership of this node, None if it is in no site. Raises SiteError."""
         return self.memberships().get(self.kept_under())

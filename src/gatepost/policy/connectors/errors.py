@@ -26,7 +26,10 @@ _OF_A_LIST: Final = 19  # with how many there are besides, as many as a page sho
 _SUMMARIES: Final = MOST_ERRORS // _OF_A_LIST + 1  # sentences that say how many there are besides, at most
 _PLACE: Final = re.compile(r"\[\d+\]$")
 
-_TYPES = {
+ORGANIZATION_NAME: Final = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+SUBADDRESS_SEPARATOR: Final = r"^[-+=_#~]?$"
+
+_TYPES = {  # by the kind of finding, or by the pattern
     "bool_type": "{value} must be true or false, without quotes",
     "int_type": "{value} must be a whole number, without quotes",
     "string_type": "{value} must be a text in quotes",
@@ -36,6 +39,8 @@ _TYPES = {
     "model_attributes_type": "{value} must be a table of keys and values",
     "enum": "{value} is not possible here; choose one of {expected}",
     "string_pattern_mismatch": "{value} has the wrong form; it must match {pattern}",
+    ORGANIZATION_NAME: "{value} has the wrong form; write 1 to 63 lower-case letters, digits and inner hyphens",
+    SUBADDRESS_SEPARATOR: "{value} has the wrong form; write one of + - = _ # ~, or nothing",
     "string_too_short": "{value} must have at least {size}",
     "string_too_long": "{value} must have at most {size}",
     "too_short": "{value} needs at least {size}",
@@ -134,11 +139,13 @@ def explain(error: ErrorDetails, known: Iterable[str] = ()) -> str:
     if kind == "value_error":
         return _QUOTED.sub(r"\1\2...\1", str(context["error"]))
     if kind == "missing":
-        return "is missing: it has no default, so write it"
+        return "is required: it has no default"
     if isinstance(value, str) and kind in {"too_short", "too_long"}:
         kind = f"string_{kind}"
     if kind not in _TYPES:
         return f"{_short(value)} {error['msg']}"
+    if context.get("pattern") in _TYPES:
+        kind = context["pattern"]
     if expected := context.get("expected"):  # "'a', 'b' or 'c'", of pydantic's own
         context = {**context, "expected": expected.replace(" or ", ", ")}
     return _TYPES[kind].format(value=_short(value), **{"size": _size(kind, context), **context})

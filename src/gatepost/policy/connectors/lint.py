@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from gatepost.policy.connectors import known_by_address, oauth, tls_rules, values
+from gatepost.policy.connectors import oauth, tls_rules, values
 from gatepost.policy.connectors.content_hook import scanner_host
-from gatepost.policy.connectors.names import Network, covers, is_this_machine, network, parents, patterns
+from gatepost.policy.connectors.inbound_lint import lint_inbound
+from gatepost.policy.connectors.names import Network, covers, is_this_machine, network, patterns
 from gatepost.policy.connectors.next_hop_rules import lint_next_hops
 from gatepost.policy.connectors.publication import publication
 from gatepost.policy.connectors.quarantine_rules import lint_quarantine
@@ -39,13 +40,7 @@ def warnings(resources: Resources, hostname: str = "") -> list[str]:
             accepted_domain for accepted_domain in organization.accepted_domains if accepted_domain.verified
         ):
             result.extend(_policy(domain, f"accepted domain {domain.name} of {organization.name}", hostname))
-        names = _OwnNames(organization)
-        for inbound in organization.inbound_connectors:
-            if inbound.enabled:
-                label = f"inbound connector {inbound.name!r} of {organization.name}"
-                on_premises = inbound.connector_type is values.ConnectorType.ON_PREMISES
-                result.extend(_on_premises(inbound, names, label) if on_premises else _partner(inbound, label))
-                result.extend(tls_rules.lint(inbound, label, inbound=True))
+        result.extend(lint_inbound(organization))
         for outbound in organization.outbound_connectors:
             if outbound.enabled:
                 label = f"outbound connector {outbound.name!r} of {organization.name}"
@@ -137,70 +132,6 @@ def _is_routed(domain: str, organization: Organization) -> bool:
         or any(covers(pattern, bare) for pattern in connector.recipient_domains)
         for connector in _placed(organization)
     )
-
-
-def _on_premises(connector: InboundConnector, names: _OwnNames, label: str) -> Iterator[str]:
-    name = connector.tls_sender_certificate_name
-    if any(domain != "*" for domain in connector.sender_domains):
-        yield f"{label}: sender_domains act on partner connectors only; leave them out"
-    if connector.restrict_domains_to_certificate or connector.restrict_domains_to_ip_addresses:
-        yield (
-            f"{label}: restrict_domains_to_certificate and _to_ip_addresses act on partner connectors only; leave "
-            "them out"
-        )
-    if name and not names.have(name):
-        yield (
-            f"{label}: {name} is under no accepted domain of {names.name}, so its certificate counts only for "
-            "senders in one"
-        )
-    if connector.mode is values.Mode.REHEARSE:
-        yield f"{label}: in rehearsal it still lets its servers relay; only its refusals are not applied"
-    if connector.cloud_services_mail_enabled and not name:
-        yield (
-            f"{label}: cloud_services_mail_enabled has no effect on servers known by address alone, which others may "
-            "share; write tls_sender_certificate_name"
-        )
-    yield from known_by_address.lint(connector, label)
-    yield from _names(connector, label)
-
-
-def _names(connector: InboundConnector, label: str) -> Iterator[str]:
-    name = connector.tls_sender_certificate_name
-    if name and "." not in name.removeprefix("*."):
-        yield f"{label}: {name} covers a whole top-level domain"
-    if connector.match_common_name:
-        yield f"{label}: match_common_name accepts the CN, which RFC 9525 does not; put the name into subjectAltName"
-
-
-class _OwnNames:
-    """The accepted domains of an organization, as `policy.connectors.directory` weighs ownership."""
-
-    def __init__(self, organization: Organization) -> None:
-        self.name = organization.name
-        self._domains = frozenset(domain.name for domain in organization.accepted_domains)
-        self._above = frozenset(above for domain in self._domains for above in parents(domain.removeprefix("*.")))
-
-    def have(self, name: str) -> bool:
-        """Whether a name of a certificate, perhaps with "*.", is in one of them, or takes one in."""
-        bare = name.removeprefix("*.")
-        return not self._domains.isdisjoint(patterns(bare)) or (name != bare and bare in self._above)
-
-
-def _partner(connector: InboundConnector, label: str) -> Iterator[str]:
-    by_certificate, by_address = connector.restrict_domains_to_certificate, connector.restrict_domains_to_ip_addresses
-    if by_certificate and by_address:
-        yield f"{label}: both the certificate and the address are needed; for either, make two connectors"
-    if "*" in connector.sender_domains and (by_certificate or by_address) and not connector.associated_accepted_domains:
-        yield (
-            f"{label}: it locks down all accepted domains: the gateway refuses every other sender, except those that a "
-            "connector for a more specific domain admits"
-        )
-    if not (by_certificate or by_address or connector.require_tls or connector.tls_sender_certificate_name):
-        yield f"{label}: it demands nothing, and only names its senders in the trace"
-    if connector.cloud_services_mail_enabled:
-        yield f"{label}: cloud_services_mail_enabled acts on on-premises connectors only; leave it out"
-    yield from known_by_address.lint(connector, label)
-    yield from _names(connector, label)
 
 
 def _outbound(connector: OutboundConnector, label: str) -> Iterator[str]:

@@ -19,8 +19,8 @@ from gatepost.policy.connectors.values import ContentProtection, JournalDirectio
 class MailFlowRule(Record):
     """A rule that routes, protects, journals or quarantines messages that meet all of its conditions.
 
-    Rules are looked at in the order of priority and name, for each recipient. Several that apply add up: the first
-    route_via_connector counts, and require_tls, encrypt, sign, journal_to and quarantine of any.
+    The gateway checks the rules for each recipient, in the order of priority and name. If several apply, the first
+    route_via_connector counts, and require_tls, encrypt, sign, journal_to and quarantine of all.
     """
 
     name: Label = Field(description="A name that is unique among the mail flow rules of the organization.")

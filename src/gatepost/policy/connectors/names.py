@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address, parse_domain
 
 _SOCKET_OCTETS = 107
+_MAPPED_PREFIX = 96  # of ::ffff:0:0, which holds all of IPv4 (RFC 4291 section 2.5.5.2)
 
 type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -127,7 +128,10 @@ def circle_from(addresses: Sequence[str], place: int, most: int = 10) -> list[st
 
 
 def network(text: str) -> Network:
-    """An IPv4 or IPv6 address or network; bits behind the prefix may be set, as Exchange allows."""
+    """An IPv4 or IPv6 address or network; bits behind the prefix may be set, as Exchange allows.
+
+    IPv4 that is mapped into IPv6 ("::ffff:192.0.2.1") is the IPv4 it stands for: clients are compared as that.
+    """
     try:
         result = ipaddress.ip_network(text, strict=False)
     except ValueError:
@@ -136,6 +140,9 @@ def network(text: str) -> Network:
         ) from None
     if isinstance(result, ipaddress.IPv6Network) and result.network_address.scope_id is not None:
         raise ValueError(f"{text!r} has a zone, as only addresses of this machine have; leave it out")
+    mapped = result.network_address.ipv4_mapped if isinstance(result, ipaddress.IPv6Network) else None
+    if mapped is not None and result.prefixlen >= _MAPPED_PREFIX:
+        return ipaddress.IPv4Network((mapped, result.prefixlen - _MAPPED_PREFIX))
     return result
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from gatepost.policy.connectors import values
+from gatepost.policy.connectors.errors import SUBADDRESS_SEPARATOR
 from gatepost.policy.connectors.fields import Form, Length, NetworkText, Parsed, Range, Switch, Whole
 from gatepost.policy.connectors.names import mail_address
 from gatepost.protocols.tls.limits import GROUPS, parse_group, parse_suite
@@ -80,8 +81,9 @@ MaxMessagesPerMinute = Annotated[
     Whole,
     Range(0, 1_000_000),
     Field(
-        description="Messages to one next hop in a minute, spread over it. What exceeds it waits; that is no failed "
-        "attempt, and other mail passes it (docs/sending-limits.md). 0: [queue] messages_per_minute_per_destination."
+        description="Messages to one next hop in a minute, spread over it. Mail beyond it waits, without a failed "
+        "attempt, and other mail overtakes it (docs/sending-limits.md). 0: [queue] "
+        "messages_per_minute_per_destination."
     ),
 ]
 MessagesPerDay = Annotated[
@@ -153,7 +155,7 @@ SubaddressSeparator = Annotated[
     str,
     Form("+, -, =, _, #, ~ or nothing"),
     Field(
-        pattern=r"^[-+=_#~]?$",
+        pattern=SUBADDRESS_SEPARATOR,
         description='"+": mail for ann+tag goes to the mailbox ann, unless there is a mailbox ann+tag (RFC 5233). '
         "Empty: no subaddresses.",
     ),

@@ -18,6 +18,7 @@ from gatepost.policy.connectors.authentication import Authentication  # noqa: TC
 from gatepost.policy.connectors.client_certificate import ClientCertificate  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.content_hook import ContentHook  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.dkim_key import DkimKey  # noqa: TC001 - pydantic reads the annotation
+from gatepost.policy.connectors.errors import ORGANIZATION_NAME
 from gatepost.policy.connectors.fields import (
     Access,
     Domain,
@@ -344,8 +345,8 @@ class OutboundConnector(Record):
     )
     source_ipv4_address: Ipv4Text = Field(
         default="",
-        description="IPv4 address of the gateway's machine to call next hops from. Only the gateway's owner can name "
-        "it. If only one source address is named, next hops are called over its address family only.",
+        description="IPv4 address of the gateway's machine from which it connects to next hops. Only the gateway's "
+        "owner can set it. If only one source address is set, the gateway uses its address family only.",
     )
     source_ipv6_address: Ipv6Text = Field(default="", description="The same for IPv6.")
     address_family: values.AddressFamily = Field(
@@ -370,9 +371,7 @@ class OutboundConnector(Record):
 class Organization(Record):
     """A tenant: its domains, its mailboxes and its connectors."""
 
-    name: Annotated[
-        str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"), Form("lower-case letters, digits, -")
-    ] = Field(
+    name: Annotated[str, Field(pattern=ORGANIZATION_NAME), Form("lower-case letters, digits, -")] = Field(
         description="The name in the heading, [organization.NAME]. It is part of file names; mail servers never see it."
     )
     display_name: Text = Field(default="", description="Name for display.")

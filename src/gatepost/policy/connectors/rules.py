@@ -217,7 +217,7 @@ _OUTBOUND: tuple[_Rule[OutboundConnector], ...] = (
             connector.smtp_dane_mode is SmtpDaneMode.MANDATORY
             and any(smart_host.is_address for smart_host in connector.smart_hosts)
         ),
-        "an IP address has no TLSA records, so mail to it would always wait; name the hosts, or do not demand DANE",
+        "an IP address has no TLSA records, so mail to it would always wait; name the hosts, or do not require DANE",
     ),
     _rule(
         "min_tls_version tls_settings cleartext",
@@ -398,7 +398,7 @@ def _unknown_connectors(draft: OrganizationDraft) -> Iterator[FieldError]:
             )
 
 
-_KNOWN_CONNECTORS = {True: "the organization has {}", False: "write it under [[organization.NAME.outbound_connector]]"}
+_KNOWN_CONNECTORS = {True: "the organization has {}", False: "add it first"}
 
 
 def _wildcard_domains(draft: OrganizationDraft) -> Iterator[FieldError]:
@@ -478,7 +478,7 @@ def _forwarding_circles(draft: OrganizationDraft) -> Iterator[FieldError]:
     for mailbox in draft.mailboxes:
         if id(mailbox.value) in circles:
             turn = circle_from(*circles[id(mailbox.value)])
-            text = f"mail would go in a circle: {' -> '.join((*turn,))}; end it, or leave this out"
+            text = f"mail would go in a loop: {' -> '.join((*turn,))}; remove one step, or leave this out"
             yield mailbox.error("forwarding_smtp_address", text)
 
 

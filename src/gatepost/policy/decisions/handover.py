@@ -43,6 +43,7 @@ _FACTS: Final = 20
 _LONGEST: Final = 400  # characters of a fact: an address has 320 at most
 
 _STRANGER = Reply(554, "5.7.1", ("This port is for nodes of one site: your certificate is not one of theirs",))
+_REMOVED = Reply(421, "4.7.1", ("Your certificate is not that of a node of this site any more",))
 _NO_ORIGIN = Reply(550, "5.7.1", ("Mail is accepted here only with XGATEPOST, which names its organization",))
 _UNREADABLE = Reply(501, "5.5.4", ("XGATEPOST cannot be read",))
 _UNKNOWN_ORGANIZATION = Reply(451, "4.3.5", ("The organization of this mail is not configured on this node",))
@@ -111,6 +112,11 @@ def read_origin(text: str) -> Origin:
 def refused_stranger(directory: Directory, why: str) -> InboundVerdict:
     """A client of an internal listener that does not prove to be a node of the site."""
     return _verdict(directory, _STRANGER, ("", "none"), "", (why,))
+
+
+def refused_as_removed(directory: Directory, why: str) -> InboundVerdict:
+    """A message in the open session of a client that has ceased to be a node of the site. Its mail stays with it."""
+    return _verdict(directory, _REMOVED, ("", "none"), "", (why,))
 
 
 def decide_handed_mail(directory: Directory, session: SessionFacts, text: str) -> InboundVerdict:

@@ -324,7 +324,7 @@ def _relay_denied(directory: Directory, attribution: Attribution, reverse_path: 
             return refusals.RELAY_SENDER
         if basis == "certificate":
             return refusals.RELAY_NAME
-        return refusals.RELAY_ADDRESS if reverse_path.domain else refusals.RELAY_NULL
+        return refusals.relay_by_address(attribution.lack, is_null=not reverse_path.domain)
     return refusals.relay_denied(attribution.lack)
 
 

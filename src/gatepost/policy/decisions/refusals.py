@@ -67,6 +67,17 @@ def relay_denied(lack: Lack | None) -> Reply:
     return untrusted(RELAY_DENIED, lack.status) if lack is not None and lack.status else RELAY_DENIED
 
 
+def relay_by_address(lack: Lack | None, *, is_null: bool) -> Reply:
+    """The refusal to relay for a client that is known by address alone: a certificate that fails is what it can mend.
+
+    is_null: its reverse-path is the null one.
+    """
+    reply = relay_denied(lack)
+    if reply is not RELAY_DENIED:
+        return reply
+    return RELAY_NULL if is_null else RELAY_ADDRESS
+
+
 def locked_down(lack: Lack | None, *, both: bool) -> Reply:
     """The refusal in the words that help. lack: of the certificate, None if only the address is wrong."""
     if lack is None:

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from gatepost.protocols.dkim.tags import read_tags
-from gatepost.protocols.dns.text_record import RecordError, shown
+from gatepost.protocols.dns.text_record import RecordError, joined, shown
 from gatepost.protocols.smtp.grammar import GrammarError, parse_domain
 
 KEY_TYPES: Final = {"rsa-sha256": "rsa", "ed25519-sha256": "ed25519"}
@@ -81,7 +81,7 @@ def parse_record(records: Sequence[Sequence[bytes]]) -> KeyRecord | RecordError 
 
     None: there is no record. An error means that verifiers find none that they can use.
     """
-    texts = [b"".join(strings) for strings in records]
+    texts = joined(records)
     if not texts:
         return None
     if len(texts) > 1:

@@ -44,9 +44,9 @@ class TextRecord:
         """Return the value of the field. records: the strings of each TXT record; they are joined without spaces.
 
         None: no record is of this kind. Exactly one must begin with "v=VERSION;"; those that do not are not looked at.
-        Unknown fields are ignored, and of a repeated one the first counts.
+        Unknown fields are ignored, and of a repeated one the first counts. Raises ValueError as `joined`.
         """
-        texts = [b"".join(strings) for strings in records]
+        texts = joined(records)
         ours = [text for text in texts if self._ours.match(text)]
         if len(ours) > 1:
             return RecordError(f"{len(ours)} TXT records begin with v={self._version}, and only one is allowed")
@@ -74,6 +74,14 @@ class TextRecord:
         if self._field not in values:
             return RecordError(f'the TXT record "{shown(text)}" has no {self._field}')
         return values[self._field]
+
+
+def joined(records: Sequence[Sequence[bytes]]) -> list[bytes]:
+    """Join the strings of each TXT record. Raises ValueError if a record is no sequence of them, in octets."""
+    try:
+        return [b"".join(strings) for strings in records]
+    except TypeError as error:
+        raise ValueError('a TXT record is a sequence of strings, in octets: [b"v=…"], also if it has one') from error
 
 
 def shown(text: bytes) -> str:

@@ -41,7 +41,9 @@ class NextStep(msgspec.Struct, frozen=True):
 _ADMINISTRATOR: Final = "an administrator of this gateway"
 _GATEWAY, _REMOTE = MustAct.GATEWAY, MustAct.REMOTE
 _CERTIFICATE: Final = "replace the certificate of their mail server"
-_ALLOW: Final = "allow a TLS version, key exchange and cipher suite that are required, or the connector must ask less"
+_ALLOW: Final = (
+    "allow a TLS version, key exchange and cipher suite that are required, or the connector must require less"
+)
 _DNS: Final = (
     "check that the nameservers in [dns] answer and validate DNSSEC; if they do for other names, those of the "
     "recipient's domain are down"
@@ -67,7 +69,7 @@ _BY_WORD: Final[dict[str, tuple[MustAct, str]]] = {
     "KeyExchangeNotAllowed": (_REMOTE, _ALLOW),
     "CipherSuiteNotAllowed": (_REMOTE, _ALLOW),
     "TlsaInvalid": (_REMOTE, "publish a TLSA record for the certificate that their mail server presents"),
-    "DaneRequired": (_REMOTE, "sign their zone and publish TLSA records, or the connector must not demand DANE"),
+    "DaneRequired": (_REMOTE, "sign their zone and publish TLSA records, or the connector must not require DANE"),
     "DnssecInvalid": (_REMOTE, "correct the DNSSEC signatures of their zone"),
     "TlsaLookupFailed": (_GATEWAY, _DNS),
     "HostNotInPolicy": (_REMOTE, "name this host in their MTA-STS policy, or take it out of their MX records"),

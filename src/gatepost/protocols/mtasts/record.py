@@ -38,6 +38,7 @@ def parse_record(records: Sequence[Sequence[bytes]]) -> StsRecord | RecordError 
     """Parse the TXT records of _mta-sts.DOMAIN (RFC 8461 section 3.1). records: the strings of each, as octets.
 
     None: no record is about MTA-STS. An error means that the domain has no valid policy, but meant to have one.
+    Raises ValueError if a record is no sequence of strings, in octets.
     """
     value = _RECORD.value(records)
     if not isinstance(value, str):

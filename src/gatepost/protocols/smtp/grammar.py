@@ -138,7 +138,7 @@ def parse_domain(text: str) -> str:
         except idna.IDNAError as error:
             raise GrammarError("the domain is no internationalised domain name") from error
     if not _DOMAIN.fullmatch(text) or len(text) > _DOMAIN_OCTETS:
-        raise GrammarError("the domain is not made of letters, digits, hyphens and dots")
+        raise GrammarError("each part between its dots must have 1 to 63 letters, digits or hyphens")
     return text.lower()
 
 

@@ -66,6 +66,13 @@ class Reply(msgspec.Struct, frozen=True):
         return self.encode()[:-2]
 
 
+def checked(reply: Reply) -> Reply:
+    """The reply itself. Raises ValueError if SMTP has no such code."""
+    if not 200 <= reply.code < 600:
+        raise ValueError(f"a reply has a code from 200 to 599, not {reply.code}")
+    return reply
+
+
 def _line(text: str) -> bytes:
     return text.encode("ascii", "replace").translate(_PRINTABLE) + b"\r\n"
 

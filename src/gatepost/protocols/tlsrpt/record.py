@@ -38,6 +38,7 @@ def parse_record(records: Sequence[Sequence[bytes]]) -> TlsRptRecord | RecordErr
     """Parse the TXT records of _smtp._tls.DOMAIN. records: the strings of each.
 
     None: no record is about TLS reports. An error means that the domain gets none, but meant to.
+    Raises ValueError if a record is no sequence of strings, in octets.
     """
     value = _RECORD.value(records)
     return _addresses(value) if isinstance(value, str) else value

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gatepost.store.interface import DatabaseConnection
 
 _NOW: Final = "SELECT CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)"
+_MOST: Final = 10_000  # in a list
 _PUT: Final = (
     "INSERT INTO login_failure (list, key, count, last) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (list, key) DO UPDATE SET count = excluded.count, last = excluded.last"
@@ -49,6 +50,8 @@ class _FailureTable(MutableMapping[str, tuple[int, float]]):
 
     def __setitem__(self, key: str, value: tuple[int, float]) -> None:
         self._change.execute(_PUT, (self._name, _octets(key), *value))
+        if len(self) > _MOST:
+            del self[next(iter(self))]
 
     def __delitem__(self, key: str) -> None:
         if not self._change.execute("DELETE FROM login_failure WHERE list = ? AND key = ?", (self._name, _octets(key))):

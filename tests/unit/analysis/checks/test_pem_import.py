@@ -107,7 +107,7 @@ def test_a_wrong_password_that_seems_to_decrypt_is_a_wrong_password(monkeypatch)
     with pytest.raises(PasswordNeeded, match=r"k\.pem: the password is not the right one"):
         key_of(SEALED, "k.pem", b"wrong")
     with pytest.raises(
-        ChainFileError, match=r"^k\.pem: a private key that cannot be read; PEM or DER is expected"
+        ChainFileError, match=r"^k\.pem: the private key cannot be read; it must be a whole PEM or DER file"
     ) as told:
         key_of(KEY, "k.pem", b"wrong")
     assert "deserialize" not in str(told.value)
@@ -122,10 +122,10 @@ def test_a_key_in_der_and_in_older_forms():
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"", "a private key that cannot be read"),
-        (b"0" * 100, "a private key that cannot be read"),
+        (b"", "the private key cannot be read"),
+        (b"0" * 100, "the private key cannot be read"),
         (CHAIN, "no private key in it; name the file with -----BEGIN PRIVATE KEY-----"),
-        (KEY.replace(b"M", b"N"), "a private key that cannot be read"),
+        (KEY.replace(b"M", b"N"), "the private key cannot be read"),
         (b"x" * (1024 * 1024 + 1), "larger than 1048576 bytes"),
     ],
 )

@@ -46,6 +46,20 @@ def test_the_chain_is_judged_by_the_servers_anchors_and_by_those_of_connectors(t
     assert (session.peer_ip, session.tls.version, len(session.tls.peer_chain)) == ("198.51.100.9", "TLSv1.3", 1)
 
 
+@pytest.mark.parametrize(
+    ("version", "group", "suite"),
+    [
+        ("TLSv1.3", "X25519MLKEM768", "TLS_AES_256_GCM_SHA384"),
+        ("TLSv1.2", "X25519", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"),
+        ("TLSv1.1", "X25519", ""),
+    ],
+)
+def test_it_agreed_on_what_current_clients_agree_on(version: str, group: str, suite: str) -> None:
+    session = presented_session(b"", "192.0.2.1", directory(), "system", now=NOW, version=version)
+    assert session.tls is not None
+    assert (session.tls.group, session.tls.suite) == (group, suite)
+
+
 def test_anchors_that_cannot_be_read_leave_it_unjudged() -> None:
     pem = Authority("Root").issue(["mail.bank.example"])[0]
     session = presented_session(pem, "2001:DB8::1", directory(trust_anchors="/nowhere"), "/nowhere/either", now=NOW)

@@ -12,6 +12,8 @@ from gatepost.mail.inbound import login as module
 from gatepost.mail.inbound.credentials import content_name, make_credential
 from gatepost.mail.inbound.login import MECHANISMS, TOKEN_MECHANISMS, LoginOutcome, Logins, TokenLogin, mechanisms
 from gatepost.net.tasks import spawn
+from gatepost.store.failures import ProcessFailures, login_throttles
+from gatepost.store.interface import StoreFailure
 
 WORD = "correct horse"
 BINDINGS = {"tls-exporter": b"E" * 32}
@@ -29,7 +31,11 @@ class Scene:
     def __init__(self, content, directory):
         self.now = 1000.0
         self.directory = directory
-        self.logins = Logins(content.get, lambda: b"secret", lambda: self.now, None)
+        self.logins = Logins(content.get, lambda: b"secret", ProcessFailures(lambda: self.now), None)
+
+    def charge_name(self, name):
+        with self.logins.failures.counting() as lists:
+            login_throttles(lists)[1].charge(name)
 
     def begin(self, mechanism, ip="203.0.113.9", bindings=BINDINGS):
         return self.logins.begin(mechanism, self.directory, ip, bindings)
@@ -158,24 +164,40 @@ async def test_strangers_do_not_lock_out_who_logs_in_from_the_usual_place(scene)
     assert (await scene.plain("ann@contoso.example", ip=home)).reply.code == 235
     for _ in range(25):  # guesses, once a minute from ever new places
         scene.now += 60
-        scene.logins.names.charge("ann@contoso.example")
+        scene.charge_name("ann@contoso.example")
     assert (await scene.plain("Ann@contoso.example", ip="203.0.114.1")).reply.code == 454
     assert (await scene.plain("Ann@contoso.example", ip=home)).reply.code == 235
-    # That forgives no stranger's guesses, and none from there is free.
+    # That forgives no stranger's guesses, and from there they are not free for ever.
     assert (await scene.plain("ann@contoso.example", ip="203.0.114.2")).reply.code == 454
-    for _ in range(6):
+    for _ in range(26):
         assert (await scene.plain("ann@contoso.example", "guess", ip=home)).reply.code == 535
     assert (await scene.plain("ann@contoso.example", ip=home)).reply.code == 454
 
 
-async def test_it_is_known_of_some_names_from_where_they_log_in(scene, monkeypatch):
-    monkeypatch.setattr(module, "_USUAL", 1)
-    scene.logins.logged_in("ann@contoso.example", "a")
-    scene.logins.logged_in("joe@contoso.example", "b")
-    assert [scene.logins.is_usual(*one) for one in (("ann@contoso.example", "a"), ("joe@contoso.example", "b"))] == [
-        False,
-        True,
-    ]
+async def test_many_may_log_in_at_a_time_from_the_usual_place(scene):
+    home = "192.0.2.7"
+    assert (await scene.plain("ann@contoso.example", ip=home)).reply.code == 235
+    outcomes = await asyncio.gather(*(scene.plain("ann@contoso.example", ip=home) for _ in range(25)))
+    assert {outcome.reply.code for outcome in outcomes} == {235}
+
+
+async def test_where_failures_cannot_be_counted_nobody_may_guess(scene, monkeypatch):
+    def away():
+        raise StoreFailure("failed log-ins cannot be counted")
+
+    monkeypatch.setattr(scene.logins.failures, "counting", away)
+    outcome = await scene.plain("ann@contoso.example")
+    assert (outcome.user, outcome.reply.code) == ("", 454)
+    assert outcome.reason.endswith("failed log-ins cannot be counted")
+
+
+async def test_a_name_logs_in_from_one_usual_place(scene):
+    for home in ("192.0.2.7", "192.0.2.8"):
+        assert (await scene.plain("ann@contoso.example", ip=home)).reply.code == 235
+    for _ in range(21):
+        scene.charge_name("ann@contoso.example")
+    codes = [(await scene.plain("ann@contoso.example", ip=home)).reply.code for home in ("192.0.2.7", "192.0.2.8")]
+    assert codes == [454, 235]
 
 
 SEPARATOR = '[organization.contoso]\nsubaddress_separator = "+"\n'
@@ -190,7 +212,7 @@ def subaddressed(scene, gate):
 async def test_a_name_with_something_behind_a_separator_counts_as_the_name(subaddressed):
     assert (await subaddressed.plain("ann+x@contoso.example")).reply.code == 235
     for _ in range(20):
-        subaddressed.logins.names.charge("ann@contoso.example")
+        subaddressed.charge_name("ann@contoso.example")
     assert (await subaddressed.plain('"ann+y"@CONTOSO.example', "guess", ip="203.0.114.1")).reply.code == 535
     assert (await subaddressed.plain("ann+new@contoso.example", ip="203.0.114.2")).reply.code == 454
 

@@ -232,3 +232,42 @@ async def test_a_session_in_clear_has_nothing_to_judge_when_the_configuration_ch
         record.renew()
         assert record.directory is gate.service.directory
         assert record.facts is facts
+
+
+@pytest.mark.parametrize("issuer", ["authority", "other"])
+@pytest.mark.parametrize("why", ["anchors are read again", "15 minutes", "the clock is put back"])
+async def test_a_certificate_is_judged_anew_where_the_judgement_is_old(gate, issuer, why):
+    """As at the handshake: by the server's anchors and by those of connectors, and whether it was revoked."""
+    now, trust = 1_800_000_000.0, 1
+    name = "vault.contoso.example" if issuer == "other" else "mail.contoso.example"
+    async with gate.open():
+
+        async def check(_chain):
+            return Revocation("good", "", "crl")
+
+        gate.service.check_revocation, gate.service.clock = check, lambda: now
+        gate.service.trust = lambda: trust
+        record = SessionRecord("s1", "203.0.113.9", gate.service)
+        chain = der(gate.identity(name, authority=getattr(gate, issuer)))
+        record.secured(tls(chain))
+        record.hello(name)
+        await record.check_revocation(record.revocable())
+        before = record.facts
+        now += 899.0
+        assert record.renew() == {}
+        assert record.facts is before
+        gate.service.judge_client = lambda _chain, _anchors: None
+        match why:
+            case "anchors are read again":
+                trust = 2
+            case "15 minutes":
+                now += 1.0
+            case _:
+                now -= 900.0
+        assert record.renew() == {}
+        assert (record.facts.client_chain, record.facts.chains) == (None, {})
+        assert record.facts.hello == name
+        gate.service.judge_client = gate._judge
+        trust = 3
+        asked = record.renew()
+        assert set(asked) == ({str(gate.path / "other.pem")} if issuer == "other" else {""})

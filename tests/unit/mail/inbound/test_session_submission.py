@@ -13,6 +13,7 @@ from gatepost.net.stream import LossKind
 from gatepost.protocols.smtp.extensions import Extensions
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tls.profile import PROFILES
+from gatepost.store.failures import ProcessFailures
 from gatepost.store.interface import StoreFailure
 from gatepost.values import replace
 
@@ -33,7 +34,7 @@ def users(gate, content):
     @contextlib.asynccontextmanager
     async def opened():
         async with gate.open():
-            logins = Logins(content.get, lambda: b"secret", time.monotonic, None)
+            logins = Logins(content.get, lambda: b"secret", ProcessFailures(time.monotonic), None)
             extensions = Extensions.within(gate.smtp, starttls=True, auth=MECHANISMS)
             gate.service = replace(gate.service, logins=logins, extensions=extensions)
             yield gate

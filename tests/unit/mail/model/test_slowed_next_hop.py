@@ -24,5 +24,6 @@ def test_what_is_kept_in_memory_and_why_the_rest_waits():
     hop = slowed()
     assert (hop.most_in_memory, hop.refill) == (5, 5.0)
     assert hop.reason == "slowed to 30 messages a minute after 421 from relay:25"
+    assert slowed(1.0).reason == "slowed to 1 message a minute after 421 from relay:25"
     assert (slowed(1.0).most_in_memory, slowed(1.0).refill) == (2, 60.0)
     assert slowed(name="a" * 300).reason.endswith("a…")

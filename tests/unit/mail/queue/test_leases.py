@@ -702,6 +702,18 @@ def test_a_gate_that_closes_while_it_waits_for_its_turn_ends_the_leases(make):
     play(work)
 
 
+def test_what_an_administrator_wants_tried_is_leased_first(make):
+    async def work(it):
+        it.hop.hungry = {A: ""}
+        it.hop.leasing = True
+        it.waiting.put_first(B, 0)
+        it.leases.note(B, 999.0)
+        it.leases.look()
+        assert list(it.hop.hungry) == [B, A]
+
+    play(work)
+
+
 def test_a_destination_that_waits_for_its_turn_is_not_taken_up_again(make):
     async def work(it):
         it.unknown.update({A, B})

@@ -128,3 +128,17 @@ def test_another_organizations_way_is_not_named(scene, make):
     for backlog in (limited, slowed):
         backlog.connector = (("connector", "out"), ("connector_organization", "contoso"))
         assert scene.pacing.full(scene.hop, backlog).reason == "waits for its turn at another organization's connector"
+
+
+def test_what_is_put_first_goes_though_its_next_hop_is_slowed_and_the_rest_waits(make):
+    it = Scene()
+    it.budget.slowdowns.refused("relay:25", 20.0, 421, it.now)
+    it.backlog(make, None, 1, 2)
+    other = it.backlog(make, None, 3, destination="contoso/b.example")
+    assert it.take().deliveries[0].id == 1
+    assert it.take() is None
+    assert other in it.hop.paused
+    it.hop.put_first(other)
+    it.pacing.open(it.hop)
+    assert it.take().deliveries[0].id == 3
+    assert it.take() is None

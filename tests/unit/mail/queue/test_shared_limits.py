@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from contextlib import closing
@@ -24,6 +25,17 @@ def test_moments_follow_one_another_over_restarts(path):
     assert path.stat().st_mode & 0o077 == 0
 
 
+def test_on_a_full_disk_a_limit_is_each_workers_own(path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with closing(NodeLimits(path, 0, 1)) as limits:
+        monkeypatch.setattr("os.pwrite", full)
+        assert [limits.reserve("a", 2.0, 100.0) for _ in range(3)] == [100.0, 102.0, 104.0]
+        monkeypatch.undo()
+        assert [limits.reserve("a", 2.0, 100.0) for _ in range(2)] == [106.0, 108.0]
+
+
 def test_a_clock_that_is_put_back_blocks_nothing(path):
     with closing(NodeLimits(path, 0, 1)) as limits:
         limits.reserve("a", 1.0, 1_000_000.0)
@@ -31,8 +43,8 @@ def test_a_clock_that_is_put_back_blocks_nothing(path):
 
 
 def test_a_new_limit_takes_the_place_that_nobody_waits_for(path, monkeypatch):
-    monkeypatch.setattr("gatepost.mail.queue.shared_limits._TRIED", 1)
-    monkeypatch.setattr("gatepost.mail.queue.shared_limits._ROWS", 1)
+    monkeypatch.setattr("gatepost.store.worker_rows._TRIED", 1)
+    monkeypatch.setattr("gatepost.store.worker_rows._ROWS", 1)
     with closing(NodeLimits(path, 0, 1)) as limits:
         assert limits.reserve("a", 1.0, 100.0) == 100.0
         assert limits.reserve("b", 1.0, 100.0) == 100.0
@@ -82,6 +94,6 @@ def test_processes_that_share_a_queue_have_their_own_moments():
 
 
 def test_divided_limits_are_bounded(monkeypatch):
-    monkeypatch.setattr("gatepost.mail.queue.shared_limits._ROWS", 2)
+    monkeypatch.setattr("gatepost.mail.queue.shared_limits._KNOWN", 2)
     limits = DividedLimits(lambda: (0, 1))
     assert [limits.reserve(str(number), 1.0, 100.0) for number in range(5)] == [100.0] * 5

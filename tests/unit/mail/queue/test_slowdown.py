@@ -70,9 +70,23 @@ def test_it_falls_to_a_part_and_never_to_nothing():
 
 def test_an_administrator_may_have_one_message_tried():
     slow = Slowdowns([SlowedNextHop("a", 1.0, 20.0, 1000.0, 1000.0, 421, 1060.0)])
-    slow.open("b")
-    slow.open("a")
+    slow.open("b", 1000.0)
+    slow.open("a", 1000.0)
     assert slow.of("a").wait(1000.0) == 0.0
+
+
+def test_many_orders_at_once_do_not_end_the_slowdown():
+    slow = Slowdowns([SlowedNextHop("a", 1.0, 20.0, 1000.0, 1000.0, 421, 1060.0)])
+    sent = 0
+    for tenth in range(30):
+        now = 1000.0 + tenth / 10
+        slow.open("a", now)
+        if not slow.of("a").wait(now):
+            sent += 1
+            slow.of("a").sent(now)
+    assert sent == 3
+    slow.open("a", 500.0)  # the clock was put back
+    assert slow.of("a").wait(500.0) == 0.0
 
 
 def test_old_ones_are_forgotten_and_their_number_is_bounded():

@@ -55,7 +55,7 @@ def test_what_comes_in_is_counted_until_it_leaves(waiting, make):
 
 def test_what_is_put_first_comes_first(waiting, make):
     hop, backlog = fill(waiting, make, 1, 2)
-    waiting.add(hop, backlog, make.delivery(3, destination=A), first=True)
+    waiting.add_again(hop, backlog, make.delivery(3, destination=A))
     assert [waiting.next(hop).deliveries[0].id for _ in range(3)] == [3, 1, 2]
 
 
@@ -239,3 +239,22 @@ def test_backlogs_whose_mail_was_put_back_are_forgotten(waiting, make, now):
     waiting.put_back(hop.backlogs.values(), 500.0)
     waiting.forget_the_idle()
     assert (waiting.hops, waiting.window.waiting) == ({}, 0)
+
+
+def test_a_delivery_that_an_administrator_wants_tried_has_the_next_turn(waiting, make):
+    hop, _ = fill(waiting, make, 1, 2)
+    fill(waiting, make, 3, 4, destination=B)
+    waiting.put_first(B, 4)
+    assert [waiting.next(hop).deliveries[0].id for _ in range(4)] == [4, 1, 3, 2]
+    assert waiting.ordered == {}
+
+
+def test_it_has_the_next_turn_once_it_comes_from_the_store(waiting, make):
+    hop, _ = fill(waiting, make, 1, 2)
+    waiting.put_first(B, 0)
+    fill(waiting, make, 3, 4, destination=B)
+    assert waiting.ordered == {}
+    assert [waiting.next(hop).deliveries[0].id for _ in range(4)] == [3, 1, 4, 2]
+    for number in range(1001):
+        waiting.put_first(f"contoso/{number}.example", 0)
+    assert (len(waiting.ordered), "contoso/0.example" in waiting.ordered) == (1000, False)

@@ -8,7 +8,7 @@ from gatepost.manage.access import login_rate_limiter as module
 from gatepost.manage.access.login_rate_limiter import LoginRateLimiter
 from gatepost.manage.access.records import LogInRefused
 from gatepost.policy.logins.passwords import argon2_hash
-from gatepost.store.failures import FailuresInMemory
+from gatepost.store.failures import ProcessFailures
 from gatepost.store.interface import StoreFailure
 
 WORD = "correct horse battery"
@@ -28,7 +28,7 @@ def clock():
 
 @pytest.fixture
 def keeper(clock):
-    return LoginRateLimiter(FailuresInMemory(clock))
+    return LoginRateLimiter(ProcessFailures(clock))
 
 
 def failures(keeper, name, address, times, usual=""):

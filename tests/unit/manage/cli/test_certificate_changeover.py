@@ -70,7 +70,7 @@ def test_nothing_is_staged(gate):
     assert gate.call(*GO, "status", "--json", code=1).stdout == "[]\n"
     for step in ("cancel", "roll-back"):
         assert "there is no" in gate.call(*GO, step, code=1).stderr
-    assert "of an id at least 4 digits are needed" in gate.call(*GO, "check", "abc", code=2).stderr
+    assert "give at least 4 digits of an id" in gate.call(*GO, "check", "abc", code=2).stderr
 
 
 def test_the_whole_way(gate, inventory, pair):

@@ -74,7 +74,7 @@ def test_a_base_url_must_be_one(stored, tmp_path, url):
 def test_a_directory_that_cannot_be_made_is_named(stored, tmp_path):
     (tmp_path / "file").touch()
     result = stored.call("certificate", "publish", tmp_path / "file" / "out", code=2)
-    assert f"{tmp_path}/file/out: Not a directory; nothing is half written" in result.stderr
+    assert f"{tmp_path}/file/out: Not a directory; no file is incomplete" in result.stderr
 
 
 def test_an_entry_of_another_version_is_not_guessed_at(stored, tmp_path):

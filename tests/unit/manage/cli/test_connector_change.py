@@ -98,8 +98,8 @@ REFUSED = {
     "change it with `gatepost connector set`; nothing was changed\n",
     "add outbound x --organization contoso": "recipient_domains: the connector would take no mail; name domains",
     "add inbound x --organization contoso": "sender_domains: a partner connector applies to mail of certain domains; ",
-    "add inbound x --organization contoso require_tls=no enabled=1": "require_tls: 'no' must be true or false\n"
-    "enabled: '1' must be true or false\nsender_domains: ",
+    "add inbound x --organization contoso require_tls=no enabled=1": "require_tls: 'no' does not "
+    "fit; expected: true or false\nenabled: '1' does not fit; expected: true or false\nsender_domains: ",
     "add inbound x --organization contoso recipient_domains=x.example": "recipient_domains: unknown key",
     "set x mode=rehearse": "there is no connector 'x'; there are: 'bank', 'Bank', 'lab'\n",
     "set lab mode=rehearse": "'lab' could be each of: ",
@@ -108,7 +108,7 @@ REFUSED = {
     "set bank --direction outbound client_certificate.chain=/c": "client_certificate.key: is missing; a ",
     "set bank --direction outbound smart_hosts=a.example use_mx_record=true": "use_mx_record: the smart_hosts would",
     "set bank --direction outbound name=lab": "name: 'lab' is taken already, by ",
-    "set bank --direction outbound name=": "name: is missing",
+    "set bank --direction outbound name=": "name: is required",
     "set bank --direction inbound sender_ip_addresses=10.0.0.0/8": "sender_ip_addresses[0]: 10.0.0.0/8 is wider than",
     "set bank --direction outbound": "Missing argument 'KEY=VALUE...'",
     "remove x": "there is no connector 'x'; ",

@@ -225,7 +225,7 @@ def test_an_issuer_that_only_lacks_trust_is_shown_with_the_command_that_trusts_i
     hosts = [{"host": f"mx{number}", "issuer": issuer | {"pem": ""}} for number in (1, 2)]
     assert list(issuer_lines({"connector": "the bank", "hosts": [*hosts, {"host": "mx3"}]})) == [
         "issuer seen: CN=Bank Root, SHA-256 AB:01",
-        "  once the partner confirmed it by another way: gatepost connector trust 'the bank' ab01",
+        "  once the partner has confirmed it over another channel: gatepost connector trust 'the bank' ab01",
     ]
 
 

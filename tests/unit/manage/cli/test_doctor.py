@@ -363,7 +363,7 @@ def test_data_of_another_account(healthy):
 def test_before_the_first_start_nothing_is_made(healthy):
     home = healthy()
     home.data.rmdir()
-    assert "not there yet" in examined(home, "--offline", code=0)["data_dir", "pass"][0]
+    assert "does not exist yet" in examined(home, "--offline", code=0)["data_dir", "pass"][0]
     assert not home.data.exists()
     home.settings(server={"hostname": NAME, "data_dir": "no/such/place"})
     assert "mkdir -p" in examined(home, "--offline", code=1)["data_dir", "fail"][1]
@@ -408,19 +408,30 @@ def test_a_gateway_that_runs_holds_its_own_ports(healthy):
                 running.stderr.read()
 
 
+def _ports(*listeners, acme=""):
+    """Settings of which the addresses alone count."""
+    return SimpleNamespace(
+        listeners=[SimpleNamespace(address=address) for address in listeners],
+        public_addresses={},
+        acme=SimpleNamespace(served_at=acme),
+        site=SimpleNamespace(address=""),
+        metrics_address="",
+        admin=SimpleNamespace(address=""),
+    )
+
+
+def test_an_address_that_this_machine_lacks_is_no_free_port():
+    """`serve` would end with "Cannot assign requested address"."""
+    (found,) = machine_findings.port_findings(_ports("192.0.2.1:2525"), set())
+    assert (found.level, found.text) == ("fail", "192.0.2.1: Cannot assign requested address")
+    assert found.fix == "write an IP address of this machine"
+
+
 def test_a_port_that_is_free_by_now_is_not_served_before_the_gateway_is_started_again():
     """Another program had port 80 at the start, which mail does not wait for."""
     free = f"127.0.0.1:{free_port()}"
     with socket.create_server(("127.0.0.1", 0)) as ours:
-        listener = SimpleNamespace(address=f"127.0.0.1:{ours.getsockname()[1]}")
-        settings = SimpleNamespace(
-            listeners=[listener],
-            public_addresses={},
-            acme=SimpleNamespace(served_at=free),
-            site=SimpleNamespace(address=""),
-            metrics_address="",
-            admin=SimpleNamespace(address=""),
-        )
+        settings = _ports(f"127.0.0.1:{ours.getsockname()[1]}", acme=free)
         found = {finding.area: finding for finding in machine_findings.port_findings(settings, {os.getppid()})}
         assert (found[f"port {free}"].level, found[f"port {free}"].fix) == ("warn", "restart the gateway")
     found = {finding.area: finding for finding in machine_findings.port_findings(settings, {os.getppid()})}

@@ -34,6 +34,11 @@ def test_what_is_assumed_is_a_stranger_whose_address_no_connector_holds(stored):
     assert "assumed: unencrypted; use --tls TLSv1.3 or --certificate FILE to change it\n" in text
 
 
+def test_what_a_client_over_tls_agrees_on_is_assumed_and_said(stored):
+    text = stored.call("explain", "--from", "x@any.test", "--to", ANN, "--tls", "TLSv1.3").stdout
+    assert "assumed: key exchange X25519MLKEM768, cipher suite TLS_AES_256_GCM_SHA384\n" in text
+
+
 @pytest.mark.parametrize("null", ["", "<>"])
 def test_the_null_reverse_path_has_two_spellings(stored, null):
     assert stored.json("explain", "--from", null, "--to", ANN)["from"] == ""

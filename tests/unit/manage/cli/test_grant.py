@@ -30,7 +30,7 @@ def test_one_is_granted_by_its_name(written):
     assert len(written.table("grant", "list")) == 2
     assert "granted, version 2" in written.call("grant", "add", *VALUE, "--note", "asked for").stderr
     assert [row["field"] for row in written.table("grant", "list")] == ["trust_anchors"]
-    assert "does not name" in written.call("grant", "add", *VALUE, code=2).stderr
+    assert "there is no value" in written.call("grant", "add", *VALUE, code=2).stderr
     done = written.json("grant", "add", *VALUE[:3], "trust_anchors", "/roots")
     assert (done["version"], done["granted"]["value"]) == (3, "/roots")
     assert written.history()[0].note == ""

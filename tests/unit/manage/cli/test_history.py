@@ -100,4 +100,4 @@ def test_going_back_says_what_it_takes_back_and_of_whom(changed):
     assert (newest["organization"], newest["note"]) == ("contoso", "back")
     assert "ann@contoso.example" in changed.call("mailbox", "list").stdout
     assert "nothing to change" in changed.call("history", "revert", "10").stdout
-    assert "is not there yet" in changed.call("history", "revert", "99", code=2).stderr
+    assert "there is no version 99 yet" in changed.call("history", "revert", "99", code=2).stderr

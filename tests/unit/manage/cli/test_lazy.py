@@ -172,26 +172,35 @@ def test_python_seldom_looks_for_garbage_while_a_command_runs():
     assert gc.get_threshold() == lazy.COLLECTIONS == usual
 
 
-def test_every_option_of_ours_says_what_it_is_for():
-    def options(group, path):
-        context = click.Context(group)
-        for name in group.list_commands(context):
-            command = group.get_command(context, name)
-            if isinstance(command, click.Group):
-                yield from options(command, f"{path} {name}")
-            for option in command.params:
-                if isinstance(option, click.Option) and not option.hidden:
-                    yield f"{path} {name} {option.opts[0]}", option.help
+def options_below(group, path):
+    """Each visible option of each command, with where it is."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from options_below(command, f"{path} {name}")
+        for option in command.params:
+            if isinstance(option, click.Option) and not option.hidden:
+                yield f"{path} {name} {option.opts[0]}", option
 
-    silent = [where for where, text in options(main, "gatepost") if not text or text.startswith("[")]
-    assert silent == []
+
+def test_every_option_of_ours_says_what_it_is_for():
+    helps = [(where, option.help) for where, option in options_below(main, "gatepost")]
+    assert [where for where, text in helps if not text or text.startswith("[")] == []
+
+
+def test_no_option_offers_nothing_as_a_choice():
+    """An error would name it: "'x' is not one of '', 'inbound', 'outbound'"."""
+    choices = [(where, option.type.choices) for where, option in options_below(main, "gatepost")
+               if isinstance(option.type, click.Choice)]  # fmt: skip
+    assert [where for where, values in choices if "" in values] == []
 
 
 @pytest.mark.parametrize(
     ("words", "code", "why"),
     [
         (("organization", "show", "x" * 300_000), 2, "there is no organization"),
-        (("organization", "add", "red", "\x1b[31mred"), 2, "?[31mred: is no key=value"),
+        (("organization", "add", "red", "\x1b[31mred"), 2, "?[31mred: must be KEY=VALUE"),
         (("queue", "hold", "--sender", "\udce4"), 2, "a text on the command line is not UTF-8: '\\udce4'"),
         (("tls", "profiles", "\x1b[31mred"), 2, "unknown profile ?[31mred"),
         (("evidence", "export", "-o", ""), 2, "-o and --proof need the name of a file"),

@@ -43,4 +43,4 @@ def test_every_error_by_field(home):
     said = home.call("issuer", "add", "bad", "--organization", "contoso", *words, code=2).stderr
     assert "is not an https address" in said
     assert "'HS256' is not possible here" in said
-    assert "audiences: is missing" in said
+    assert "audiences: is required" in said

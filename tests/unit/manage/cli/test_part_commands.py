@@ -108,7 +108,7 @@ REFUSED = {
     "domain add not/one --organization contoso": "name: 'not/one' is not a domain",
     "domain set new.example type=": "there is no accepted domain 'new.example'; there are: 'contoso.example', ",
     "domain set contoso.example name=other.example": "organization.contoso.mailbox[0]",
-    "domain set contoso.example name=": "name: is missing: it has no default, so write it\n",
+    "domain set contoso.example name=": "name: is required: it has no default\n",
     "domain remove contoso.example": "accepted domain 'contoso.example' of contoso cannot be removed, it is needed "
     "by:\n"
     "  organization.contoso.mailbox[0] 'postmaster@contoso.example'.address\n"
@@ -120,7 +120,7 @@ REFUSED = {
     "mailbox add POSTMASTER@contoso.example": "contoso already has the mailbox 'POSTMASTER@contoso.example'; ",
     "mailbox set postmaster@contoso.example deliver=maildir": "deliver: unknown key, it would have no effect; did you",
     "mailbox remove joe@contoso.example": "there is no mailbox 'joe@contoso.example'; there are:",
-    "rule set secrets require_tls": "require_tls: is no key=value; the keys are: name, ",
+    "rule set secrets require_tls": "require_tls: must be KEY=VALUE; the keys are: name, ",
     "rule set secrets enabled=no priority=1.5 foo=x": "3 errors; nothing was changed\n",
     "rule set secrets": "Missing argument 'KEY=VALUE...'",
     "rule add": "Missing argument 'NAME'",

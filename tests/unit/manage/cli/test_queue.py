@@ -166,7 +166,7 @@ def test_what_is_no_queue_id_is_wrong_use(home, text):
     if text:
         result = home.call("queue", "show", text, code=2)
         assert result.stdout == ""
-        assert "is not a queue id: 16 hexadecimal digits" in result.stderr
+        assert "must be a queue id: 16 hexadecimal digits" in result.stderr
         assert "\x1b" not in result.stderr
     for action in ("retry", "hold", "release", "return", "drop"):
         assert "is not a queue id" in home.call("queue", action, text, code=2).stderr

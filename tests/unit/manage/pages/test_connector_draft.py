@@ -202,7 +202,7 @@ PROBLEMS = [
         "routing",
         {
             "smart_hosts": "'a.example:0': the port must be a number from 1 to 65535. "
-            "'b..example' is not a domain: the domain is not made of letters, digits, hyphens and dots"
+            "'b..example' is not a domain: each part between its dots must have 1 to 63 letters, digits or hyphens"
         },
     ),
     ({"smart_hosts": ""}, "security", {}),

@@ -86,6 +86,12 @@ def test_a_deferral_says_who_asked_what_was_achieved_and_why_not_otherwise():
     assert '"event": "DEFER"' in step.raw
 
 
+def test_a_reason_is_shown_once():
+    """A refusal has the last of its reasons apart, too, for log lines."""
+    (step,) = story([row("REFUSE", reply="550 5.7.64 no", detail={"reasons": ["first", "second"], "why": "second"})])
+    assert (step.reasons, facts(step).get("Detail"), step.more) == (["first", "second"], None, [])
+
+
 def test_a_rehearsal_is_told_with_what_it_would_have_said():
     verdict = {"requirement": "authenticated(mx.a.example)", "passed": False, "message": "UntrustedRoot"}
     (step,) = story([row("SEND", detail={"rehearsal": verdict})])

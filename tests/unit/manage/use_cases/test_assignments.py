@@ -93,16 +93,16 @@ def test_words_change_a_table(model, before, given_words, after):
 
 # model, table before, words, (field, part of the text) of each error; the table stays
 REFUSED = [
-    (OutboundConnector, {}, ["comment"], [("comment", "is no key=value; the keys are: name, enabled, ")]),
-    (OutboundConnector, {}, ["=x"], [("=x", "is no key=value")]),
-    (OutboundConnector, {}, ["a b=x"], [("a b=x", "is no key=value")]),
+    (OutboundConnector, {}, ["comment"], [("comment", "must be KEY=VALUE; the keys are: name, enabled, ")]),
+    (OutboundConnector, {}, ["=x"], [("=x", "must be KEY=VALUE")]),
+    (OutboundConnector, {}, ["a b=x"], [("a b=x", "must be KEY=VALUE")]),
     (OutboundConnector, {}, ["tls_domian=x"], [("tls_domian", "did you mean 'tls_domain'?")]),
     (OutboundConnector, {}, ["tls_domian.x=x"], [("tls_domian.x", "did you mean 'tls_domain'?")]),
     (OutboundConnector, {}, ["zzz=x"], [("zzz", "known here: address_family, all_accepted_domains, ")]),
-    (OutboundConnector, {}, ["enabled=yes"], [("enabled", "'yes' must be true or false")]),
-    (OutboundConnector, {}, ["enabled=True"], [("enabled", "'True' must be true or false")]),
-    (OutboundConnector, {}, ["priority=1.5"], [("priority", "'1.5' must be whole number, 0 to 1000")]),
-    (OutboundConnector, {}, ["priority=" + "9" * 5000], [("priority", "must be whole number")]),
+    (OutboundConnector, {}, ["enabled=yes"], [("enabled", "'yes' does not fit; expected: true or false")]),
+    (OutboundConnector, {}, ["enabled=True"], [("enabled", "'True' does not fit; expected: true or false")]),
+    (OutboundConnector, {}, ["priority=1.5"], [("priority", "'1.5' does not fit; expected: whole number, 0 to 1000")]),
+    (OutboundConnector, {}, ["priority=" + "9" * 5000], [("priority", "expected: whole number")]),
     (OutboundConnector, {}, ["priority+=1"], [("priority", "holds one value, so += cannot be; write priority=VALUE")]),
     (OutboundConnector, {}, ["priority-=1"], [("priority", "so -= cannot be")]),
     (
@@ -144,7 +144,7 @@ REFUSED = [
         OutboundConnector,
         {},
         ["zzz=1", "enabled=1", "x"],
-        [("zzz", "unknown"), ("enabled", "'1'"), ("x", "is no key=value")],
+        [("zzz", "unknown"), ("enabled", "'1'"), ("x", "must be KEY=VALUE")],
     ),
 ]
 

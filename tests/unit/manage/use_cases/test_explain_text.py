@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.use_cases.explain_text import KINDS, RESULTS, demand_text, hook_text, reply_code_text, route_text
+from gatepost.manage.use_cases.explain_text import (
+    KINDS,
+    RESULTS,
+    demand_text,
+    detail_lines,
+    hook_text,
+    reply_code_text,
+    route_text,
+)
 from gatepost.policy.connectors.content_hook import ContentHook
 from gatepost.policy.connectors.hook_index import ApplicableHook
 from gatepost.policy.connectors.values import Mode
@@ -108,3 +116,15 @@ def test_who_demands_it_is_named(requirement, words):
 )
 def test_a_reply_is_named_by_its_codes(reply, words):
     assert reply_code_text(reply) == words
+
+
+@pytest.mark.parametrize(
+    ("why", "lines"),
+    [
+        ("second", [("why", "first"), ("why", "second")]),
+        ("another", [("why", "first"), ("why", "second"), ("why", "another")]),
+    ],
+)
+def test_a_reason_is_shown_once(why, lines):
+    """A refusal has the last of its reasons apart, too, for log lines."""
+    assert list(detail_lines({"reasons": ["first", "second"], "why": why})) == lines

@@ -17,7 +17,9 @@ def test_it_is_made_of_the_settings_or_refused(tmp_path):
         async with resolver_of(load(str(file), {})) as resolver:
             return resolver.validation
 
-    assert asyncio.run(made('nameservers = ["127.0.0.1:9"]')).startswith("DNSSEC: what [127.0.0.1]:9 says")
+    assert asyncio.run(made('nameservers = ["127.0.0.1:9"]')).startswith(
+        "DNSSEC: the gateway trusts the validation of [127.0.0.1]:9"
+    )
     with pytest.raises(Refusal) as refused:
         asyncio.run(made('validate = "local"\ntrust_anchor_file = "none"'))
     assert refused.value.kind is RefusalKind.INPUT

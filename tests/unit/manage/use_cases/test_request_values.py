@@ -43,7 +43,7 @@ def test_queries(items, expected):
 
 
 WRONG_QUERIES = [
-    ([], {"query.name": "is missing: it has no default, so give it"}),
+    ([], {"query.name": "is required: it has no default"}),
     (
         [("name", "a"), ("limit", "10"), ("held", "x"), ("tag", "a"), ("ids", "1"), ("ids", "b")],
         {

@@ -129,7 +129,7 @@ def test_beside_a_believed_nameserver_no_other_is_asked(nameserver: Callable[...
         (
             ["192.0.2.1", "2001:db8::1"],
             True,
-            "DANE is off: no nameserver is on this machine ([192.0.2.1]:53, [2001:db8::1]:53), and who",
+            "DANE is off: no nameserver is on this machine ([192.0.2.1]:53, [2001:db8::1]:53), and an attacker",
         ),
     ],
 )
@@ -186,13 +186,13 @@ def test_the_next_nameserver_is_asked_and_both_reasons_are_told(nameserver: Call
 @pytest.mark.parametrize(
     ("nameservers", "trust_ad", "trusted", "words"),
     [
-        (["127.0.0.1"], True, (), "DNSSEC: what [127.0.0.1]:53 says to be authentic is believed"),
-        (["127.0.0.1"], False, (), "DNSSEC: no answer is believed to be proven"),
+        (["127.0.0.1"], True, (), "DNSSEC: the gateway trusts the validation of [127.0.0.1]:53"),
+        (["127.0.0.1"], False, (), "DNSSEC: the gateway trusts no nameserver's validation"),
         (
             ["192.0.2.1", "192.0.2.2"],
             True,
             ["192.0.2.1"],
-            "DNSSEC: what [192.0.2.1]:53 says to be authentic is believed; whoever stands on the way to [192.0",
+            "DNSSEC: the gateway trusts the validation of [192.0.2.1]:53; an attacker on the way to [192.0",
         ),
     ],
 )

@@ -148,6 +148,18 @@ def test_who_is_a_node(records, site):
     assert endpoint.node == ""  # who gives out certificates is no node either
 
 
+def test_who_was_removed_is_no_node_any_more_where_the_authority_is_kept(records, site):
+    own_certificate(records, MX1, lifetime=HOUR, now=NOW)
+    found = NodeCredentials(records, SETTINGS)
+    mine, before = chain(found.identity(NOW)), found.renewals
+    site.remove_node(MX1, author="ann")
+    assert found.refresh()
+    assert found.renewals == before + 1
+    admission = found.admit(mine, NOW)
+    assert (admission.node, admission.chain.trusted) == ("", True)
+    assert admission.why == f"{MX1} is no node of a-site any more: it was removed"
+
+
 @pytest.mark.parametrize(
     ("written", "place"),
     [

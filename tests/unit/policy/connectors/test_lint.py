@@ -22,9 +22,6 @@ OWN = '[[organization.o.accepted_domain]]\nname = "o.example"\n'
 RELAY = '[[organization.o.accepted_domain]]\nname = "{}"\ntype = "internal-relay"\n'
 INBOUND = '[[organization.o.inbound_connector]]\nname = "in"\n'
 PREMISES = INBOUND + 'connector_type = "on-premises"\n'
-PARTNER = INBOUND + 'sender_domains = ["p.example"]\n'
-BY_NAME = 'restrict_domains_to_certificate = true\ntls_sender_certificate_name = "*.p.example"\n'
-BY_ADDRESS = 'restrict_domains_to_ip_addresses = true\nsender_ip_addresses = ["192.0.2.1"]\n'
 
 
 def outbound(name: str, fields: str) -> str:
@@ -68,39 +65,12 @@ FORCED = outbound("forced", 'recipient_domains = ["*.p.example"]\ntls_settings =
             "no outbound connector takes its mail",
         ),
         (OWN + '[[organization.o.mailbox]]\naddress = "ann@o.example"\n', "there is no postmaster@o.example"),
-        (OWN + PREMISES + 'sender_ip_addresses = ["192.0.2.1"]\n' + BY_NAME.replace("p.ex", "o.ex"), "on partner"),
-        (PREMISES + 'tls_sender_certificate_name = "*.o.example"', "*.o.example is under no accepted domain of o"),
-        (
-            OWN + PREMISES + 'tls_sender_certificate_name = "*.example"\ntrust_anchors = "/o.pem"',
-            "covers a whole top-level domain",
-        ),
-        (
-            OWN + PREMISES + 'sender_ip_addresses = ["192.0.2.1"]\nmode = "rehearse"',
-            "still lets its servers relay",
-        ),
-        (PARTNER + 'tls_sender_certificate_name = "*.example"', "*.example covers a whole top-level domain"),
-        (
-            OWN + PREMISES + 'tls_sender_certificate_name = "*.o.example"\nmatch_common_name = true',
-            "match_common_name accepts the CN",
-        ),
-        (
-            PARTNER + 'tls_sender_certificate_name = "*.o.example"\nmatch_common_name = true',
-            "match_common_name accepts the CN",
-        ),
-        (
-            OWN + PREMISES + 'sender_ip_addresses = ["192.0.2.1"]\ncloud_services_mail_enabled = true',
-            "cloud_services_mail_enabled has no effect on servers known by address alone",
-        ),
-        (PARTNER + "cloud_services_mail_enabled = true", "acts on on-premises connectors only; leave it out"),
         (
             outbound("x", CROSSING + SHOWN),
             "sends header fields for the organization's own Exchange to any server that answers",
         ),
         (outbound("x", CROSSING + VALIDATED + SHOWN + 'mode = "rehearse"'), "sends header fields"),
         (outbound("x", CROSSING + VALIDATED), "only of a gateway that shows its certificate; write client_certificate"),
-        (PARTNER + BY_NAME + BY_ADDRESS, "both the certificate and the address are needed"),
-        (INBOUND + 'sender_domains = ["*"]\n' + BY_NAME, "it locks down all accepted domains"),
-        (PARTNER + "require_tls = false", "it demands nothing"),
         (
             outbound("x", HOME + 'recipient_domains = ["*"]'),
             "takes all mail to the Internet too",
@@ -141,10 +111,6 @@ FORCED = outbound("forced", 'recipient_domains = ["*.p.example"]\ntls_settings =
         (
             OWN + POSTMASTER + outbound("home", ON_PREMISES + 'recipient_domains = ["*.o.example"]'),
             "never reach outbound connector 'home'; write type = \"internal-relay\"",
-        ),
-        (
-            OWN + PREMISES + 'sender_ip_addresses = ["192.0.2.1"]\nsender_domains = ["o.example"]',
-            "sender_domains act on partner connectors only",
         ),
         (
             outbound("x", 'connector_type = "on-premises"\nroute_all_messages_via_on_premises = true'),
@@ -209,14 +175,6 @@ def test_a_trap_is_told(resources: Build, text: str, warning: str) -> None:
         OWN,
         OWN + '[[organization.o.mailbox]]\naddress = "Postmaster@o.example"\n',
         RELAY.format("o.example") + outbound("x", 'recipient_domains = ["*.o.example"]'),
-        OWN + PREMISES + 'tls_sender_certificate_name = "*.o.example"',
-        OWN + PREMISES + 'tls_sender_certificate_name = "o.example"',
-        OWN.replace("o.example", "eu.o.example") + PREMISES + 'tls_sender_certificate_name = "*.o.example"',
-        PARTNER,
-        PARTNER + BY_NAME,
-        PARTNER + "require_tls = false\n" + BY_ADDRESS,
-        PARTNER + "require_tls = false\nenabled = false",
-        OWN + INBOUND + 'sender_domains = ["*"]\nassociated_accepted_domains = ["o.example"]\n' + BY_NAME,
         FORCED,
         FORCED + outbound("other", 'recipient_domains = ["q.example"]\nmode = "rehearse"'),
         outbound("a", 'recipient_domains = ["p.example"]') + outbound("b", 'recipient_domains = ["q.example"]'),
@@ -232,7 +190,6 @@ def test_a_trap_is_told(resources: Build, text: str, warning: str) -> None:
         RELAY.format("o.example") + POSTMASTER + outbound("home", HOME),
         OWN + POSTMASTER + outbound("home", ON_PREMISES + 'recipient_domains = ["q.example"]'),
         OWN + POSTMASTER + outbound("x", 'recipient_domains = ["o.example"]'),
-        OWN + PREMISES + 'sender_ip_addresses = ["192.0.2.1"]\nsender_domains = ["*"]',
         outbound("x", "is_transport_rule_scoped = true\nenabled = false"),
         outbound("x", "is_transport_rule_scoped = true") + rule('route_via_connector = "X"'),
         # what only rules use takes no part among the domains

@@ -160,6 +160,10 @@ def test_parents_end_with_the_last_label() -> None:
         ("192.0.2.1", "192.0.2.1/32"),
         ("192.168.0.1/25", "192.168.0.0/25"),
         ("2001:db8::1/48", "2001:db8::/48"),
+        ("::ffff:192.0.2.1", "192.0.2.1/32"),  # as programs with one socket for both families log it
+        ("::ffff:192.0.2.9/120", "192.0.2.0/24"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::/80", "::/80"),
     ],
 )
 def test_networks_may_have_host_bits(written: str, shown: str) -> None:

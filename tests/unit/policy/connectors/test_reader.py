@@ -53,7 +53,7 @@ def test_without_its_name_a_table_is_still_checked() -> None:
 def test_without_another_obligatory_key_nothing_is_left_to_check() -> None:
     errors: list[FieldError] = []
     assert read(Mailbox, {"delivery": "maildir"}, "m[0]", errors) is None
-    assert [str(error) for error in errors] == ["m[0].address: is missing: it has no default, so write it"]
+    assert [str(error) for error in errors] == ["m[0].address: is required: it has no default"]
 
 
 def test_other_placeholders_can_be_given() -> None:

@@ -276,7 +276,7 @@ RULE = TO_PARTNER + '[[organization.o.mail_flow_rule]]\nname = "r"\n'
         (
             RULE.replace(TO_PARTNER, OWN) + 'route_via_connector = "hq"',
             "route_via_connector",
-            "'hq'; write it under [[organization.NAME.outbound_connector]]",
+            "'hq'; add it first",
         ),
     ],
 )
@@ -396,7 +396,7 @@ SECOND = '[[organization.o.mailbox]]\naddress = "bob@o.example"\n'
         (
             MAILBOX + 'aliases = ["i@o.example"]\nforwarding_smtp_address = "I@o.example"',
             "forwarding_smtp_address",
-            "circle: ann@o.example -> ann@o.example",
+            "loop: ann@o.example -> ann@o.example",
         ),
     ],
 )
@@ -412,8 +412,8 @@ def test_mailboxes_that_forward_to_each_other() -> None:
     assert errors_of(text + third) == []
     found = errors_of(text + 'forwarding_smtp_address = "ann@o.example"\n' + third)
     assert [message.partition(";")[0] for _, message in found] == [
-        "mail would go in a circle: ann@o.example -> bob@o.example -> ann@o.example",
-        "mail would go in a circle: bob@o.example -> ann@o.example -> bob@o.example",
+        "mail would go in a loop: ann@o.example -> bob@o.example -> ann@o.example",
+        "mail would go in a loop: bob@o.example -> ann@o.example -> bob@o.example",
     ]
 
 
@@ -444,8 +444,8 @@ def test_of_a_long_circle_each_mailbox_names_a_part() -> None:
     texts = [error.message for error in errors.value.errors]
     assert len(texts) == 998, "the first two only lead into it"
     assert texts[0] == (
-        "mail would go in a circle: a2@o.example -> a3@o.example -> a4@o.example -> a5@o.example -> a6@o.example -> "
-        "a7@o.example -> a8@o.example -> a9@o.example -> a10@o.example -> a11@o.example -> … -> a2@o.example; end it, "
-        "or leave this out"
+        "mail would go in a loop: a2@o.example -> a3@o.example -> a4@o.example -> a5@o.example -> a6@o.example -> "
+        "a7@o.example -> a8@o.example -> a9@o.example -> a10@o.example -> a11@o.example -> … -> a2@o.example; "
+        "remove one step, or leave this out"
     )
-    assert "circle: a999@o.example -> a2@o.example ->" in texts[-1]
+    assert "loop: a999@o.example -> a2@o.example ->" in texts[-1]

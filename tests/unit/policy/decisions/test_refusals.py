@@ -18,7 +18,7 @@ def test_the_class_of_each_code_is_that_of_its_status() -> None:
     assert set(refusals.LOCKED_BY_FAULT) < set(CredentialFault)
 
 
-def test_a_client_that_a_connector_does_not_know_is_told_what_it_lacks() -> None:
+def test_a_client_that_a_connector_does_not_know_names_fault_what_it_lacks() -> None:
     unknown, other = Lack(CredentialFault.NOT_TRUSTED, "", "expired"), Lack(CredentialFault.OTHER_NAME, "")
     assert refusals.locked_down(None, both=False) is refusals.LOCKED_ADDRESS
     assert refusals.locked_down(other, both=True) is refusals.LOCKED_DOWN
@@ -30,3 +30,7 @@ def test_a_client_that_a_connector_does_not_know_is_told_what_it_lacks() -> None
     assert refusals.relay_denied(None) is refusals.RELAY_DENIED
     assert refusals.relay_denied(Lack(CredentialFault.NOT_JUDGED, "")) is refusals.RELAY_DENIED
     assert refusals.relay_denied(unknown).text.endswith("Relay Access Denied: your certificate is not trusted, expired")
+    assert refusals.relay_by_address(in_cn, is_null=True) is refusals.RELAY_COMMON_NAME
+    assert refusals.relay_by_address(unknown, is_null=False) == refusals.relay_denied(unknown)
+    assert refusals.relay_by_address(None, is_null=True) is refusals.RELAY_NULL
+    assert refusals.relay_by_address(Lack(CredentialFault.NOT_JUDGED, ""), is_null=False) is refusals.RELAY_ADDRESS

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.policy.logins.throttle import Throttle
+from gatepost.policy.logins.throttle import FailuresInMemory, Throttle
 
 
 class Clock:
@@ -56,7 +56,7 @@ def test_forgiving(clock):
 
 
 def test_memory_is_bounded(clock):
-    throttle = Throttle(clock, free=0, longest=100, size=3)
+    throttle = Throttle(clock, free=0, longest=100, failures=FailuresInMemory(3))
     for key in "abcd":
         throttle.charge(key)
         clock.now += 1

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.protocols.dns.text_record import RecordError, TextRecord, shown
+from gatepost.protocols.dns.text_record import RecordError, TextRecord, joined, shown
 
 STRICT = TextRecord("Xv2", "id")
 SPACED = TextRecord("Xv2", "id", r"[\x20-\x3a\x3c-\x7e]+")
@@ -85,3 +86,9 @@ def test_blanks_take_no_time() -> None:
     for _ in range(20):
         assert record.value([[text]]) == "a" + " " * 4000 + "x"
     assert time.process_time() - began < 0.2
+
+
+@pytest.mark.parametrize("record", [b"v=STSv1; id=1;", "v=STSv1; id=1;", ["v=STSv1; id=1;"], [7], None])
+def test_a_record_that_is_no_sequence_of_strings_is_refused(record: Any) -> None:
+    with pytest.raises(ValueError, match="a TXT record is a sequence of strings"):
+        joined([[b"v=STSv1; ", b"id=1;"], record])

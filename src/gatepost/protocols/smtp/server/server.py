@@ -182,7 +182,7 @@ class Server:
         if reply is None:
             self._say(Reply(220, "", (f"{self._hostname} ESMTP gatepost",)))
             return
-        self._reply(reply)
+        self._reply(replies.checked(reply))
         if not reply.positive:
             self._close()
 
@@ -211,8 +211,8 @@ class Server:
 
         BDAT is answered when its octets are read. ValueError for a refusal, RuntimeError if no decision is pending.
         """
-        if reply is not None and not reply.positive:
-            raise ValueError("a refusal cannot accept")
+        if reply is not None and not 200 <= reply.code < 400:
+            raise ValueError(f"a refusal cannot accept: the code is {reply.code}, not 200 to 399")
         event, self.pending = self.pending, None
         if event is None:
             self._come_too_late()
@@ -256,8 +256,8 @@ class Server:
 
     def refuse(self, reply: Reply) -> None:
         """The pending decision is no. The session goes on, unless the code is 421; errors are as for `accept`."""
-        if reply.positive:
-            raise ValueError("an acceptance cannot refuse")
+        if not 400 <= reply.code < 600:
+            raise ValueError(f"an acceptance cannot refuse: the code is {reply.code}, not 400 to 599")
         event, self.pending = self.pending, None
         if event is None:
             self._come_too_late()
@@ -290,10 +290,10 @@ class Server:
         self._dialogue.secured()
 
     def shut(self, reply: Reply) -> None:
-        """Say this last and close: a time-out, or we are shutting down (421)."""
+        """Say this last and close: a time-out, or we are shutting down (421). ValueError for a code that is none."""
         if not self.closing:
             self._tail = b""
-            self._reply(reply)
+            self._reply(replies.checked(reply))
             self._close()
 
     def take_output(self) -> bytes:

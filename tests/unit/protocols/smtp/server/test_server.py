@@ -522,3 +522,24 @@ def test_a_session_that_rests_takes_little_memory():
     tracemalloc.stop()
     assert warm.closing is False
     assert octets < 1600
+
+
+@pytest.mark.parametrize("code", [-1, 0, 99, 199, 600, 999])
+def test_what_is_no_code_of_a_reply_is_refused(code):
+    wrong = Reply(code, "", ("text",))
+    server = Server("mx.example", Extensions(size=1 << 20, starttls=False), SmtpLimits(), lambda: "")
+    with pytest.raises(ValueError, match=f"from 200 to 599, not {code}"):
+        Server("mx.example", Extensions(size=1 << 20, starttls=False), SmtpLimits(), lambda: "").greet(wrong)
+    server.greet()
+    server.take_output()
+    server.receive(b"EHLO client.example\r\n")
+    assert server.next_event() is not None
+    with pytest.raises(ValueError, match=f"the code is {code}, not 200 to 399"):
+        server.accept(wrong)
+    with pytest.raises(ValueError, match=f"the code is {code}, not 400 to 599"):
+        server.refuse(wrong)
+    with pytest.raises(ValueError, match=f"from 200 to 599, not {code}"):
+        server.shut(wrong)
+    assert server.take_output() == b""
+    server.accept()
+    assert server.take_output().startswith(b"250")
