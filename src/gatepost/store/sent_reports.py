@@ -298,27 +298,29 @@ class ReceivedReports(StoredTables):
             known = "SELECT 1 FROM received_report WHERE lower(organization) = lower(?) AND report_id = ?"
             if change.value(known, (report.organization, report.report_id)) is not None:
                 return False
-            self._make_room(change, _arrival(kept.received, kept.source), size)
+            held = self._make_room(change, _arrival(kept.received, kept.source), size)
             number = change.value(_INSERT, (*head, report.begin, report.end, report.left_out))
             change.execute_many(_POLICY, [(number, place, *row) for place, row in enumerate(rows)])
+        self._held = held  # not before: what failed was rolled back
         return True
 
-    def _make_room(self, change: DatabaseConnection, arrival: tuple[int, str], size: int) -> None:
-        """Count what is about to be kept. arrival: on which day, and how."""
+    def _make_room(self, change: DatabaseConnection, arrival: tuple[int, str], size: int) -> Counter[tuple[int, str]]:
+        """What is held once this is kept. arrival: on which day, and how."""
         if (now := self._ticks()) >= self._count_at:
             self._held = Counter()
             for received, source, octets in change.rows(_HELD, ()):
                 self._held[_arrival(received, source)] += int(octets)
             self._count_at = now + _COUNTED
-        held, most = self._held, MOST_OCTETS // _OF_A_DAY
+        held, most = self._held.copy(), MOST_OCTETS // _OF_A_DAY
         if held[arrival] + size > most:
             text = f"those that came by {arrival[1]} today take {most >> 20} MiB, and no more are kept before tomorrow"
             raise StoreFull(f"{RECEIVED.file}: {text}")
         while held.total() + size > MOST_OCTETS:
             oldest = min(day for day, _ in held)
             self._remove(change, "received < ?", ((oldest + 1) * _DAY,))
-            self._held = held = Counter({key: octets for key, octets in held.items() if key[0] > oldest})
+            held = Counter({key: octets for key, octets in held.items() if key[0] > oldest})
         held[arrival] += size
+        return held
 
     def read(self, since: float, until: float) -> Iterator[StoredReport]:
         """The reports about a time that lies between two times (seconds since 1970), oldest first."""

@@ -153,6 +153,18 @@ def test_room_that_was_taken_once_is_had_again(small, monkeypatch):
     assert reports.keep(large("new", 20))
 
 
+def test_what_could_not_be_written_takes_no_room(small, monkeypatch):
+    reports = small()
+    assert reports.keep(large("a", 20))
+    with monkeypatch.context() as patched:
+        patched.setattr("gatepost.store.sent_reports._POLICY", "INSERT INTO nowhere VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        for _ in range(3):
+            with pytest.raises(StoreFailure, match="nowhere"):
+                reports.keep(large("b", 20))
+    assert reports.keep(large("b", 20))
+    assert names(reports) == "ab"
+
+
 def test_one_about_a_time_to_come_is_forgotten_by_when_it_came(tmp_path):
     reports = Storage(SQLITE, tmp_path).received_reports()
     reports.keep(large("a", 20, begin=2_000_000 * DAY))

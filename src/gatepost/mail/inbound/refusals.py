@@ -13,7 +13,7 @@ from gatepost.mail.inbound.failed_handshakes import FailedHandshakes
 from gatepost.policy.decisions.load import HANDSHAKE_SECONDS, RateLimit, identifies, refused_for_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gatepost.mail.inbound.record import SessionRecord
     from gatepost.mail.inbound.service import InboundService
@@ -74,7 +74,7 @@ class SessionRefusals:
 
     def tell(self, reply: Reply, sender: str, recipient: str, verdict: InboundVerdict) -> None:
         """Tell of a command that was refused. sender, recipient: addresses, "" for none yet."""
-        self._give([self._event(reply, sender, recipient, verdict)])
+        self._give([self._event(reply, sender, recipient, verdict)], [verdict])
 
     def tell_message(self, reply: Reply, transaction: Transaction) -> None:
         """Tell of a message that was refused, for each of its recipients."""
@@ -83,15 +83,20 @@ class SessionRefusals:
             [
                 transaction.amend_refusal(self._event(reply, sender, recipient.event.path.text, recipient.verdict))
                 for recipient in transaction.recipients
-            ]
+            ],
+            [recipient.verdict for recipient in transaction.recipients],
         )
 
-    def _give(self, events: list[TraceEvent]) -> None:
-        """Tell of refusals; the first of a client that has no row of its own any more says so."""
+    def _give(self, events: list[TraceEvent], verdicts: Sequence[InboundVerdict]) -> None:
+        """Tell of refusals; the first of a client that has no row of its own any more says so.
+
+        A client with a partner's certificate does not share the rows of strangers, who could use them up.
+        """
         limits, facts = self._service.source_limits, self._record.facts
-        if limits is None or facts.node or limits.records(facts.peer_ip, len(events)):
+        shown = any("certificate" in (verdict.basis or verdict.attribution.basis) for verdict in verdicts)
+        if limits is None or facts.node or limits.records(facts.peer_ip, len(events), identified=shown):
             self._service.trace(events)
-        elif _left_out.is_news(facts.peer_ip, "", known=limits.is_known(facts.peer_ip)):
+        elif _left_out.is_news(facts.peer_ip, "", known=shown or limits.is_known(facts.peer_ip)):
             events[0].detail["reasons"] = [*events[0].detail.get("reasons", ()), _LEFT_OUT]
             self._service.trace(events[:1])
             self._service.tell(events[1:])

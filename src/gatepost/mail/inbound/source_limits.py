@@ -151,15 +151,16 @@ class SourceLimits:
         self._charge(limit, source, now)
         return None
 
-    def records(self, host: str, number: int) -> bool:
+    def records(self, host: str, number: int, *, identified: bool = False) -> bool:
         """Whether so many refusals of a client get a row each: it takes a hundred octets to bring about one of 1500.
 
-        Those of this host do. Others of known clients have a limit, too: a tenant may name any network.
+        identified: its certificate shows who it is, though none of its mail was accepted. Those of this host do.
+        Others of known clients have a limit, too: a tenant may name any network.
         """
         if host in _LOOPBACK:
             return True
         source, now, rate = source_of(host), self._clock(), self._rates[RateLimit.REFUSALS]
-        if self.is_known(host):
+        if identified or self.is_known(host):
             most, in_all = rate.per_source * _KNOWN_TIMES, 0
         else:
             most, in_all = rate_at(rate.per_source, self.share), rate_at(rate.in_all, self.share)

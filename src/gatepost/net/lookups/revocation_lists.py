@@ -245,6 +245,7 @@ class RevocationLists:
                     held = await self._fetch(key, issuer, located, now, held)
             except (HttpFailed, RevocationError) as failed:
                 failure = self._note(key, request, failed)
+        held = _newer(self._held.get(key), held)  # another organization may have fetched one meanwhile
         if held is not None:
             self._held.put(key, held, 2 * _FETCHED_AGAIN, held.list.size)
         if held is None or (failure is not None and not held.holds(now)):
@@ -260,6 +261,7 @@ class RevocationLists:
             async with self._readings:
                 revocation_list = await asyncio.to_thread(read_list, fetched.body, issuer)
         revocation_list.check_times(now)
+        held = _newer(self._held.get(key), held)
         if held is not None and held.list.this_update > revocation_list.this_update:
             return _Held(held.list, now)  # an older one, perhaps replayed by an attacker on the way
         await asyncio.to_thread(self._write, key, fetched.body)

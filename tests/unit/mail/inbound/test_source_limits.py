@@ -259,6 +259,23 @@ async def test_of_a_client_with_many_refusals_some_have_a_row(gate, limited, mon
     assert limits._counts.numbers[("gatepost_refusals_left_out_total",)] == 5
 
 
+async def test_strangers_do_not_use_up_the_rows_of_who_shows_a_certificate(gate, limited, monkeypatch):
+    monkeypatch.setattr(refusals, "_left_out", FailedHandshakes())
+    async with gate.open():
+        limits = limited(refusals=Rate(3, 3))
+        assert limits.records(ONE, 3)
+        assert not limits.records("203.0.113.77", 1)
+        client = await gate.greeted(OTHER)
+        await client.starttls(gate.identity("mail.contoso.example"))
+        await client.say("EHLO client.example")
+        await client.say(f"MAIL FROM:<{ANN}>")
+        for number in range(2):
+            assert (await client.say(f"RCPT TO:<nobody{number}@contoso.example>")).startswith("550 5.1.1")
+        assert not limits.is_known(OTHER), "none of its mail was accepted"
+    rows = gate.trace_rows(event="REFUSE")
+    assert sorted(row.recipient[6] for row in rows) == ["0", "1"]
+
+
 def test_refusals_that_are_recorded(clock):
     limits, _ = limits_of(clock, {RateLimit.REFUSALS: Rate(3, 5)})
     limits._recognized[OTHER] = clock.now + 60

@@ -15,12 +15,13 @@ from support.web import Web, ok
 
 from gatepost.net.lookups import revocation_lists
 from gatepost.net.lookups.dns import Resolver, asking_for
-from gatepost.net.lookups.http import HttpClient
+from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, HttpResponse
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.revocation_lists import Responders, RevocationLists
 from gatepost.net.revocation import RevocationError, RevocationList, read_list
 from gatepost.net.tasks import spawn
 from gatepost.policy.connectors.addresses import AddressPolicy
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -285,3 +286,41 @@ def test_who_may_call_an_address_does_not_wait_for_who_may_not() -> None:
             return [type(one).__name__ for one in found]
 
     assert asyncio.run(run()) == ["RevocationError", "RevocationList", "RevocationError", "RevocationStatus"]
+
+
+@pytest.mark.parametrize("late", ["an older list", "none"])
+def test_a_list_that_another_organization_fetched_meanwhile_is_not_replaced_by_less(tmp_path: Path, late: str) -> None:
+    old = AUTHORITY.crl(hours=(-2, 1))
+
+    async def run() -> list[int]:
+        async with Web({"/crl": ok(AUTHORITY.crl({1: None}))}) as web:
+            client, go = HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))), asyncio.Event()
+            lists = RevocationLists(client, tmp_path, timeout=5, clock=lambda: 0.0)
+            fetch = client.fetch
+
+            async def slow(request: HttpRequest) -> HttpResponse:
+                answer = await fetch(request)
+                if asking_for.get() == "contoso":
+                    await go.wait()
+                    if late == "none":
+                        raise HttpFailed("silent", temporary=True)
+                    return replace(answer, body=old)
+                return answer
+
+            client.fetch = slow  # type: ignore[method-assign]
+
+            async def find(organization: str) -> int:
+                asking_for.set(organization)
+                return len(await lists.find(web.url("/crl"), AUTHORITY.certificate, now=TIME, reach=None))
+
+            waiting = spawn(find("contoso"), "test")
+            await asyncio.sleep(0.1)
+            first = await spawn(find("fabrikam"), "test")
+            go.set()
+            found = [first, await waiting, await spawn(find("fabrikam"), "test")]
+            await lists.close()
+            return found
+
+    assert asyncio.run(run()) == [1, 1, 1]
+    (file,) = _files(tmp_path)
+    assert file.read_bytes() != old

@@ -11,6 +11,7 @@ import pytest
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, FailureDetail, PolicyType, applied
 from gatepost.settings.store_url import SQLITE
+from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.former_session_counts import take_in_day_files
 from gatepost.store.storage import Storage
 
@@ -27,16 +28,20 @@ INSERT INTO failure VALUES (1, 'certificate-expired', 'mx.b.example', '192.0.2.1
 """
 
 
-def counted(day):
-    return [Count(day, "b.example", STS, None, 3), Count(day, "b.example", STS, EXPIRED, 2)]
+def counted(day, times=1):
+    return [Count(day, "b.example", STS, None, 3 * times), Count(day, "b.example", STS, EXPIRED, 2 * times)]
+
+
+def write_file(folder, day):
+    folder.mkdir(exist_ok=True)
+    with closing(sqlite3.connect(folder / f"{day}.db", isolation_level=None)) as database:
+        database.executescript(f"PRAGMA journal_mode = WAL; {TABLES}")
 
 
 @pytest.fixture
 def counts(tmp_path):
-    (tmp_path / "sessions").mkdir()
     for day in (FIRST, LAST):
-        with closing(sqlite3.connect(tmp_path / "sessions" / f"{day}.db", isolation_level=None)) as database:
-            database.executescript(f"PRAGMA journal_mode = WAL; {TABLES}")
+        write_file(tmp_path / "sessions", day)
     return Storage(SQLITE, tmp_path).session_counts()
 
 
@@ -61,6 +66,32 @@ def test_a_start_that_was_killed_before_a_file_went_is_made_up_for(counts, tmp_p
     assert counts.days() == [FIRST]
     take_in_day_files(tmp_path, counts)
     assert [counts.read(day) for day in (FIRST, LAST)] == [counted(FIRST), counted(LAST)]
+
+
+def test_what_an_earlier_version_counted_after_a_roll_back_is_added(counts, tmp_path):
+    take_in_day_files(tmp_path, counts)
+    write_file(tmp_path / "sessions", LAST)
+    take_in_day_files(tmp_path, counts)
+    assert [counts.read(day) for day in (FIRST, LAST)] == [counted(FIRST), counted(LAST, 2)]
+    write_file(tmp_path / "sessions", LAST)
+    (tmp_path / "sessions" / f"{FIRST}.db.taken").touch()  # of a start that was killed before it removed the mark
+    take_in_day_files(tmp_path, counts)
+    assert counts.read(LAST) == counted(LAST, 3)
+    assert not (tmp_path / "sessions").exists()
+
+
+def test_a_day_that_found_no_room_on_the_disk_is_added_by_the_next_start(counts, tmp_path, monkeypatch):
+    def full(*_):
+        raise StoreFailure("disk full")
+
+    take_in_day_files(tmp_path, counts)
+    write_file(tmp_path / "sessions", LAST)
+    with monkeypatch.context() as patched:
+        patched.setattr(counts, "write", full)
+        with pytest.raises(StoreFailure):
+            take_in_day_files(tmp_path, counts)
+    take_in_day_files(tmp_path, counts)
+    assert counts.read(LAST) == counted(LAST, 2)
 
 
 def test_what_cannot_be_read_is_named_and_stays(counts, tmp_path, caplog):
