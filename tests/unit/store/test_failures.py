@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 
-from gatepost.store.failures import ProcessFailures
+from gatepost.store.failures import ProcessFailures, login_throttles
 
 
 def test_lists_are_apart_and_stay():
@@ -32,3 +32,17 @@ def test_one_use_at_a_time():
         thread.join()
     with counts.counting() as lists:
         assert lists.of("name")["ann"][0] == 800
+
+
+def test_an_address_waits_longer_than_a_name():
+    counts = ProcessFailures(lambda: 0.0)
+    with counts.counting() as lists:
+        for free, throttle in zip((3, 20), login_throttles(lists, free=3), strict=True):
+            for _ in range(free):
+                assert throttle.wait("ann") == 0
+                throttle.charge("ann")
+            for _ in range(40):
+                throttle.charge("ann")
+        addresses, names = login_throttles(lists)
+        assert 60 < addresses.wait("ann") <= 900
+        assert 0 < names.wait("ann") <= 60

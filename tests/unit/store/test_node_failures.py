@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
 
-from gatepost.store.failures import login_throttles
 from gatepost.store.interface import StoreFailure
 from gatepost.store.node_failures import FAILURES_FILE, NodeFailures
 
@@ -44,26 +44,27 @@ def test_no_name_is_in_the_file(path):
     assert b"a password" not in path.read_bytes()
 
 
-def _try(path, heard):
-    failures = NodeFailures(path, clock)
-    for _ in range(50):
-        with failures.counting() as lists:
-            addresses, _ = login_throttles(lists)
-            if not addresses.wait(SOURCE):
-                addresses.charge(SOURCE)
-                with heard.get_lock():
-                    heard.value += 1
+TRIES = """
+import sys
+from pathlib import Path
+from gatepost.store.failures import login_throttles
+from gatepost.store.node_failures import NodeFailures
+
+failures, heard = NodeFailures(Path(sys.argv[1]), lambda: 1000.0), 0
+for _ in range(50):
+    with failures.counting() as lists:
+        addresses, _names = login_throttles(lists)
+        if not addresses.wait(sys.argv[2]):
+            addresses.charge(sys.argv[2])
+            heard += 1
+print(heard)
+"""
 
 
 def test_several_processes_have_as_many_tries_as_one(path):
-    context = multiprocessing.get_context("spawn")
-    heard = context.Value("i", 0)
-    processes = [context.Process(target=_try, args=(path, heard)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert heard.value == 6
+    command = [sys.executable, "-c", TRIES, str(path), SOURCE]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert sum(int(process.communicate(timeout=50)[0]) for process in processes) == 6
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["before the first", "later"])

@@ -176,6 +176,17 @@ def test_what_a_limit_does_not_admit_leaves_the_rotation(make):
     assert (ids(hop.take(0.0)), hop.paused) == ([1], {})
 
 
+def test_the_next_turn_can_be_given_also_to_what_waits_for_a_limit(make):
+    hop = HopQueue("relay.example:25")
+    put(make, hop, "contoso/a.example", 1)
+    backlog = put(make, hop, "contoso/b.example", 2)
+    assert ids(hop.take(0.0, lambda candidate: candidate is not backlog)) == [1]
+    put(make, hop, "contoso/a.example", 3)
+    assert hop.take(0.0, lambda _: False) is None
+    hop.put_first(backlog)
+    assert [ids(hop.take(0.0)) for _ in range(2)] == [[2], [3]]
+
+
 def test_the_probe_of_a_next_hop_is_mail_that_did_not_fail_by_itself(make):
     """A message upsets its server, which is then away for others: these must not wait behind it at each probe."""
     hop = HopQueue("relay.example:25")

@@ -249,6 +249,26 @@ def test_a_delivery_that_an_administrator_wants_tried_has_the_next_turn(waiting,
     assert waiting.ordered == {}
 
 
+def test_a_hop_that_is_sent_less_is_opened_for_it(now, make):
+    opened = []
+
+    class Limits:
+        def admit(self, hop, backlog, at):
+            return bool(opened)
+
+        def open(self, hop):
+            opened.append(hop)
+
+        def follow(self, hop):
+            pass
+
+    waiting = Waiting(MemoryBudget(QueueLimits()), Settler(), lambda: now[0], Limits())
+    hop, _ = fill(waiting, make, 1)
+    assert waiting.next(hop) is None
+    waiting.put_first(A, 1)
+    assert (opened, waiting.next(hop).deliveries[0].id) == ([hop], 1)
+
+
 def test_it_has_the_next_turn_once_it_comes_from_the_store(waiting, make):
     hop, _ = fill(waiting, make, 1, 2)
     waiting.put_first(B, 0)

@@ -15,6 +15,7 @@ from gatepost.policy.decisions.handover import (
     decide_handed_mail,
     decide_handed_recipient,
     read_origin,
+    refused_as_removed,
     refused_stranger,
     write_origin,
 )
@@ -114,6 +115,12 @@ def test_a_stranger_is_told_why_and_who_reads_the_trace_even_more(directory: Bui
         "authenticated(a node of the site)",
     )
     assert verdict.reasons == ("its certificate has expired",)
+
+
+def test_mail_of_a_node_that_was_removed_stays_with_it(directory: Build) -> None:
+    verdict = refused_as_removed(directory(RESOURCES), "mx3 is no node of the site")
+    assert verdict.reply.text.startswith("421 4.7.1 Your certificate is not that of a node")
+    assert (verdict.accepted, verdict.reasons) == (False, ("mx3 is no node of the site",))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost.protocols.smtp import replies
-from gatepost.protocols.smtp.replies import LINE_OCTETS, Reply
+from gatepost.protocols.smtp.replies import LINE_OCTETS, Reply, checked
 
 STANDARD = [value for value in vars(replies).values() if isinstance(value, Reply)]
 
@@ -75,3 +75,15 @@ def test_standard_replies_keep_their_class_and_fit_on_a_line(reply):
 
 def test_there_are_standard_replies():
     assert len(STANDARD) > 20
+
+
+@pytest.mark.parametrize("code", [199, 600, 99, 0, -250])
+def test_a_code_that_smtp_does_not_have_is_an_error(code):
+    with pytest.raises(ValueError, match=f"a code from 200 to 599, not {code}"):
+        checked(Reply(code, "", ("text",)))
+
+
+@pytest.mark.parametrize("code", [200, 599])
+def test_a_code_that_it_may_have_is_none(code):
+    reply = Reply(code, "", ("text",))
+    assert checked(reply) is reply
