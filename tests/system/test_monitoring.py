@@ -23,6 +23,7 @@ from support.webhook import WebhookReceiver
 
 from gatepost.events.metrics.catalogue import CATALOGUE, MetricKind
 from gatepost.mail.queue.shared_limits import LIMITS_FILE
+from gatepost.store.node_failures import FAILURES_FILE
 from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -334,7 +335,7 @@ def test_metrics_are_off_unless_written(gateway: Callable[..., Gateway]) -> None
     send(server.port, ANN, sender=STRANGER)
     server.wait_maildir(ANN)
     kept = {file.name for file in (server.data_dir / "workers").iterdir()}
-    assert kept == {LIMITS_FILE}
+    assert kept == {LIMITS_FILE, FAILURES_FILE}
     assert "metrics" not in server.cli("status").stdout
 
 

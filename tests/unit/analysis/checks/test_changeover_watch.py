@@ -48,9 +48,9 @@ def test_what_came_in(tmp_path):
     write_events(tmp_path, "w", EVENTS)
     since, before = watch(SqliteTrace(tmp_path), SWITCHED, SWITCHED + 60)
     old, new = ("192.0.2.9", "unsupported protocol"), ("192.0.2.9", "unknown ca")
-    assert since == Traffic(2, 1, 1, {"tax.example", ""}, {old, new})
+    assert since == Traffic(2, 1, 1, {"tax.example", ""}, {old, new}, seconds=60.0)
     assert newly_failing(since, before) == [new]
-    assert before == Traffic(2, 1, 0, {"bank.example", "tax.example"}, {old})  # an hour: as long as it says at least
+    assert before == Traffic(2, 1, 0, {"bank.example", "tax.example"}, {old}, seconds=3600.0)
     longer = watch(SqliteTrace(tmp_path), SWITCHED, SWITCHED + 5000)[1]
     assert longer.domains == {"bank.example", "tax.example", "early.example"}
 
