@@ -14,11 +14,15 @@ import sys
 from itertools import chain, filterfalse
 from operator import attrgetter
 from types import CodeType, FrameType, FunctionType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-_IMMORTAL: Final = 0xFFFFFFFF  # the lower half of a reference count of which CPython neither adds nor takes
-_WORDS: Final = 1 << 45  # of 32 bits, in all addresses that a process on 64-bit Linux has
-_KNOWN: Final = ((3, 12), (3, 13), (3, 14))  # versions of CPython whose objects begin with that count
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# By version of CPython, the first 64 bits of an object that it made immortal itself: a count that it leaves alone, and
+# from 3.14 on a flag beside it. Without the flag it counts some references, and the count of others would wrap to 0.
+_IMMORTAL: Final = {(3, 12): 0xFFFFFFFF, (3, 13): 0xFFFFFFFF, (3, 14): 1 << 48 | 3 << 30}
+_WORDS: Final = 1 << 44  # of 64 bits, in all addresses that a process on 64-bit Linux has
 _TRIES: Final = 3
 _ARENA_MAX: Final = -8  # M_ARENA_MAX of mallopt(3)
 _ARENAS: Final = 2
@@ -36,7 +40,8 @@ def share_loaded_objects() -> int:
     if not _done:
         gc.unfreeze()
         _done.append(True)
-    marked = _mark_all(_reference_counts()) if _counts_are_known() else 0
+    immortal = _immortal()
+    marked = _mark_all(_reference_counts(), immortal) if immortal else 0
     _give_back_freed_memory()
     gc.freeze()
     return marked
@@ -60,7 +65,7 @@ def _give_back_freed_memory() -> None:
         trim(0)
 
 
-def _mark_all(counts: memoryview) -> int:
+def _mark_all(counts: memoryview, immortal: int) -> int:
     """Of what the collector does not track, functions' code and values in dictionaries: others are hardly ever used."""
     tracked = gc.get_objects()
     kinds = list(map(type, tracked))
@@ -73,14 +78,19 @@ def _mark_all(counts: memoryview) -> int:
             dictionaries.append(item)
         elif kind in mortal:
             continue
-        counts[id(item) >> 2] = _IMMORTAL
+        counts[id(item) >> 3] = immortal
     codes = _with_constants(codes)
-    for item in codes:
-        counts[id(item) >> 2] = _IMMORTAL
-    for item in filterfalse(gc.is_tracked, chain.from_iterable(map(dict.values, dictionaries))):
-        if type(item) not in mortal:
-            counts[id(item) >> 2] = _IMMORTAL
+    _mark(codes, counts, immortal)
+    values = filterfalse(gc.is_tracked, chain.from_iterable(map(dict.values, dictionaries)))
+    _mark((value for value in values if type(value) not in mortal), counts, immortal)
     return len(tracked) + len(codes)
+
+
+def _mark(items: Iterable[Any], counts: memoryview, immortal: int) -> None:
+    if immortal >> 32:  # objects that were immortal before may have more flags, and keep them
+        items = (item for item in items if counts[id(item) >> 3] < immortal)
+    for item in items:
+        counts[id(item) >> 3] = immortal
 
 
 def _with_constants(codes: list[Any]) -> list[Any]:
@@ -95,24 +105,31 @@ def _with_constants(codes: list[Any]) -> list[Any]:
 
 
 def _reference_counts() -> memoryview:
-    """The memory of this process in words of 32 bits; the place of an object's count is its id, divided by 4."""
-    memory: Any = (ctypes.c_uint32 * _WORDS).from_address(0)
-    return memoryview(memory).cast("B").cast("I")
+    """The memory of this process in words of 64 bits; the place of an object's count is its id, divided by 8."""
+    memory: Any = (ctypes.c_uint64 * _WORDS).from_address(0)
+    return memoryview(memory).cast("B").cast("Q")
 
 
-def _counts_are_known() -> bool:
-    """Whether this is an interpreter whose objects begin with their count; it is tried with one."""
-    if sys.implementation.name != "cpython" or sys.version_info[:2] not in _KNOWN or "t" in sys.abiflags:
-        return False
-    if sys.byteorder != "little" or ctypes.sizeof(ctypes.c_void_p) != ctypes.sizeof(ctypes.c_uint64):
-        return False
+def _immortal() -> int:
+    """What an immortal object of this interpreter begins with; 0 where that is not known, or is not so when tried."""
+    if sys.implementation.name != "cpython" or "t" in sys.abiflags or sys.byteorder != "little":
+        return 0
+    immortal = _IMMORTAL.get(sys.version_info[:2], 0)
+    name = _immortal.__code__.co_names[0]
+    if ctypes.sizeof(ctypes.c_void_p) != ctypes.sizeof(ctypes.c_uint64) or _first_word(name) != immortal:
+        return 0
     probe: list[object] = []
-    count = ctypes.c_uint32.from_address(id(probe))
+    count = ctypes.c_uint64.from_address(id(probe))
     before = count.value
     references = [probe] * _TRIES
     if count.value != before + _TRIES:
-        return False
-    count.value = _IMMORTAL
+        return 0
+    count.value = immortal
     references += [probe] * _TRIES
     references.clear()
-    return count.value == _IMMORTAL
+    return immortal if count.value == immortal else 0
+
+
+def _first_word(item: object) -> int:
+    """Its count of references, and its flags where they are a part of these 64 bits."""
+    return ctypes.c_uint64.from_address(id(item)).value

@@ -120,11 +120,20 @@ def test_memory_that_was_freed_is_given_back_before_the_fork():
 def test_another_interpreter_is_left_alone(monkeypatch, name, value):
     known = {name: getattr(sys, name) for name in ("implementation", "version_info", "abiflags", "byteorder")}
     monkeypatch.setattr(shared_pages, "sys", SimpleNamespace(**known))
-    assert shared_pages._counts_are_known()
+    assert shared_pages._immortal()
     monkeypatch.setattr(shared_pages, "sys", SimpleNamespace(**known | {name: value}))
-    assert not shared_pages._counts_are_known()
+    assert not shared_pages._immortal()
+
+
+def test_an_interpreter_that_marks_its_own_immortal_objects_otherwise_is_left_alone(monkeypatch):
+    """CPython 3.14 ended with a segmentation fault when its objects got the mark of 3.13."""
+    version = sys.version_info[:2]
+    assert shared_pages._immortal() == shared_pages._IMMORTAL[version]
+    monkeypatch.setitem(shared_pages._IMMORTAL, version, shared_pages._immortal() - 1)
+    assert not shared_pages._immortal()
 
 
 def test_an_interpreter_that_counts_otherwise_is_left_alone(monkeypatch):
-    monkeypatch.setattr(shared_pages.ctypes, "c_uint32", shared_pages.ctypes.c_uint16)  # a count of another width
-    assert not shared_pages._counts_are_known()
+    monkeypatch.setattr(shared_pages, "id", lambda item: id(item) + 8, raising=False)  # its type is no count
+    monkeypatch.setattr(shared_pages, "_first_word", lambda item: shared_pages._IMMORTAL[sys.version_info[:2]])
+    assert not shared_pages._immortal()
