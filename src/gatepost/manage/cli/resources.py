@@ -105,7 +105,7 @@ def read_document(source: Path) -> dict[str, Any]:
             "%(source)s: not readable as %(suffix)s: %(error)s; nothing was changed",
             source=source,
             suffix=source.suffix[1:].upper() or "TOML",
-            error=error,
+            error=ours("it is nested too deeply") if isinstance(error, RecursionError) else error,
         )
     except OSError as error:
         fail(BAD_INPUT, "%(source)s: %(strerror)s; nothing was changed", source=source, strerror=error.strerror)

@@ -39,7 +39,8 @@ async def wait_for_name(url: str, seconds: float) -> None:
         async with asyncio.timeout(seconds):
             answer = asyncio.wrap_future(_question(name))
             answer.add_done_callback(_retrieved)
-            await asyncio.shield(answer)
+            await asyncio.wait([answer])  # giving up ends it for nobody
+            answer.result()
 
 
 def _retrieved(answer: asyncio.Future[None]) -> None:

@@ -141,7 +141,7 @@ def test_removing_moving_and_adding_breaks_the_signature(made, signatures, chang
         (lambda it: it.pop("segments"), "the form"),
         (lambda it: it.update(segments=[1]), "the form"),
         (lambda it: it["segments"][0].update(head="ab"), "the form"),
-        (lambda it: it["segments"][0]["entries"].append(5), "non-hexadecimal|the form"),
+        (lambda it: it["segments"][0]["entries"].append(5), "fromhex|the form"),
     ],
 )
 def test_what_is_no_export_is_said(made, signatures, change, why):

@@ -84,7 +84,7 @@ MOST_MODULES = {
     "trace search": 295,
     "connector list": 410,
     "domain list": 600,
-    "status": 740,
+    "status": 750,  # 745 on CPython 3.14
     "serve": 985,
 }
 

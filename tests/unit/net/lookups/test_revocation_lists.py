@@ -187,9 +187,11 @@ def test_lists_of_tenants_authorities_on_the_disk_are_read_by_turns_with_others(
 ) -> None:
     read: list[str] = []
     reading = RevocationLists._read
+    asked = threading.Event()
 
     def noted(lists: RevocationLists, key: tuple[str, bytes], issuer: x509.Certificate) -> object:
         read.append(key[0])
+        assert asked.wait(5), "all ask while the first is read"
         return reading(lists, key, issuer)
 
     monkeypatch.setattr(RevocationLists, "_read", noted)
@@ -201,6 +203,7 @@ def test_lists_of_tenants_authorities_on_the_disk_are_read_by_turns_with_others(
                 HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))), None, timeout=50, clock=lambda: 0.0
             )
             asking = [(web.url(path), True) for path in paths] + [(web.url("/crl"), False)]
+            asyncio.get_running_loop().call_later(0.1, asked.set)
             await asyncio.gather(
                 *(lists.find(url, AUTHORITY.certificate, now=TIME, reach=None, by_tenant=of) for url, of in asking)
             )
