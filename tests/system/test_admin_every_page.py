@@ -36,6 +36,11 @@ NO_PAGES = ("/static/", "/docs/pictures/")
 LOOKS = [(axe, "light", DESKTOP), (partial(axe_rules, rules=COLOUR_RULES), "dark", DESKTOP), (axe, "light", PHONE)]
 # Colours are the same in each language; names, labels and what has room are not. Colours take most of the time.
 TRANSLATED = [(partial(axe, but=COLOUR_RULES), "light", size) for size in (DESKTOP, PHONE)]
+# A table that is wider than its box; days by domain are many columns, and are scrolled beside a column that stays.
+WIDE = """() => [...document.querySelectorAll("main .table-wrap:not(.heat)")]
+    .filter((wrap) => wrap.scrollWidth > wrap.clientWidth)
+    .map((wrap) => `${wrap.ariaLabel}: ${wrap.scrollWidth - wrap.clientWidth}`)"""
+WITH_CHARTS = ("/overview", "/reports")
 LOCALES = {"en": "en-GB", "sv": "sv-SE", "de": "de-DE"}
 
 
@@ -204,3 +209,25 @@ def faults_of(page: Page, url: str, path: str, language: str) -> Iterator[str]:
     if wider := overflow(page):
         yield f"{path} is {wider} pixels wider than a telephone"
     page.emulate_media(color_scheme="light")
+
+
+@pytest.mark.parametrize("language", LOCALES)
+def test_tables_of_the_overview_and_of_reports_fit_a_telephone(
+    every_page: tuple[Pages, list[str]], browser: Browser, language: str
+) -> None:
+    pages, paths = every_page
+    shown = [path for path in paths if path == "/" or path.startswith(WITH_CHARTS)]
+    assert len(shown) > 10
+    with context(browser, locale=LOCALES[language], viewport={"width": 390, "height": 844}) as (opened, complaints):
+        complaints.expected.append("status of 4")
+        page = opened.new_page()
+        wide = [fault for path in shown for fault in wide_tables(page, pages.url, path)]
+    assert not wide, "\n".join(wide)
+
+
+def wide_tables(page: Page, url: str, path: str) -> Iterator[str]:
+    """Name each table of a page that is wider than its box, with the pixels too many."""
+    page.goto(f"{url}{path}")
+    expect(page.locator(".htmx-request")).to_have_count(0)
+    page.evaluate("() => document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
+    yield from (f"{path}: {fault}" for fault in page.evaluate(WIDE))

@@ -108,10 +108,13 @@ def _known(objects: Sequence[ExchangeObject]) -> Known:
                 pattern = _domain_pattern(exchange_object)
                 names = (exchange_object.text("Name"), pattern, pattern.removeprefix("*."))
                 known.domains.update({name.lower(): pattern for name in names})
-                if exchange_object.choice("DomainType", *_DOMAIN_TYPES) != "external-relay":
-                    known.internal.append(pattern)
+                kind = exchange_object.choice("DomainType", *_DOMAIN_TYPES)
+                if not kind:
+                    known.unread.append(pattern)
+                elif kind != "external-relay":
+                    known.internal.append(pattern.lower())
             except Unreadable:
-                continue  # `_domain` says so
+                known.unread.append(_called(exchange_object))  # `_domain` says why
     known.domains.pop("", None)
     return known
 

@@ -77,7 +77,8 @@ DOMAIN = _names(
 RULE = _names(
     """
     Actions Comments Conditions CreatedBy Description DlpPolicy DlpPolicyId ExceptIfFrom ExceptIfRecipientDomainIs
-    ExceptIfSenderDomainIs ExceptIfSentTo Exceptions From HeaderContainsMessageHeader HeaderContainsWords
+    ExceptIfFromScope ExceptIfSenderDomainIs ExceptIfSentTo ExceptIfSentToScope Exceptions From FromScope
+    HeaderContainsMessageHeader HeaderContainsWords
     ImmutableId IsRuleConfigurationSupported LastModifiedBy ManuallyModified Mode Priority RecipientDomainIs
     RouteMessageOutboundConnector RouteMessageOutboundRequireTls RuleConfigurationUnsupportedReason RuleErrorAction
     RuleSubType RuleVersion SenderAddressLocation SenderDomainIs SentTo SentToScope SetAuditSeverity Size State

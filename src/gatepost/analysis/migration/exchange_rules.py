@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from gatepost.analysis.migration.exchange_json import ExchangeObject, Unreadable, is_empty, shown
 from gatepost.analysis.migration.exchange_properties import METADATA, RULE
 from gatepost.analysis.migration.report import Part, unique_name
+from gatepost.policy.connectors.names import covers
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,14 @@ class Known:
     """The facts that a rule needs from the other objects.
 
     domains: patterns of accepted domains by their possible names, in lower case. internal: patterns of those inside the
-    organization. connectors: names of outbound connectors in lower case, and their names here.
+    organization. connectors: names of outbound connectors in lower case, and their names here. unread: accepted domains
+    of which it is not known whether they are internal.
     """
 
     domains: dict[str, str] = field(default_factory=dict)
     internal: list[str] = field(default_factory=list)
     connectors: dict[str, str] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
 
 
 # Two conditions of one column must both hold in Exchange; one list here holds addresses and domains, of which any does.
@@ -46,6 +49,7 @@ _ACTIONS = (
 )  # fmt: skip
 _QUIET = RULE | METADATA
 _MOST_PRIORITY = 1000
+_INSIDE = {"inorganization": True, "notinorganization": False}
 
 
 def convert_rule(item: ExchangeObject, part: Part, known: Known) -> None:
@@ -90,8 +94,8 @@ def _when(item: ExchangeObject, part: Part, known: Known) -> None:
             part.table[column] = [*addresses, *domains]
         if domains and column.endswith("senders") and item.text("SenderAddressLocation").lower() != "envelope":
             part.differs(by_domain, "Exchange looks at the From field of the message, here the reverse-path counts")
-    _scope(item, part, known)
     _header(item, part)
+    _scope(item, part, known)  # last: what it refuses is a comment with the other conditions
 
 
 def _header(item: ExchangeObject, part: Part) -> None:
@@ -115,12 +119,95 @@ def _header(item: ExchangeObject, part: Part) -> None:
 
 
 def _scope(item: ExchangeObject, part: Part, known: Known) -> None:
-    scope = item.text("SentToScope")
-    if scope.lower() == "notinorganization":
-        part.table["except_recipients"] = [*part.table.get("except_recipients", ()), *known.internal]
-        part.differs("SentToScope", "written as except_recipients: the accepted domains of today; keep them in step")
-    elif scope:
-        raise Unreadable(f"SentToScope is {shown(scope)}, and only NotInOrganization can be written here")
+    """Convert on which side of the organization sender and recipient are. Raises Unreadable."""
+    if inside := _inside(item, "SentTo"):
+        _recipients_of_scope(inside, part, _all_internal(inside.name, known))
+    if (inside := _inside(item, "From")) is None:
+        return
+    if not inside.value:
+        raise Unreadable(
+            f"{inside.name} means senders outside the organization; a rule here can only go by the address, and a "
+            "sender who writes one of yours would escape the rule"
+        )
+    if not _only_outside(part, _all_internal(inside.name, known)):
+        raise Unreadable(
+            f"{inside.name} means authenticated senders of the organization, which a rule here cannot tell by their "
+            "address; it is carried over only if all recipients of the rule are outside (SentToScope NotInOrganization)"
+        )
+    part.differs(
+        inside.name,
+        "left out, because only mail of the organization's own leaves to recipients outside; mail from outside that a "
+        "mailbox forwards is included",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """The property that says it, and whether the rule is about those inside the organization."""
+
+    name: str
+    value: bool
+
+
+def _inside(item: ExchangeObject, side: str) -> _Scope | None:
+    """Read the scope of senders ("From") or recipients ("SentTo") or its exception; None without. Raises Unreadable."""
+    found: list[_Scope] = []
+    for name, exception in ((f"{side}Scope", False), (f"ExceptIf{side}Scope", True)):
+        if scope := item.text(name):
+            if scope.lower() not in _INSIDE:
+                raise Unreadable(
+                    f"{name} is {shown(scope)}, and only InOrganization and NotInOrganization can be written here"
+                )
+            found.append(_Scope(name, _INSIDE[scope.lower()] != exception))
+    if len({scope.value for scope in found}) > 1:
+        raise Unreadable(f"{side}Scope and ExceptIf{side}Scope exclude each other: the rule never applies")
+    return found[0] if found else None
+
+
+def _all_internal(name: str, known: Known) -> list[str]:
+    """Return the patterns of all domains inside the organization. Raises Unreadable if not all are known."""
+    if known.unread:
+        raise Unreadable(
+            f"{name} depends on all accepted domains, and these could not be read: {', '.join(known.unread)}"
+        )
+    if not known.internal:
+        raise Unreadable(f"{name} depends on the accepted domains; add the output of Get-AcceptedDomain")
+    return known.internal
+
+
+def _recipients_of_scope(inside: _Scope, part: Part, internal: list[str]) -> None:
+    """Write on which side recipients are. Raises Unreadable."""
+    if not inside.value:
+        part.table["except_recipients"] = [*part.table.get("except_recipients", ()), *internal]
+        part.differs(inside.name, "written as except_recipients: the accepted domains of today; keep them in step")
+        return
+    if "recipients" not in part.table:
+        part.table["recipients"] = list(internal)
+        part.differs(inside.name, "written as recipients: the accepted domains of today; keep them in step")
+    elif not all(_is_internal(recipient, internal) for recipient in part.table["recipients"]):
+        raise Unreadable(
+            f"{inside.name} means recipients of the organization, and the rule names others; write those that are meant"
+        )
+
+
+def _only_outside(part: Part, internal: list[str]) -> bool:
+    """Whether a rule holds for recipients outside the organization alone."""
+    if set(internal) <= set(part.table.get("except_recipients", ())):
+        return True
+    recipients = part.table.get("recipients", ())
+    return bool(recipients) and not any(
+        _is_internal(recipient, internal) or (recipient.startswith("*") and _has_internal(recipient, internal))
+        for recipient in recipients
+    )
+
+
+def _is_internal(recipient: str, internal: list[str]) -> bool:
+    domain = recipient.rpartition("@")[2].removeprefix("*.").lower()
+    return any(covers(pattern, domain) for pattern in internal)
+
+
+def _has_internal(recipient: str, internal: list[str]) -> bool:
+    return any(covers(recipient.lower(), pattern.removeprefix("*.")) for pattern in internal)
 
 
 def _order(item: ExchangeObject, part: Part) -> None:

@@ -61,7 +61,7 @@ RULE = {
 }
 
 
-def converted(**changes: object) -> Part:
+def converted(known: Known = KNOWN, /, **changes: object) -> Part:
     properties = {**RULE, **changes}
     one = ExchangeObject(
         "rule",
@@ -70,7 +70,7 @@ def converted(**changes: object) -> Part:
         {name.lower(): name for name in properties},
     )
     part = Part("mail_flow_rule", "rule", {"name": "r"})
-    convert_rule(one, part, KNOWN)
+    convert_rule(one, part, known)
     return part
 
 
@@ -109,6 +109,15 @@ CARRIED = [
     ({"SentToScope": "NotInOrganization"}, {"except_recipients": ["contoso.com", "*.fabrikam.com"]}),
     ({"SentToScope": "NotInOrganization", "ExceptIfSentTo": ["b@bank.example"]},
      {"except_recipients": ["b@bank.example", "contoso.com", "*.fabrikam.com"]}),
+    ({"ExceptIfSentToScope": "InOrganization"}, {"except_recipients": ["contoso.com", "*.fabrikam.com"]}),
+    ({"RecipientDomainIs": None, "SentToScope": "InOrganization"}, {"recipients": ["contoso.com", "*.fabrikam.com"]}),
+    ({"RecipientDomainIs": None, "ExceptIfSentToScope": "NotInOrganization"},
+     {"recipients": ["contoso.com", "*.fabrikam.com"]}),
+    ({"RecipientDomainIs": ["eu.fabrikam.com"], "SentToScope": "InOrganization"}, {"recipients": ["eu.fabrikam.com"]}),
+    ({"FromScope": "InOrganization"}, {"recipients": ["bank.example"]}),
+    ({"FromScope": "InOrganization", "RecipientDomainIs": None, "SentToScope": "NotInOrganization"},
+     {"except_recipients": ["contoso.com", "*.fabrikam.com"]}),
+    ({"ExceptIfFromScope": "NotInOrganization"}, {"recipients": ["bank.example"]}),
     ({"SenderDomainIs": ["contoso.com"], "SenderAddressLocation": "Envelope"}, {"senders": ["contoso.com"]}),
     ({"SetHeaderName": "X-Seen"}, {}),
 ]  # fmt: skip
@@ -124,6 +133,8 @@ DIFFERENT = [
     ({"SenderDomainIs": ["contoso.com"]}, "SenderDomainIs", "reverse-path"),
     ({"ExceptIfSenderDomainIs": ["contoso.com"]}, "ExceptIfSenderDomainIs", "reverse-path"),
     ({"SentToScope": "NotInOrganization"}, "SentToScope", "keep them in step"),
+    ({"RecipientDomainIs": None, "SentToScope": "InOrganization"}, "SentToScope", "written as recipients"),
+    ({"FromScope": "InOrganization"}, "FromScope", "only mail of the organization's own leaves"),
     ({"Priority": 2000}, "Priority", "1000"),
     ({"SubjectContainsWords": ["secret"]}, "SubjectContainsWords", "whole words"),
     (
@@ -143,10 +154,17 @@ def test_differences_are_told(changes, setting, words):
 
 REFUSED = [
     ({"From": ["a@contoso.com"], "SenderDomainIs": ["contoso.com"]}, "must both hold"),
-    ({"SentToScope": "InOrganization"}, "only NotInOrganization"),
+    ({"SentToScope": "InOrganization"}, "SentToScope means recipients of the organization, and the rule names others"),
+    ({"SentToScope": "ExternalPartner"}, "only InOrganization and NotInOrganization"),
+    ({"SentToScope": "InOrganization", "ExceptIfSentToScope": "InOrganization"}, "never applies"),
+    ({"FromScope": "InOrganization", "RecipientDomainIs": None}, "only if all recipients of the rule are outside"),
+    ({"FromScope": "InOrganization", "RecipientDomainIs": ["bank.example", "contoso.com"]}, "are outside"),
+    ({"FromScope": "InOrganization", "RecipientDomainIs": ["*"]}, "are outside"),
+    ({"FromScope": "InOrganization", "RecipientDomainIs": None, "SentTo": ["a@Eu.Fabrikam.com"]}, "are outside"),
+    ({"FromScope": "NotInOrganization"}, "would escape the rule"),
+    ({"ExceptIfFromScope": "InOrganization"}, "would escape the rule"),
     ({"SubjectContainsWords": "a", "HeaderContainsMessageHeader": "b"}, "one field"),
     ({"FromMemberOf": ["group"]}, "FromMemberOf is .*a condition"),
-    ({"FromScope": "InOrganization"}, "hold for other mail too"),
     ({"ActivationDate": "2026-01-01T00:00:00"}, "ActivationDate"),
     ({"RouteMessageOutboundConnector": "gone"}, "IsTransportRuleScoped"),
     ({"Mode": "Loud"}, "only Enforce"),
@@ -170,3 +188,23 @@ def test_a_rule_that_holds_messages():
     assert part.table["quarantine"] is True
     assert "require_tls" not in part.table
     assert part.refused == ""
+
+
+@pytest.mark.parametrize(
+    ("known", "missing"),
+    [(Known(), "Get-AcceptedDomain"), (Known(internal=["contoso.com"], unread=["b.example"]), "b.example")],
+)
+@pytest.mark.parametrize("scope", ["FromScope", "SentToScope", "ExceptIfSentToScope"])
+def test_a_scope_needs_all_accepted_domains(known, missing, scope):
+    value = "NotInOrganization" if scope == "SentToScope" else "InOrganization"
+    with pytest.raises(Unreadable, match=missing):
+        converted(known, **{scope: value})
+
+
+def test_a_rule_that_is_refused_for_its_scope_shows_its_other_conditions():
+    part = Part("mail_flow_rule", "rule", {"name": "r"})
+    properties = {**RULE, "FromScope": "NotInOrganization", "SubjectContainsWords": ["invoice"]}
+    lowered = {name.lower(): value for name, value in properties.items()}
+    with pytest.raises(Unreadable):
+        convert_rule(ExchangeObject("rule", "f, object 1", lowered), part, KNOWN)
+    assert part.table["header_contains"] == ["invoice"]
