@@ -94,8 +94,8 @@ class Partner(threading.Thread):
     def __init__(self, chain: Path, key: Path) -> None:
         super().__init__(name="partner", daemon=True)
         self._listening = socket.create_server(("127.0.0.1", 0))
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(chain, key)
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._tls.load_cert_chain(chain, key)
         self.port = self._listening.getsockname()[1]
         self.messages: list[bytes] = []
 
@@ -110,7 +110,7 @@ class Partner(threading.Thread):
                     stream.write(b"250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n" + offer + b"250 DSN\r\n")
                 case b"STAR":
                     stream.write(b"220 Go ahead\r\n")
-                    client, offer = self._context.wrap_socket(client, server_side=True), b""
+                    client, offer = self._tls.wrap_socket(client, server_side=True), b""
                     stream = client.makefile("rwb", buffering=0)
                 case b"DATA":
                     stream.write(b"354 Go ahead\r\n")

@@ -139,8 +139,9 @@ def test_a_certificate_comes_by_itself_and_is_renewed_with_its_key(
     assert seen.verified
     assert dns_names(first) == {NAME}
     token = f"http://127.0.0.1:{it.authority.http_port}/.well-known/acme-challenge/{'x' * 43}"
-    with pytest.raises(urllib.error.HTTPError, match="404"):
+    with pytest.raises(urllib.error.HTTPError, match="404") as refused:
         urllib.request.urlopen(token, timeout=5)
+    refused.value.close()
 
     assert "no certificate is due for renewal" in it.renew()
     it.publish_tlsa(first)

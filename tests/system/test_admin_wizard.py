@@ -446,7 +446,8 @@ def status_of(asked: urllib.request.Request) -> int:
         with urllib.request.urlopen(asked, timeout=30, context=unchecked) as answer:  # noqa: S310 - as above
             return int(answer.status)
     except HTTPError as error:
-        return error.code
+        with error:
+            return error.code
 
 
 def test_tasks_run_and_end_one_after_the_other(

@@ -136,7 +136,10 @@ def workers(server: Gateway) -> list[str]:
 def ready(port: int) -> str:
     try:
         return get(port, "/readyz")
-    except (HTTPError, URLError):  # 503: a worker has not written its numbers
+    except HTTPError as error:  # 503: a worker has not written its numbers
+        with error:
+            return ""
+    except URLError:
         return ""
 
 
