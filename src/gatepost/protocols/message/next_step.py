@@ -39,6 +39,7 @@ class NextStep(msgspec.Struct, frozen=True):
 
 
 _ADMINISTRATOR: Final = "an administrator of this gateway"
+_START: Final = "start their mail server, or let this gateway in"
 _GATEWAY, _REMOTE = MustAct.GATEWAY, MustAct.REMOTE
 _CERTIFICATE: Final = "replace the certificate of their mail server"
 _ALLOW: Final = (
@@ -105,13 +106,14 @@ _BY_STATUS: Final[dict[str, tuple[MustAct, str]]] = {
     ),
     "4.312": (_GATEWAY, _DNS),
     "4.315": (_GATEWAY, "make sure that this machine may connect to it; if it may, the host is down"),
-    "4.316": (_REMOTE, "start their mail server, or let this gateway in"),
+    "4.316": (_REMOTE, _START),
     "7.5": (_GATEWAY, "add a valid S/MIME certificate: the recipient's to encrypt, the author's to sign"),
     "7.8": (_GATEWAY, "correct the log-in of the connector"),
 }
 _WORD_IN: Final = re.compile(r"\[Message=([A-Za-z]+)")
 _SERVER_IN: Final = re.compile(r"\[LastAttemptedServerName=([A-Za-z0-9.:_-]{1,255})\]")
 _STATUS_IN: Final = re.compile(r"\b[245]\.\d{1,3}\.\d{1,3}\b")
+_THIS_MACHINE: Final = re.compile(r"127\.[0-9.]+|::1|localhost")
 _ADDRESS: Final = re.compile(r"[0-9A-Fa-f:.]*[0-9:]")
 _OURS: Final = (
     "System incorrectly configured",
@@ -201,6 +203,8 @@ def _known(reply: str, domain: str) -> NextStep | None:
     if must_act is MustAct.GATEWAY:
         return NextStep(must_act, f"{_capital(_ADMINISTRATOR)} must {own(must)}")
     server = _server(reply, domain)
+    if must is _START and _THIS_MACHINE.fullmatch(server):
+        return NextStep(_GATEWAY, f"{_capital(_ADMINISTRATOR)} must start the mail server at {server}, on this machine")
     text = (
         f"The administrators of the smart host {server} must {own(must)}"
         if _ADDRESS.fullmatch(server)

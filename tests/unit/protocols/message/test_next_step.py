@@ -43,6 +43,10 @@ KNOWN: dict[str, tuple[MustAct, str]] = {
         MustAct.REMOTE,
         "The administrators of mx1.partner.example must start their mail server",
     ),
+    "450 4.4.316 Connection refused [LastAttemptedServerName=127.0.0.1] [LastAttemptedIP=127.0.0.1:24]": (
+        MustAct.GATEWAY,
+        "must start the mail server at 127.0.0.1, on this machine",
+    ),
     "450 4.7.8 Cannot log in to the next hop: 535 5.7.8 no": (MustAct.GATEWAY, "must correct the log-in"),
     "450 4.7.5 Encryption needed (S/MIME), no usable certificate of the recipient": (
         MustAct.GATEWAY,
