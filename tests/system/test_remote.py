@@ -381,8 +381,9 @@ def test_evidence_is_exported_alike(remote: Remote) -> None:
 def test_the_status_is_told_alike(remote: Remote) -> None:
     for as_json in (False, True):
         runs = remote.both("status", as_json=as_json)
-        # Each greeting has its own name, and each answer its own age of the last sign of life.
-        own = r"(?<=gatepost) \[[^]]+\]|(?<=heartbeat )[0-9]+|(?<=\"heartbeat\": )[0-9.]+"
+        # Each greeting has its own name, each answer its own age of the last sign of life, and each sign its own clock.
+        own = r"(?<=gatepost) \[[^]]+\]|(?<=heartbeat )[0-9]+|(?<=\"heartbeat\": )[0-9.]+|(?<=clock )[-+0-9.]+"
+        own += r"|(?<=\"clock_offset\": )[-0-9.]+"
         here, there = (re.sub(own, "", run.stdout) for run in runs)
         assert there == here
         assert "220 " in there
