@@ -202,11 +202,14 @@ def _only_outside(part: Part, internal: list[str]) -> bool:
 
 
 def _is_internal(recipient: str, internal: list[str]) -> bool:
-    domain = recipient.rpartition("@")[2].removeprefix("*.").lower()
-    return any(covers(pattern, domain) for pattern in internal)
+    """Whether the recipient, or each one of a pattern of domains, is inside."""
+    domain = recipient.rpartition("@")[2].lower()
+    patterns = [pattern for pattern in internal if pattern.startswith("*")] if domain.startswith("*") else internal
+    return any(covers(pattern, domain.removeprefix("*.")) for pattern in patterns)
 
 
 def _has_internal(recipient: str, internal: list[str]) -> bool:
+    """Whether a pattern of recipients' domains has some that are inside."""
     return any(covers(recipient.lower(), pattern.removeprefix("*.")) for pattern in internal)
 
 

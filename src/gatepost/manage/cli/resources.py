@@ -14,7 +14,7 @@ import tomlkit
 
 from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.options import BAD_INPUT, client, fail, gateway_options, since_option
-from gatepost.manage.cli.output import ours, printed_json
+from gatepost.manage.cli.output import _, ours, printed_json
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_cases import ApplyResources, ExportResources, apply_resources, export_resources
 from gatepost.node.privileges import as_caller
@@ -105,7 +105,7 @@ def read_document(source: Path) -> dict[str, Any]:
             "%(source)s: not readable as %(suffix)s: %(error)s; nothing was changed",
             source=source,
             suffix=source.suffix[1:].upper() or "TOML",
-            error=ours("it is nested too deeply") if isinstance(error, RecursionError) else error,
+            error=_("it is nested too deeply") if isinstance(error, RecursionError) else error,
         )
     except OSError as error:
         fail(BAD_INPUT, "%(source)s: %(strerror)s; nothing was changed", source=source, strerror=error.strerror)

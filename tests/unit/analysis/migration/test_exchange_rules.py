@@ -155,6 +155,8 @@ def test_differences_are_told(changes, setting, words):
 REFUSED = [
     ({"From": ["a@contoso.com"], "SenderDomainIs": ["contoso.com"]}, "must both hold"),
     ({"SentToScope": "InOrganization"}, "SentToScope means recipients of the organization, and the rule names others"),
+    ({"RecipientDomainIs": ["*.contoso.com"], "SentToScope": "InOrganization"}, "the rule names others"),
+    ({"RecipientDomainIs": ["*.contoso.com"], "FromScope": "InOrganization"}, "are outside"),
     ({"SentToScope": "ExternalPartner"}, "only InOrganization and NotInOrganization"),
     ({"SentToScope": "InOrganization", "ExceptIfSentToScope": "InOrganization"}, "never applies"),
     ({"FromScope": "InOrganization", "RecipientDomainIs": None}, "only if all recipients of the rule are outside"),
