@@ -308,7 +308,7 @@ class Assembly:
     async def reload(self) -> None:
         """Read certificates, keys and trust anchors again; those in use stay, all of them, if one cannot be used."""
         files = await asyncio.to_thread(self._lookups.read_files_again)
-        if files is None or not self.certificates.reload():
+        if files is None or not await self.certificates.reload():
             return
         self._lookups.files.renew(files)
         self.parts.reload()
