@@ -190,7 +190,7 @@ class CertificateManager:
             if entry.in_token and self._token_watch is not None:
                 why = self._token_watch.problems.get(entry.key_file, "")
                 unusable += [UnusableKey(entry.id, why[:_WHY])] if why else []
-            elif entry.purpose is Purpose.SERVER:
+            elif entry.purpose is Purpose.SERVER or entry.chain_file:  # of other labels connectors have an alarm
                 try:
                     self._try_key(entry)
                 except CertificateFileError as error:

@@ -16,7 +16,8 @@ from cryptography.x509.oid import NameOID
 from support import joined_streams
 from support.rsa_keys import rsa_key
 
-from gatepost.net.anchors import TrustAnchors
+from gatepost.mail.outbound.contexts import OurCertificate
+from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.listener import bind
 from gatepost.node.assembly import Assembly
 from gatepost.node.lifecycle import nothing
@@ -24,6 +25,8 @@ from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.watch import FileWatch
+from gatepost.policy.connectors.client_certificate import ClientCertificate
+from gatepost.policy.decisions.requirement import Encrypted
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
@@ -237,6 +240,33 @@ def test_trust_anchors_that_break_are_kept_and_hold_back_all_that_is_read_again(
         assert caplog.messages[-1] == "certificates and trust anchors were read again"
         assert lookups.anchors_forgotten == 1
         assert await presented(assembly._services["mx"]) == serial(home) != first
+
+    assembled(home.settings(), scene)
+
+
+def test_whatever_needs_files_goes_by_those_in_force(home, tmp_path):
+    """Tokens, keys of issuers, hooks, directories, policy hosts, deliveries: none reads a file by itself."""
+    own = tmp_path / "own.pem"
+    own.write_bytes(home.authority.certificate_pem)
+    pair = {"chain": str(home.chain), "key": str(home.key)}
+    connector = {"name": "o", "recipient_domains": ["o.example"], "trust_anchors": str(own), "client_certificate": pair}
+    apply(home, contoso=CONTOSO | {"outbound_connector": [connector]})
+    certificate = OurCertificate("contoso", ClientCertificate(**pair))
+
+    async def scene(assembly):
+        lookups = assembly._lookups
+        ldap = next(part.reload.__self__ for part in assembly.parts._parts if part.name == "directories of recipients")
+        for file in (home.anchors, own, home.key):
+            file.unlink()
+        assembly.parts.reload()
+        assert assembly._tokens.client(bounded=False)
+        for anchors in ("", str(own)):
+            assert assembly._issuer_keys._client(anchors, bounded=False)
+        assert assembly._hooks._client(str(own), None)
+        assert await ldap._context(str(own))
+        assert lookups.policy_hosts._tls().cert_store_stats()["x509_ca"] == 1
+        assert lookups.contexts.context(Encrypted(()), certificate)
+        assert not isinstance(lookups.contexts._trusted(str(own)), AnchorsError)
 
     assembled(home.settings(), scene)
 

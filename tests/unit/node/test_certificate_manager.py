@@ -205,6 +205,8 @@ def test_at_sighup_a_file_of_the_inventory_that_breaks_leaves_all_as_it_was(home
         home.issue("another.example")
         assert not await certificates.reload()
         assert usable() == {identity, first}
+        (lost,) = certificates.unusable_keys()
+        assert broken in lost.why, "an alarm says so"
         (home.path / broken).write_bytes(good)
         assert await certificates.reload()
         assert usable() == {identity, held(home)}
