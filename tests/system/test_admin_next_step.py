@@ -173,7 +173,9 @@ def test_anchors_that_vanish_are_named_in_the_queue_and_refused_when_saved(
     partner = sink(certificate=pki.leaf("mx.bank.example"))
     bank = connector("bank.example", partner.address, tls_settings="certificate-validation", trust_anchors=str(file))
     server = gateway(contoso(outbound=[bank]))
+    server.stop()
     file.unlink()
+    server.start()
     send(server.port, "ann@bank.example")
     (delivery,) = wait_until(
         lambda: [one for one in server.cli("queue", "list", json=True).data if one["attempts"]], "it was tried"

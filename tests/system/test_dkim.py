@@ -263,15 +263,23 @@ def test_a_rotation_while_it_runs(gateway: Gateway, partner: Sink, zone: DnsServ
     assert verified(zone, before) == verified(zone, after) == [True]
 
 
-def test_mail_waits_while_no_key_can_be_used(gateway: Gateway, partner: Sink, zone: DnsServer, folder: Folder) -> None:
+def test_a_key_that_breaks_signs_until_the_end_and_then_mail_waits(
+    gateway: Gateway, partner: Sink, zone: DnsServer, folder: Folder
+) -> None:
     key = folder.write("fabrikam.pem", "")
     subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True, timeout=30)
     key.chmod(0o600)
     words = ("--key", str(key), "--leave-key", "--current")
     in_force(gateway, add(gateway, zone, "f1", *words, domain="second.example"))
-    key.chmod(0o644)  # others may read it: it is not used any more
-    gateway_reload(gateway)
+    key.chmod(0o644)  # others may read it
     sender = "sam@second.example"
+    os.kill(gateway.pid, signal.SIGHUP)
+    wait_until(lambda: gateway.log().count("no file was read again") == WORKERS, "every worker keeps the key")
+    kept = f"From: <{sender}>\r\nSubject: kept\r\n\r\nHello.\r\n".encode()
+    send(gateway.port, BOB, sender=sender, content=kept)
+    assert verified(zone, arrived(partner, "kept")) == [True]
+    gateway.stop()
+    gateway.start()
     content = f"From: <{sender}>\r\nSubject: waits\r\n\r\nHello.\r\n".encode()
     send(gateway.port, BOB, sender=sender, content=content)
     row = gateway.wait_trace(event="DEFER", sender=sender)[0]

@@ -166,6 +166,68 @@ def test_a_certificate_counts_no_more_once_its_authority_is_taken_out_of_the_tru
         assert (later.code, later.enhanced) == NOBODY
 
 
+def test_files_that_break_take_nothing_away_at_sighup_or_a_change_and_count_again_once_mended(
+    pki: Pki, tmp_path: Path
+) -> None:
+    """Clients and partners are known as before, in open and in new sessions, and an alarm names each file."""
+    office, own = pki.client("mail.contoso.example"), pki.client("mx1.contoso.example")
+    names = ("server.pem", "office.pem", "bank.pem", "own.pem", "own.key")
+    server, to_office, to_bank, chain, key = files = [tmp_path / name for name in names]
+    for file, source in zip(files, (pki.root,) * 3 + (own.chain, own.key), strict=True):
+        file.write_bytes(source.read_bytes())
+        file.chmod(0o600)
+    proven = {"tls_settings": "domain-validation", "tls_domain": "mail.bank.example", "trust_anchors": str(to_bank)}
+    proven["client_certificate"] = {"chain": str(chain), "key": str(key)}
+    with ExitStack() as stack:
+        bank = stack.enter_context(Sink(certificate=pki.leaf("mail.bank.example"), client_anchors=pki.root))
+        resources = _resources(bank)
+        resources["organization"]["contoso"]["outbound_connector"].append(
+            connector("bank.example", bank.address, **proven)
+        )
+        _set("office", trust_anchors=str(to_office))(resources)
+        lab = {"tls_sender_certificate_name": OFFICE, "restrict_domains_to_certificate": True}
+        _set("lab", require_tls=True, **lab)(resources)
+        running = Gateway(resources, certificates=[pki.leaf(HOST)], anchors=server, settings={"alarms": {"look": "1s"}})
+        stack.enter_context(running)
+        opened = stack.enter_context(_session(running, "office", office))
+
+        def alarms() -> set[str]:
+            found = running.cli("alarms", json=True, expect=None).data["alarms"]
+            return {alarm["about"] for alarm in found if alarm["kind"] == "file-unusable"}
+
+        def all_are_known() -> None:
+            with _session(running, "office", office) as fresh:
+                for client in (opened, fresh):
+                    for envelope in (RELAY, LAB, (ALICE, "bob@bank.example")):
+                        reply = _deliver(client, *envelope)
+                        assert (reply.code, reply.enhanced) == (250, "2.0.0")
+            wait_until(lambda: not running.cli("queue", "list", json=True).data, "all is delivered")
+
+        def sighup(said: str) -> None:
+            before = running.log().count(said)
+            os.kill(running.pid, signal.SIGHUP)
+            wait_until(lambda: running.log().count(said) > before, f"{said!r} after SIGHUP\n{running.log()}")
+
+        all_are_known()
+        for file in files:
+            good = file.read_bytes()
+            file.write_bytes(b"half a renewal")
+            sighup("no file was read again, and all stay in use as they were: ")
+            all_are_known()
+            changed = copy.deepcopy(resources)
+            _set("branch", comment=file.name)(changed)
+            running.apply(changed)
+            running.wait_in_force()
+            all_are_known()
+            wait_until(alarms, "the alarm", timeout=60)
+            assert "file" in running.cli("status", expect=None).stdout
+            file.write_bytes(good)
+            sighup("trust anchors were read again")
+            all_are_known()
+        assert not running.trace(event="DEFER")
+        wait_until(lambda: not alarms(), "the end of the alarms", timeout=60)
+
+
 def test_a_certificate_counts_no_more_once_it_has_expired(world: tuple[Gateway, Resources, Leaf], pki: Pki) -> None:
     running, resources, _ = world
     running.apply(resources)

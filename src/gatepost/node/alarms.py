@@ -27,7 +27,7 @@ from gatepost.analysis.alarms.letter import Letter, build_letter, subject_of
 from gatepost.analysis.alarms.mail_flow import MailFacts, MailLimits, judge_mail
 from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of
 from gatepost.analysis.checks.certificate_alarms import Observed, Scope, judge, remember, undecided, watched
-from gatepost.analysis.checks.named_files import file_alarm, named_files, unusable
+from gatepost.analysis.checks.named_files import file_alarm, named_files, server_anchors_alarm, unusable
 from gatepost.analysis.checks.presentation import SETTLING_SECONDS, presentation_alarms, presentation_problems
 from gatepost.net.tasks import spawn
 from gatepost.pki.certificates.entry import Entry, State
@@ -353,10 +353,11 @@ class AlarmMonitor:
         return results[0]
 
     def _files(self, now: float) -> tuple[Alarm, ...]:
-        """Of the resources in force those that name a file or a label that cannot be used. For a thread."""
+        """Of the settings and resources in force what names a file or a label that cannot be used. For a thread."""
         named = named_files(self._directory().resources.organizations)
         checked = ((named_file, unusable(named_file, self._certificates.clients.find, now)) for named_file in named)
-        return tuple(file_alarm(named_file, why) for named_file, why in checked if why)
+        server = server_anchors_alarm(self._settings.tls.trust_anchors)
+        return (*filter(None, (server,)), *(file_alarm(named_file, why) for named_file, why in checked if why))
 
     async def _tell_of(
         self, memory: Memory, found: tuple[Alarm, ...], is_open: Callable[[Alarm], bool], now: float

@@ -37,7 +37,6 @@ from gatepost.mail.queue.manager import QueueManager
 from gatepost.mail.queue.memory_budget import QueueLimits
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.mail.queue.stranger_notices import NoticesToStrangers
-from gatepost.net.anchors import TrustAnchors
 from gatepost.net.listener import Listener
 from gatepost.net.lookups.access_tokens import AccessTokens
 from gatepost.net.lookups.issuer_keys import IssuerKeys
@@ -70,7 +69,6 @@ from gatepost.pki.site.credentials import NodeCredentials
 from gatepost.pki.site.store import SiteStore
 from gatepost.policy.connectors.values import StrangerNotices
 from gatepost.policy.decisions.forwarding import expand
-from gatepost.policy.decisions.home import SITE_ANCHORS
 from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.settings.roles import ListenerRole
@@ -178,11 +176,12 @@ class Assembly:
     def _prepare_certificates(self) -> None:
         """Prepare lookups, and the certificates that are presented."""
         settings = self._settings
-        lookups = self._lookups = LookupServices(settings, anchors=self._load_anchors, identity=self._client_identity)
-        self.parts.add(*lookups.parts(self._site.own, tells=self._index == 0))
         records = SiteStore(self._resources, vault_of(settings, self._resources), settings.server)
-        self.certificates = CertificateManager(settings, self._resources, lookups.http, lookups.resolver, self._tickets)
         self._credentials = NodeCredentials(records, settings, self._tickets)
+        site, identity = self._credentials.anchors, self._client_identity
+        lookups = self._lookups = LookupServices(settings, site_anchors=site, identity=identity)
+        self.parts.add(*lookups.parts(self._site.own, tells=self._index == 0))
+        self.certificates = CertificateManager(settings, self._resources, lookups.http, lookups.resolver, self._tickets)
         if settings.pkcs11.module:
             self.parts.add(self.certificates.watch_tokens())
         self.parts.add(*self.certificates.parts(self._site, self._begin_anew))
@@ -201,12 +200,12 @@ class Assembly:
         self._sessions = SessionLog(self._site.storage.session_counts())
         self._destinations = self._site.storage.worker_destinations()
         vault = vault_of(settings, self._resources)
-        self._dkim = DkimKeys(self._resources, vault)
-        roots, lookups = settings.tls.trust_anchors, self._lookups
-        self._tokens = AccessTokens(lookups.resolver, roots, tenants=reach_of_tenants(settings))
+        files, resolver, roots = self._lookups.files, self._lookups.resolver, settings.tls.trust_anchors
+        self._dkim = DkimKeys(self._resources, vault, load=files.key)
+        self._tokens = AccessTokens(resolver, roots, tenants=reach_of_tenants(settings), load=files.anchors)
         self._smart_host_logins = SmartHostLogins(SealedSecrets(self._resources.content, vault), self._tokens)
         self._content = content_steps(settings, self._resources, self._dkim)
-        self._observation.follow(self._stores, self._lookups.resolver.counts, self._sessions.counts)
+        self._observation.follow(self._stores, resolver.counts, self._sessions.counts)
         self.parts.add(
             Lifecycle("mailboxes", close=self._maildirs.close),
             Lifecycle("counts of TLS sessions", close=partial(asyncio.to_thread, self._sessions.close)),
@@ -225,7 +224,7 @@ class Assembly:
         self._budget = LaneBudget(*lanes, time.monotonic, limits=limits, slowdowns=self._observation.slowdowns)
         self._budget.end_idle = self._pool.end_resting
         self._budget.use(self._directory())
-        self._lookups.use(self._directory())
+        self._lookups.begin(self._directory())
         self._router = MailRouter(self._lookups.resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles
         listening = (sock.getsockname()[:2] for sock in sockets)
         self._is_ours = OwnAddresses(listening, settings.server.own_addresses, time.monotonic)
@@ -258,11 +257,12 @@ class Assembly:
         store.count_senders(lambda: len(self.registry.coming))
         store.watch_disk(self.registry.hold_back)
         tenants, roots = reach_of_tenants(settings), settings.tls.trust_anchors
-        self._issuer_keys = IssuerKeys(self._lookups.resolver, settings.oauth, roots, tenants=tenants)
+        resolver, anchors = self._lookups.resolver, self._lookups.files.anchors
+        self._issuer_keys = IssuerKeys(resolver, settings.oauth, roots, tenants=tenants, load=anchors)
         self._logins, logging_in = logins_of(self._data, self._resources, self._issuer_keys)
-        self._hooks = ContentHooks(self._lookups.resolver, tenants=tenants, told=self._observation.note_scanner)
+        self._hooks = ContentHooks(resolver, tenants=tenants, told=self._observation.note_scanner, load=anchors)
         callout = Callout(self._deliverers[0].services, self._directory)
-        sources = RecipientSources(settings, self._lookups.resolver, self._resources, callout, self._tokens)
+        sources = RecipientSources(settings, self._lookups, self._resources, callout, self._tokens)
         self._usage = SendingUsage(self._site.storage.sending_usage(), everybody=settings.alarms.unusual_sending > 0)
         self._recipients = sources.lookups(self._observation)
         self._services = services_by_role(self._inbound(store, manager), self._logins, self._credentials)
@@ -291,6 +291,9 @@ class Assembly:
         """Take up new resources, if there are any. A thread reads and understands them: of many it takes seconds."""
         loop = asyncio.get_running_loop()  # the thread is their own: others may all wait for a disk or a database
         newer, srs = await loop.run_in_executor(self._reader, lambda: (self._snapshots.newer(), self._srs.newer()))
+        if newer is not None:
+            named, files = newer.directory.organizations, self._lookups.files
+            files.use(await loop.run_in_executor(self._reader, files.newly_named, named))
         if srs is not None:
             self._srs.take(srs)
             for service in self._services.values():
@@ -302,10 +305,12 @@ class Assembly:
         if newer is not None or renewed:
             self.parts.refresh(self._snapshots.current.directory)
 
-    def reload(self) -> None:
-        """Read certificates, keys and trust anchors again; those in use stay if a new one cannot be used."""
-        if not self.certificates.reload():
-            return  # what was read before stays, all of it
+    async def reload(self) -> None:
+        """Read certificates, keys and trust anchors again; those in use stay, all of them, if one cannot be used."""
+        files = await asyncio.to_thread(self._lookups.read_files_again)
+        if files is None or not await self.certificates.reload():
+            return
+        self._lookups.files.renew(files)
         self.parts.reload()
         _log.info("certificates and trust anchors were read again")
 
@@ -488,9 +493,6 @@ class Assembly:
     def _notices_to_strangers(self, organization: str) -> StrangerNotices:
         owner = self._directory().organization(organization)
         return owner.notices_to_strangers if owner is not None else StrangerNotices.SEND
-
-    def _load_anchors(self, name: str) -> TrustAnchors:
-        return self._credentials.anchors() if name == SITE_ANCHORS else TrustAnchors.load(name)
 
     def _client_identity(self, organization: str, label: str, now: float) -> ServerIdentity:
         """The identity that we present as a client: between nodes the node's own, else one of the organization's."""

@@ -32,7 +32,7 @@ from gatepost.pki.certificates.clients import ClientIdentities
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.pki.certificates.inventory import Inventory
-from gatepost.pki.certificates.presented import presented, refused_by_tls, settings_identities
+from gatepost.pki.certificates.presented import files_read_again, presented, refused_by_tls, settings_identities
 from gatepost.pki.certificates.site_key import site_vault
 from gatepost.pki.certificates.stapling import Stapler
 from gatepost.pki.certificates.token_check import token_keys, try_at_start
@@ -134,14 +134,29 @@ class CertificateManager:
             raise
         return True
 
-    def reload(self) -> bool:
-        """Read files again and present what they hold, whatever was thought of it; else as `present`."""
-        before, self.inventory.files = self.inventory.files, IdentityFiles()
-        self._watch.accept()
-        if self.present():
-            return True
+    async def reload(self) -> bool:
+        """Read files again and present what they hold, whatever was thought of it.
+
+        False if one cannot be used any more, or the store cannot be read: all stays, with a line in the log.
+        """
+        before = self.inventory.files
+        try:
+            self.inventory.files = await asyncio.to_thread(self._files_read_again)
+            self._watch.accept()
+            if self.present():
+                return True
+        except (CertificateFileError, StoreFailure) as error:
+            _log.error("certificates are kept as they were: %s", error)
         self.inventory.files = before
+        with suppress(StoreFailure):
+            self.clients.refresh()
         return False
+
+    def _files_read_again(self) -> IdentityFiles:
+        """Raises as `files_read_again`."""
+        with self.inventory.apart() as inventory:
+            inventory.files = self.inventory.files
+            return files_read_again(inventory, self._pairs)
 
     @property
     def presented(self) -> tuple[ServerIdentity, ...]:
@@ -175,7 +190,7 @@ class CertificateManager:
             if entry.in_token and self._token_watch is not None:
                 why = self._token_watch.problems.get(entry.key_file, "")
                 unusable += [UnusableKey(entry.id, why[:_WHY])] if why else []
-            elif entry.purpose is Purpose.SERVER:
+            elif entry.purpose is Purpose.SERVER or entry.chain_file:  # of other labels connectors have an alarm
                 try:
                     self._try_key(entry)
                 except CertificateFileError as error:

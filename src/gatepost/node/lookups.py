@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.outbound.contexts import ClientContexts
 from gatepost.mail.outbound.failure import NAMES_UNKNOWN, REVOCATION_UNKNOWN
 from gatepost.mail.outbound.published import Lookups
-from gatepost.net.anchors import AnchorsError, TrustAnchors
+from gatepost.net.anchors import AnchorsError
 from gatepost.net.chain import judge
 from gatepost.net.lookups.authority_origin import AuthorityOrigin
 from gatepost.net.lookups.configured import configured_resolver
@@ -29,15 +29,20 @@ from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.net.own_addresses import reach_of_tenants
 from gatepost.net.shortage import shortage
 from gatepost.net.tasks import SingleTask
+from gatepost.node.files_in_force import FilesInForce, UnusableFiles
 from gatepost.node.lifecycle import Duty, Lifecycle, nothing
+from gatepost.pki.certificates.files import CertificateFileError
+from gatepost.policy.decisions.home import SITE_ANCHORS
 from gatepost.settings.model import DnsValidation, Settings
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator, Sequence
 
+    from gatepost.net.anchors import TrustAnchors
     from gatepost.net.identity import ServerIdentity
     from gatepost.net.lookups.dns import Resolver
+    from gatepost.node.files_in_force import FileReading
     from gatepost.policy.connectors.directory import Directory
     from gatepost.protocols.tls.facts import ChainVerdict, Revocation
     from gatepost.store.leases import Lease
@@ -54,7 +59,8 @@ class LookupServices:
 
     Raises ValidatorError or OSError if settings cannot be used.
 
-    anchors: reads trust anchors by name. identity: what is presented as a client. http: asks who is not one of ours.
+    site_anchors: the roots of the site; raises AnchorsError. identity: what is presented as a client. http: asks who is
+    not one of ours. files: that settings and resources name, as they are in force.
     on_return: called with how the last error of deliveries begins that need not wait any longer, as nameservers answer
     again, or revocation lists can be had again. revocation_watch: is told of chains for which mail waits.
     anchors_forgotten: how often trust anchors were to be read again.
@@ -64,20 +70,21 @@ class LookupServices:
         self,
         settings: Settings,
         *,
-        anchors: Callable[[str], TrustAnchors],
+        site_anchors: Callable[[], TrustAnchors],
         identity: Callable[[str, str, float], ServerIdentity],
     ) -> None:
         self._settings = settings
         cache = Path(settings.server.data_dir) / "cache"
         self.resolver = configured_resolver(settings.dns)
         self.http = HttpClient(self.resolver)
-        self._anchors = lru_cache(64)(TrustAnchors.load)
+        self._site_anchors, self.files = site_anchors, FilesInForce(settings.tls.trust_anchors)
         self.anchors_forgotten = 0
-        self.contexts = ClientContexts(settings.tls.trust_anchors, time.time, load=anchors, identity=identity)
+        server, pair = settings.tls.trust_anchors, self.files.identity
+        self.contexts = ClientContexts(server, time.time, load=self._load_anchors, identity=identity, pair=pair)
         self.revocation = RevocationChecker(
             self.http, cache / "crl", timeout=settings.tls.revocation_timeout, tenants=reach_of_tenants(settings)
         )
-        self.policy_hosts = HttpClient(self.resolver, partial(_policy_hosts_context, settings))
+        self.policy_hosts = HttpClient(self.resolver, self._policy_hosts_context)
         self.policies = StsPolicies(
             self.resolver,
             self.policy_hosts,
@@ -122,16 +129,36 @@ class LookupServices:
             lease=lease,
         )
 
+    def begin(self, directory: Directory) -> None:
+        """Read the files that the configuration in force names, and as `use`. Blocks.
+
+        Raises CertificateFileError without `tls.trust_anchors`: clients would be strangers that are not.
+        """
+        self.files.use(self.files.newly_named(directory.organizations))
+        try:
+            self.files.anchors(self._settings.tls.trust_anchors)
+        except AnchorsError as error:
+            raise CertificateFileError(f"tls.trust_anchors: {error}") from error
+        self.use(directory)
+
+    def read_files_again(self) -> FileReading | None:
+        """The files as they are now, for `FilesInForce.renew`. For a thread. None: one cannot be used any more."""
+        try:
+            return self.files.read_again()
+        except UnusableFiles as failure:
+            _log.error("no file was read again, and all stay in use as they were: %s", failure)
+            return None
+
     def use(self, directory: Directory) -> None:
         """Know which authorities are tenants' by the configuration in force."""
         server = self._settings.tls.trust_anchors
-        self.revocation.origin = AuthorityOrigin(directory.organizations, server, self._anchors)
+        self.revocation.origin = AuthorityOrigin(directory.organizations, server, self.files.anchors)
 
     def judge_client(self, chain: Sequence[bytes], anchors: str) -> ChainVerdict | None:
         """A client's chain by the trust anchors of that name ("" is the server's); None if those cannot be read."""
         name = anchors or self._settings.tls.trust_anchors
         try:
-            trusted = self._anchors(name)
+            trusted = self.files.anchors(name)
         except AnchorsError as error:
             _log.error("trust anchors of an inbound connector: %s", error)
             return None
@@ -180,8 +207,23 @@ class LookupServices:
 
     def _forget_anchors(self) -> None:
         self.contexts.clear()
-        self._anchors.cache_clear()
         self.anchors_forgotten += 1
+
+    def _load_anchors(self, name: str) -> TrustAnchors:
+        return self._site_anchors() if name == SITE_ANCHORS else self.files.anchors(name)
+
+    def _policy_hosts_context(self) -> ssl.SSLContext:
+        """Checks the hosts that serve MTA-STS policies. Without our anchors no MX host passes by them either.
+
+        Raises OSError if they cannot be read for a reason that passes (`net.shortage`): others would be kept.
+        """
+        try:
+            return https_context(self.files.anchors(self._settings.tls.trust_anchors))
+        except AnchorsError as error:
+            if shortage(error):
+                raise OSError(str(error)) from error
+            _log.error("trust anchors: %s; MTA-STS policies are fetched by those of the system", error)
+            return https_context()
 
     def _refresh_policies(self) -> None:
         """Fetch again the MTA-STS policies that would expire. One worker of the node does; all share what is kept."""
@@ -216,17 +258,3 @@ async def _log_resolver(resolver: Resolver, settings: Settings) -> None:
         missing = f"DNSSEC could not be tried on the root, and mail may wait for look-ups; {why}: {failed.detail}"
     if missing:
         _log.warning("%s", missing)
-
-
-def _policy_hosts_context(settings: Settings) -> ssl.SSLContext:
-    """Checks the hosts that serve MTA-STS policies. If our anchors cannot be read, no MX host passes by them either.
-
-    Raises OSError if they cannot for a reason that passes (`net.shortage`): others would be kept.
-    """
-    try:
-        return https_context(TrustAnchors.load(settings.tls.trust_anchors))
-    except AnchorsError as error:
-        if shortage(error):
-            raise OSError(str(error)) from error
-        _log.error("trust anchors: %s; MTA-STS policies are fetched by those of the system", error)
-        return https_context()

@@ -29,9 +29,9 @@ from gatepost.node.lifecycle import Duty, Lifecycle, Parts, listening
 from gatepost.node.report_inbox import REPORTS_PATH, ReportInbox
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
 from gatepost.node.table_pages import Page, Sites, TablePages
-from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
+from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.inventory import Inventory
-from gatepost.pki.certificates.presented import presented, refused_by_tls, settings_identities
+from gatepost.pki.certificates.presented import files_read_again, presented, refused_by_tls, settings_identities
 from gatepost.pki.certificates.token_check import try_at_start
 from gatepost.policy.connectors.publication import publications
 from gatepost.protocols.mtasts.policy import StsMode
@@ -208,7 +208,12 @@ class PolicyHost:
 
     def _reload(self) -> None:
         """Read certificates and keys again; those in use stay if a new one cannot be used."""
-        before, self._inventory.files = self._inventory.files, IdentityFiles()
+        before = self._inventory.files
+        try:
+            self._inventory.files = files_read_again(self._inventory, _pairs(self._settings))
+        except CertificateFileError as error:
+            _log.error("certificates are kept as they were: %s", error)
+            return
         if not self._present():
             self._inventory.files = before
             return

@@ -21,7 +21,7 @@ from gatepost.policy.connectors.values import RecipientValidation
 if TYPE_CHECKING:
     from gatepost.mail.outbound.callout import Callout
     from gatepost.net.lookups.access_tokens import AccessTokens
-    from gatepost.net.lookups.dns import Resolver
+    from gatepost.node.lookups import LookupServices
     from gatepost.node.observation import Observation
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
@@ -31,10 +31,15 @@ class RecipientSources:
     """resources: with the passwords of directories. callout: asks the server behind the gateway. tokens: for Graph."""
 
     def __init__(
-        self, settings: Settings, resolver: Resolver, resources: ConfigStore, callout: Callout, tokens: AccessTokens
+        self,
+        settings: Settings,
+        lookups: LookupServices,
+        resources: ConfigStore,
+        callout: Callout,
+        tokens: AccessTokens,
     ) -> None:
         stored = SealedSecrets(resources.content, vault_of(settings, resources))
-        self._client = LdapClient(resolver)
+        self._client = LdapClient(lookups.resolver, load=lookups.files.anchors)
         self._directory = RecipientDirectorySource(self._client, stored, settings.tls.trust_anchors)
         self._graph = RecipientGraphSource(GraphClient(tokens.client), tokens, stored)
         self._file = FileSource()

@@ -105,8 +105,12 @@ class TablePages:
         self.pages: dict[str, Page] = {}
 
     def reload(self) -> None:
-        """Read roots again, and the rest."""
-        self._roots = Roots(self._settings)
+        """Read roots again, and the rest. If some cannot be read any more, all stay as they were."""
+        roots = Roots(self._settings)
+        if roots.trouble and not self._roots.trouble:
+            _log.error("the roots of the certificate table stay as they were: %s", roots.trouble)
+        else:
+            self._roots = roots
         self.refresh()
 
     def refresh(self) -> bool:

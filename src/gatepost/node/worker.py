@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from gatepost.net.lookups.validator import ValidatorError
+from gatepost.net.tasks import SingleTask
 from gatepost.node.assembly import Assembly
 from gatepost.node.lifecycle import Duty, Lifecycle
 from gatepost.node.lifeline import Sign, life_signs, tell_supervisor
@@ -75,6 +76,7 @@ class _Worker:
         self._tickets = tickets
         self._stop = asyncio.Event()
         self._status = 0
+        self._reloading, self._must_reload = SingleTask("files read again"), False
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -93,12 +95,22 @@ class _Worker:
         tell_supervisor(self._lifeline, Sign.READY)
         await self._stop.wait()
         loop.remove_reader(self._lifeline)
+        self._reloading.cancel()
         await assembly.parts.close(self._settings.server.drain)
         return self._status
 
     def _reload(self, assembly: Assembly) -> None:
-        assembly.reload()
-        tell_supervisor(self._lifeline, Sign.RELOADED)
+        self._must_reload = True
+        self._reloading.begin(self._read_again, assembly)
+
+    async def _read_again(self, assembly: Assembly) -> None:
+        """Once more if another SIGHUP came meanwhile: files that were read already may be others."""
+        try:
+            while self._must_reload:
+                self._must_reload = False
+                await assembly.reload()
+        finally:
+            tell_supervisor(self._lifeline, Sign.RELOADED)
 
     def _end_if_failed(self, assembly: Assembly) -> None:
         """A store that failed for good, or a token that was away, is for a new process: the supervisor starts one."""

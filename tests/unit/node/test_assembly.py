@@ -16,6 +16,8 @@ from cryptography.x509.oid import NameOID
 from support import joined_streams
 from support.rsa_keys import rsa_key
 
+from gatepost.mail.outbound.contexts import OurCertificate
+from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.listener import bind
 from gatepost.node.assembly import Assembly
 from gatepost.node.lifecycle import nothing
@@ -23,6 +25,8 @@ from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.watch import FileWatch
+from gatepost.policy.connectors.client_certificate import ClientCertificate
+from gatepost.policy.decisions.requirement import Encrypted
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
@@ -131,17 +135,17 @@ def test_a_renewed_certificate_is_taken_up_and_a_broken_one_leaves_the_old(home,
         first = serial(home)
         assert await presented(assembly._services["mx"]) == first
         home.issue()
-        assembly.reload()
+        await assembly.reload()
         second = serial(home)
         assert first != second
         assert await presented(assembly._services["mx"]) == second
         for broken in (b"", home.chain.read_bytes()[:200]):
             home.chain.write_bytes(broken)
-            assembly.reload()
+            await assembly.reload()
             assert await presented(assembly._services["mx"]) == second
             assert "certificates are kept as they were: certificate" in caplog.messages[-1]
         home.issue()
-        assembly.reload()
+        await assembly.reload()
         assert await presented(assembly._services["mx"]) == serial(home) != second
         assert caplog.messages[-1] == "certificates and trust anchors were read again"
 
@@ -199,8 +203,100 @@ def test_a_client_certificate_is_judged_by_the_anchors_that_are_named(home, tmp_
         assert "missing.pem" in caplog.text
         (tmp_path / "other.pem").write_bytes(home.authority.certificate_pem)
         assert assembly._lookups.judge_client(theirs, by_other).status is ChainStatus.TRUSTED
-        assembly.reload()
+        await assembly.reload()
         assert assembly._lookups.judge_client(theirs, by_other).status is not ChainStatus.TRUSTED
+
+    connector = {"name": "c", "sender_domains": ["c.example"], "trust_anchors": str(tmp_path / "other.pem")}
+    apply(home, contoso=CONTOSO | {"inbound_connector": [connector]})
+    assembled(home.settings(), scene)
+
+
+def test_trust_anchors_that_break_are_kept_and_hold_back_all_that_is_read_again(home, tmp_path, caplog):
+    """At SIGHUP, and at a change of resources; open sessions judge nobody anew."""
+    caplog.set_level(logging.INFO)
+    bank = tmp_path / "bank.pem"
+    bank.write_bytes(home.authority.certificate_pem)
+    connector = {"name": "c", "sender_domains": ["c.example"], "trust_anchors": str(bank)}
+    contoso = CONTOSO | {"inbound_connector": [connector]}
+    apply(home, contoso=contoso)
+    (leaf,) = x509.load_pem_x509_certificates(home.authority.issue(["c.example"])[0])
+
+    async def scene(assembly):
+        lookups, first = assembly._lookups, serial(home)
+        home.issue()
+        for broken, named in ((bank, str(bank)), (home.anchors, "")):
+            good = broken.read_bytes()
+            broken.write_bytes(b"")
+            await assembly.reload()
+            assert await presented(assembly._services["mx"]) == first
+            assert "no file was read again, and all stay in use as they were: " in caplog.messages[-1]
+            assert "no certificate in it" in caplog.messages[-1]
+            lookups.begin(assembly._directory())  # as at a change of resources
+            judged = lookups.judge_client([leaf.public_bytes(serialization.Encoding.DER)], named)
+            assert judged.status is ChainStatus.TRUSTED
+            assert lookups.anchors_forgotten == 0
+            broken.write_bytes(good)
+        await assembly.reload()
+        assert caplog.messages[-1] == "certificates and trust anchors were read again"
+        assert lookups.anchors_forgotten == 1
+        assert await presented(assembly._services["mx"]) == serial(home) != first
+
+    assembled(home.settings(), scene)
+
+
+def test_whatever_needs_files_goes_by_those_in_force(home, tmp_path):
+    """Tokens, keys of issuers, hooks, directories, policy hosts, deliveries: none reads a file by itself."""
+    own = tmp_path / "own.pem"
+    own.write_bytes(home.authority.certificate_pem)
+    pair = {"chain": str(home.chain), "key": str(home.key)}
+    connector = {"name": "o", "recipient_domains": ["o.example"], "trust_anchors": str(own), "client_certificate": pair}
+    apply(home, contoso=CONTOSO | {"outbound_connector": [connector]})
+    certificate = OurCertificate("contoso", ClientCertificate(**pair))
+
+    async def scene(assembly):
+        lookups = assembly._lookups
+        ldap = next(part.reload.__self__ for part in assembly.parts._parts if part.name == "directories of recipients")
+        for file in (home.anchors, own, home.key):
+            file.unlink()
+        assembly.parts.reload()
+        assert assembly._tokens.client(bounded=False)
+        for anchors in ("", str(own)):
+            assert assembly._issuer_keys._client(anchors, bounded=False)
+        assert assembly._hooks._client(str(own), None)
+        assert await ldap._context(str(own))
+        assert lookups.policy_hosts._tls().cert_store_stats()["x509_ca"] == 1
+        assert lookups.contexts.context(Encrypted(()), certificate)
+        assert not isinstance(lookups.contexts._trusted(str(own)), AnchorsError)
+
+    assembled(home.settings(), scene)
+
+
+def test_a_worker_does_not_start_without_the_server_s_trust_anchors(home):
+    """A client with a certificate would be taken for one without, and be refused for good."""
+    settings = home.settings()
+    home.anchors.write_bytes(b"")
+    with pytest.raises(CertificateFileError, match=r"tls\.trust_anchors: .*no certificate in it"):
+        assembled(settings, lambda _: None)
+
+
+def test_files_are_read_on_a_thread(home, monkeypatch):
+    """They may lie on a disk that takes its time."""
+
+    async def scene(assembly):
+        readers, load = [], TrustAnchors.load
+
+        def slow(spec):
+            readers.append(threading.current_thread())
+            return load(spec)
+
+        monkeypatch.setattr(TrustAnchors, "load", slow)
+        connector = {"name": "c", "sender_domains": ["c.example"], "trust_anchors": str(home.chain)}
+        apply(home, contoso=CONTOSO | {"inbound_connector": [connector]})
+        await assembly.refresh()
+        assembly._lookups.files.anchors(str(home.chain))
+        await assembly.reload()
+        assert len(readers) == 3
+        assert threading.main_thread() not in readers
 
     assembled(home.settings(), scene)
 

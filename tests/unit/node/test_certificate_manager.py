@@ -4,6 +4,7 @@ import asyncio
 import errno
 import threading
 import time
+from unittest.mock import Mock
 
 import pytest
 from cryptography import x509
@@ -17,7 +18,7 @@ from gatepost.net.lookups.http import HttpClient
 from gatepost.node.certificate_manager import CertificateManager
 from gatepost.pki.certificates import files
 from gatepost.pki.certificates.authority import Authority
-from gatepost.pki.certificates.entry import Purpose, State, entry_id
+from gatepost.pki.certificates.entry import Origin, Purpose, State, entry_id
 from gatepost.pki.certificates.inventory import entry_from
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
@@ -161,24 +162,84 @@ def test_half_a_renewal_hinders_no_other_change(home):
 
 
 def test_sighup_takes_files_as_they_are_or_leaves_all_as_it_was(home, caplog):
-    def scene(certificates):
+    async def scene(certificates):
         certificates._watch.look(time.time())
         first = held(home)
         home.issue("another.example")
         certificates._watch.look(time.time())
         assert certificates.present()
         assert certificates.presented == (first,)
-        assert certificates.reload()
+        assert await certificates.reload()
         assert certificates.presented == (second := (held(home)),)
         certificates._watch.look(time.time())
         assert str(certificates.inventory.find(entry_id(read_identity(second).leaf)).state) == "current"
         home.key.write_bytes(first.key_pem)
-        assert not certificates.reload()
+        assert not await certificates.reload()
         assert certificates.present()
         assert certificates.presented == (second,)
 
     kept(home, scene)
     assert "certificates are kept as they were" in caplog.text
+
+
+@pytest.mark.parametrize("owner", [{}, {"purpose": Purpose.CLIENT, "organization": "contoso", "label": "to-bank"}])
+@pytest.mark.parametrize("broken", ["other.pem", "other.key"])
+def test_at_sighup_a_file_of_the_inventory_that_breaks_leaves_all_as_it_was(home, caplog, owner, broken):
+    chain, key = home.path / "other.pem", home.path / "other.key"
+    identity = ServerIdentity(*OTHERS.issue(["other.example"]))
+    chain.write_bytes(identity.chain_pem)
+    key.touch(0o600)
+    key.write_bytes(identity.key_pem)
+
+    async def scene(certificates):
+        first = held(home)
+        add(certificates, identity, origin=Origin.FILES, chain_file=str(chain), key_file=str(key), **owner)
+
+        def usable():
+            own = {certificates.clients.find("contoso", "to-bank", time.time())} if owner else set()
+            return {*certificates.presented, *own}
+
+        assert certificates.present()
+        good = (home.path / broken).read_bytes()
+        (home.path / broken).write_bytes(b"")
+        home.issue("another.example")
+        assert not await certificates.reload()
+        assert usable() == {identity, first}
+        (lost,) = certificates.unusable_keys()
+        assert broken in lost.why, "an alarm says so"
+        (home.path / broken).write_bytes(good)
+        assert await certificates.reload()
+        assert usable() == {identity, held(home)}
+
+    kept(home, scene)
+    assert "certificates are kept as they were: " in caplog.text
+    assert broken in caplog.text
+
+
+def test_what_could_never_be_used_does_not_hold_back_the_renewal_of_others(home, caplog):
+    async def scene(certificates):
+        identity, gone = ServerIdentity(*OTHERS.issue(["other.example"])), str(home.path / "gone.pem")
+        add(certificates, identity, origin=Origin.FILES, chain_file=gone, key_file=gone)
+        assert certificates.present()
+        home.issue("another.example")
+        assert await certificates.reload()
+        assert certificates.presented == (held(home),)
+
+    kept(home, scene)
+
+
+def test_sighup_while_the_store_cannot_be_read_leaves_all_as_it_was(home, caplog, monkeypatch):
+    async def scene(certificates):
+        before, first = certificates.inventory.files, certificates.presented
+        home.issue("another.example")
+        with monkeypatch.context() as patch:
+            patch.setattr(certificates.inventory, "entries", Mock(side_effect=StoreFailure("the disk is full")))
+            assert not await certificates.reload()
+        assert certificates.inventory.files is before
+        assert certificates.presented == first
+
+    kept(home, scene)
+    assert "certificates are kept as they were: the disk is full" in caplog.text
 
 
 def test_one_that_tls_refuses_does_not_stop_the_others(home, caplog):

@@ -7,7 +7,6 @@ import pytest
 from support.exhaustion import no_descriptors
 
 from gatepost.mail.outbound.failure import NAMES_UNKNOWN, REVOCATION_UNKNOWN
-from gatepost.net.anchors import TrustAnchors
 from gatepost.net.shortage import shortage
 from gatepost.node.lifecycle import Parts
 from gatepost.node.lookups import LookupServices
@@ -22,7 +21,7 @@ def asked(settings, scene, *, first=True):
     """Run a scene with what a worker asks with."""
 
     async def run():
-        lookups = LookupServices(settings, anchors=TrustAnchors.load, identity=lambda *_: None)
+        lookups = LookupServices(settings, site_anchors=None, identity=lambda *_: None)
         parts = Parts(*lookups.parts(FixedLease(held=first), tells=first))
         try:
             await scene(lookups, parts)

@@ -75,3 +75,7 @@ def test_trouble_is_told_once(home, inventory, authority, caplog):
     home.anchors.write_bytes(authority.certificate_pem)
     pages.reload()
     assert "not found" not in pages.pages[PATH].body.decode()
+    home.anchors.unlink()
+    pages.reload()
+    assert "not found" not in pages.pages[PATH].body.decode(), "roots that cannot be read any more stay"
+    assert "the roots of the certificate table stay as they were: " in caplog.text

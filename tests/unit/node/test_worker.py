@@ -8,8 +8,11 @@ import time
 
 import pytest
 
+from gatepost.node.lifeline import Sign
 from gatepost.node.supervisor import CONFIGURATION_EXIT
+from gatepost.node.worker import _Worker
 from gatepost.store.changes import ConfigStore
+from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.queue import SqliteStore
 
@@ -142,3 +145,42 @@ def test_a_store_that_failed_for_good_ends_the_worker_with_a_status_that_starts_
     assert refused.value.smtp_code in {421, 451}
     assert "this worker ends" in script.expect("CRITICAL the store failed: this worker")
     assert script.expect("status") == "status 1"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_sighup_while_files_are_read_has_them_read_once_more_before_the_supervisor_is_told(fails):
+    """Those that were read already may be others; however often it comes, and whatever goes wrong."""
+    own, supervisor = socket.socketpair()
+    own.setblocking(False)
+    said = []
+
+    class Slow:
+        reads = 0
+
+        async def reload(self):
+            self.reads += 1
+            if self.reads == 1:
+                for _ in range(3):
+                    worker._reload(self)
+            await asyncio.sleep(0.01)
+            said.append(reads(supervisor))
+            if fails and self.reads == 2:
+                raise StoreFailure("gone")
+
+    def reads(end):
+        end.setblocking(False)
+        try:
+            return end.recv(10)
+        except BlockingIOError:
+            return b""
+
+    async def scene():
+        worker._reload(slow)
+        await worker._reloading.ended()
+
+    slow = Slow()
+    with own, supervisor:
+        worker = _Worker(None, (0, 1), (), own.fileno(), None, None)
+        asyncio.run(scene())
+        assert (slow.reads, said) == (2, [b"", b""])
+        assert reads(supervisor) == Sign.RELOADED.value

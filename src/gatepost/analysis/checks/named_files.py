@@ -7,14 +7,15 @@ go. What cannot be used holds mail or lets nobody prove anything, so it is an er
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
 from gatepost.net.anchors import SYSTEM, AnchorsError, TrustAnchors
 from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
-from gatepost.pki.certificates.dkim_keys import unusable_key_file
+from gatepost.pki.certificates.dkim_keys import unusable_key
+from gatepost.pki.certificates.files import CertificateFileError, load_key
 from gatepost.policy.connectors.dkim_key import DkimKey
 from gatepost.policy.connectors.names import resource_label
 from gatepost.policy.connectors.records import Organization
@@ -25,6 +26,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gatepost.policy.connectors.client_certificate import ClientCertificate
+
+
+type Source = tuple[str, ...]
+"""The kind of a file, which is the key that names it, and its path; of a certificate those of its chain and its key."""
+
+type Content = TrustAnchors | ServerIdentity | bytes
+"""What a file holds: trust anchors, a certificate with its key, or a private key of DKIM."""
+
+ANCHORS: Final = "trust_anchors"
+CERTIFICATE: Final = "client_certificate"
+KEY: Final = "key_file"
+
+UNUSABLE: Final = AnchorsError, IdentityError, CertificateFileError
+"""What `read_source` raises."""
 
 
 class NamedFile(msgspec.Struct, frozen=True):
@@ -50,6 +65,15 @@ class NamedFile(msgspec.Struct, frozen=True):
         return f"organization.{self.organization}.{self.table}[{self.place}] {self.name!r}.{self.field}"
 
     @property
+    def source(self) -> Source:
+        """Where it is; () for a certificate of the inventory. Trust anchors may be written there as PEM."""
+        if self.key is not None:
+            return KEY, self.key.key_file
+        if self.certificate is not None:
+            return () if self.certificate.label else (CERTIFICATE, self.certificate.chain, self.certificate.key)
+        return ANCHORS, self.anchors
+
+    @property
     def owner(self) -> str:
         """The resource in words: "outbound connector 'bank' of contoso"."""
         return resource_label(self.table, self.name, self.organization)
@@ -70,30 +94,43 @@ def named_files(organizations: Iterable[Organization]) -> Iterator[NamedFile]:
                 where = (organization.name, table, place, str(getattr(part, "name", "")))
                 if not getattr(part, "enabled", True):
                     continue
-                if (anchors := getattr(part, "trust_anchors", "")) not in {"", SYSTEM}:
-                    yield NamedFile(*where, "trust_anchors", anchors=anchors)
-                if (named := getattr(part, "client_certificate", None)) is not None:
-                    key = "client_certificate.label" if named.label else "client_certificate"
+                if (anchors := getattr(part, ANCHORS, "")) not in {"", SYSTEM}:
+                    yield NamedFile(*where, ANCHORS, anchors=anchors)
+                directory = getattr(part, "recipient_directory", None)
+                if directory is not None and directory.trust_anchors not in {"", SYSTEM}:
+                    yield NamedFile(*where, f"recipient_directory.{ANCHORS}", anchors=directory.trust_anchors)
+                if (named := getattr(part, CERTIFICATE, None)) is not None:
+                    key = f"{CERTIFICATE}.label" if named.label else CERTIFICATE
                     yield NamedFile(*where, key, certificate=named)
                 if isinstance(part, DkimKey) and part.key_file and part.state is not DkimState.RETIRED:
-                    yield NamedFile(*where, "key_file", key=part)
+                    yield NamedFile(*where, KEY, key=part)
 
 
 def unusable(one: NamedFile, identity: Callable[[str, str, float], ServerIdentity], now: float) -> str:
     """Why it cannot be used, "" if it can. identity: finds a client certificate by organization and label."""
-    if one.key is not None:
-        return unusable_key_file(one.key)
     try:
-        if one.certificate is None:
-            TrustAnchors.load(one.anchors)
-        elif one.certificate.label:
+        if one.certificate is not None and one.certificate.label:
             identity(one.organization, one.certificate.label, now)
-        else:
-            chain, key = (_read(file) for file in (one.certificate.chain, one.certificate.key))
-            read_identity(ServerIdentity(chain, key))
-    except (AnchorsError, IdentityError) as error:
+            return ""
+        return misfit(read_source(one.source), one)
+    except UNUSABLE as error:
         return str(error)
-    return ""
+
+
+def misfit(content: Content, one: NamedFile) -> str:
+    """Why what a file holds is not what the resource needs, "" if it is. It takes 50 ms for a DKIM key of RSA."""
+    return unusable_key(content, one.key) if one.key is not None and isinstance(content, bytes) else ""
+
+
+def read_source(source: Source) -> Content:
+    """The content of the files as they are now. Raises UNUSABLE: of each kind of file its own."""
+    kind, *paths = source
+    if kind == CERTIFICATE:
+        identity = ServerIdentity(*map(_read, paths))
+        read_identity(identity)
+        return identity
+    (path,) = paths
+    return TrustAnchors.load(path) if kind == ANCHORS else load_key(Path(path))
 
 
 def _read(file: str) -> bytes:
@@ -107,6 +144,25 @@ def file_alarm(file: NamedFile, why: str) -> Alarm:
     """The alarm about a file that can no longer be used."""
     title = f"{own(file.owner)} names a file that cannot be used: {file.field}"
     fix = f"Restore it, or change {file.field} of the {own(file.owner)}: mail that needs it waits until then."
+    if file.source:
+        fix = (
+            f"Restore it, or change {file.field} of the {own(file.owner)}: until then the gateway goes by what it read "
+            "last, and SIGHUP reads no file again. If it never could read this one, mail that needs it waits."
+        )
     return Alarm(
         Kind.FILE_UNUSABLE, Severity.ERROR, "", title, why, fix, f"{file.organization}/{file.name}/{file.field}"
     )
+
+
+def server_anchors_alarm(name: str) -> Alarm | None:
+    """The alarm about `tls.trust_anchors` that can no longer be read, None if they can. Blocks."""
+    try:
+        TrustAnchors.load(name)
+    except AnchorsError as error:
+        title = "The server's trust anchors cannot be read: tls.trust_anchors"
+        fix = (
+            "Restore them: until then the gateway goes by what it read last, and SIGHUP reads no file again. It does "
+            "not start without them."
+        )
+        return Alarm(Kind.FILE_UNUSABLE, Severity.ERROR, "", title, str(error), fix, "tls.trust_anchors")
+    return None

@@ -93,6 +93,7 @@ class ContentHooks:
 
     resolver: finds scanners that have a name. clock: seconds, never back. tenants: which addresses may be called for a
     hook that a tenant wrote. told: called after each answer with the hook, and why the answer is of no use ("": it is).
+    load: reads trust anchors by their name; raises AnchorsError.
     """
 
     def __init__(
@@ -101,16 +102,18 @@ class ContentHooks:
         clock: Callable[[], float] = time.monotonic,
         tenants: AddressPolicy = PUBLIC_ADDRESSES,
         told: Callable[[ApplicableHook, str], None] = lambda _asked, _failure: None,
+        load: Callable[[str], TrustAnchors] = TrustAnchors.load,
     ) -> None:
         self._tenants = tenants
         self._told = told
+        self._load = load
         self._resolver = resolver
         self._clock = clock
         self._clients: dict[tuple[str, bool], HttpClient] = {}
         self._scanners: dict[tuple[str, int], _Scanner] = {}
 
     def reload(self) -> None:
-        """Read trust anchors again when they are needed."""
+        """Take other trust anchors when they are needed."""
         self._clients.clear()
 
     async def ask(self, hooks: Sequence[ApplicableHook], message: Examined) -> list[ScanResult]:
@@ -165,7 +168,7 @@ class ContentHooks:
         client = self._clients.get((anchors, tenants is not None))
         if client is None:
             try:
-                context = https_context(TrustAnchors.load(anchors)) if anchors not in {"", "system"} else None
+                context = https_context(self._load(anchors)) if anchors not in {"", "system"} else None
             except AnchorsError as error:
                 raise UnusableAnswer(f"trust_anchors: {error}") from error
             client = HttpClient(self._resolver, context, tenants)

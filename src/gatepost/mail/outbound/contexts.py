@@ -37,6 +37,7 @@ _KEPT = 200
 _log = logging.getLogger(__name__)
 
 type ClientIdentity = Callable[[str, str, float], ServerIdentity]
+type PairReader = Callable[[str, str], ServerIdentity]
 
 
 class OurCertificate(msgspec.Struct, frozen=True):
@@ -71,13 +72,17 @@ def _no_identity(organization: str, label: str, now: float) -> ServerIdentity:
     raise IdentityError(f"there is no inventory here to look for {label!r} of {organization}")
 
 
+def _read_pair(chain: str, key: str) -> ServerIdentity:
+    return ServerIdentity(Path(chain).read_bytes(), Path(key).read_bytes())
+
+
 class ClientContexts:
     """anchors: of requirements that name none: "system", a file or a directory. clock: seconds since 1970.
 
     load: reads trust anchors by such a name; a drill puts its own in the place of all. Raises AnchorsError. staple:
     every server is asked for an OCSP response, not only where the requirement makes something of it. identity: finds
     the client certificate of an organization by its label, as it is now, and that of `NODE_CERTIFICATE`; raises
-    IdentityError.
+    IdentityError. pair: that of the files of a chain and a key; raises OSError or IdentityError.
     """
 
     def __init__(
@@ -88,9 +93,11 @@ class ClientContexts:
         *,
         staple: bool = False,
         identity: ClientIdentity = _no_identity,
+        pair: PairReader = _read_pair,
     ) -> None:
         self._anchors = anchors
         self._identity = identity
+        self._pair = pair
         self._clock = clock
         self._staple = staple
         self._context = lru_cache(_KEPT)(_make_context)
@@ -141,12 +148,12 @@ class ClientContexts:
         """Seconds since 1970 UTC, by which chains are judged."""
         return self._clock
 
-    def _ours(self, certificate: OurCertificate) -> ServerIdentity | tuple[str, str]:
-        """The identity, or the files that are read when its context is made. Raises IdentityError."""
+    def _ours(self, certificate: OurCertificate) -> ServerIdentity:
+        """Raises OSError or IdentityError."""
         named = certificate.named
         if named.label:
             return self._identity(certificate.organization, named.label, self._clock())
-        return named.chain, named.key
+        return self._pair(named.chain, named.key)
 
     def _named(self, requirement: Requirement) -> tuple[str, ...]:
         return tuple(name or self._anchors for name in required_anchors(requirement) or ("",))
@@ -183,7 +190,7 @@ def revocable(requirement: Requirement) -> bool:
 def _make_context(
     chosen: Profile,
     anchors: tuple[str, ...],
-    certificate: ServerIdentity | tuple[str, str] | None,
+    certificate: ServerIdentity | None,
     *,
     staple: bool,
     classical: bool,
@@ -193,9 +200,6 @@ def _make_context(
         chosen = classical_only(chosen) or chosen
     if certificate is None:
         return client_context(chosen, ask_for_staple=staple)
-    if isinstance(certificate, tuple):
-        chain_file, key_file = map(Path, certificate)
-        certificate = ServerIdentity(chain_file.read_bytes(), key_file.read_bytes())
     return client_context(chosen, identity=certificate, ask_for_staple=staple)
 
 

@@ -26,6 +26,7 @@ from gatepost.manage.web.problem import ProblemType, instance_of, problem_docume
 from gatepost.net.listener import source_of
 from gatepost.net.places import FairShares
 from gatepost.net.tasks import spawn
+from gatepost.pki.certificates.files import CertificateFileError
 
 if TYPE_CHECKING:
     import socket
@@ -241,10 +242,12 @@ class WebServer:
     def reload(self) -> None:
         """Take up a new certificate for new connections; one that cannot be used is said, and the old one stays."""
         try:
-            self.certificate = admin_certificate(self._settings)
-            self._tls.load_cert_chain(self.certificate.chain, self.certificate.key)
-        except (OSError, ValueError) as error:
+            certificate = admin_certificate(self._settings)
+            self._tls.load_cert_chain(certificate.chain, certificate.key)
+        except (OSError, ValueError, CertificateFileError) as error:
             _log.error("the admin centre keeps its certificate: %s", error)
+        else:
+            self.certificate = certificate
 
     async def close(self, seconds: float) -> None:
         """Accept no more, and let open requests end for at most `seconds`."""

@@ -74,7 +74,10 @@ class _TokenResponse(msgspec.Struct):
 
 
 class AccessTokens:
-    """trust_anchors: for https. clock: seconds, never going back. tenants: where requests that are bounded may go."""
+    """trust_anchors: for https. clock: seconds, never going back. tenants: where requests that are bounded may go.
+
+    load: reads trust anchors by their name. Raises AnchorsError.
+    """
 
     def __init__(
         self,
@@ -82,12 +85,13 @@ class AccessTokens:
         trust_anchors: str = "system",
         clock: Callable[[], float] = time.monotonic,
         tenants: AddressPolicy = PUBLIC_ADDRESSES,
+        load: Callable[[str], TrustAnchors] = TrustAnchors.load,
     ) -> None:
         self._held: Cache[TokenRequest, _Held] = Cache(_KEPT, clock)
         self._fetches: Shared[TokenRequest, _Held] = Shared()
 
         def client(*, bounded: bool) -> HttpClient:
-            context = https_context(TrustAnchors.load(trust_anchors))
+            context = https_context(load(trust_anchors))
             return HttpClient(resolver, context, tenants if bounded else None)
 
         self._client = lru_cache(2)(client)
@@ -118,7 +122,7 @@ class AccessTokens:
             self._held.drop(request)
 
     def reload(self) -> None:
-        """Read trust anchors again when they are next needed."""
+        """Take other trust anchors when they are next needed."""
         self._client.cache_clear()
 
     async def close(self) -> None:

@@ -82,7 +82,8 @@ _NOTHING: Final = _Held()
 class IssuerKeys:
     """settings: how to fetch. trust_anchors: for https where an issuer names none. clock: seconds, never going back.
 
-    tenants: which addresses may be called for an issuer that a tenant wrote.
+    tenants: which addresses may be called for an issuer that a tenant wrote. load: reads trust anchors by their name;
+    raises AnchorsError.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class IssuerKeys:
         trust_anchors: str = "system",
         clock: Callable[[], float] = time.monotonic,
         tenants: AddressPolicy = PUBLIC_ADDRESSES,
+        load: Callable[[str], TrustAnchors] = TrustAnchors.load,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -100,9 +102,10 @@ class IssuerKeys:
         self._fetches: Shared[_Source, _Held] = Shared()
 
         def client(anchors: str, *, bounded: bool) -> HttpClient:
-            context = https_context(TrustAnchors.load(anchors or trust_anchors))
+            context = https_context(load(anchors or trust_anchors))
             return HttpClient(resolver, context, tenants if bounded else None)
 
+        self._make_client = client
         self._client = lru_cache(64)(client)
 
     async def find(self, issuer: OauthIssuer, kid: str) -> tuple[IssuerKey, ...] | KeysUnavailable:
@@ -133,8 +136,8 @@ class IssuerKeys:
         return await self._fetch(_Source.of(issuer))
 
     def retry(self) -> None:
-        """Read trust anchors again, and ask again for what could not be had, without waiting for its time to pass."""
-        self._client.cache_clear()
+        """Take other trust anchors, and ask again for what could not be had, without waiting for its time to pass."""
+        self._client = lru_cache(64)(self._make_client)  # a thread may be making one by those before
         self._since = self._clock()
 
     async def close(self) -> None:

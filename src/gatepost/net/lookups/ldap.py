@@ -225,10 +225,19 @@ class _Pool:
 
 
 class LdapClient:
-    """Searches in directories, with the connections that one worker keeps. resolver: finds the names of servers."""
+    """Searches in directories, with the connections that one worker keeps. resolver: finds the names of servers.
 
-    def __init__(self, resolver: Resolver, limits: LdapLimits | None = None) -> None:
+    load: reads trust anchors by their name, on a thread. Raises AnchorsError.
+    """
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        limits: LdapLimits | None = None,
+        load: Callable[[str], TrustAnchors] = TrustAnchors.load,
+    ) -> None:
         self._resolver = resolver
+        self._load = load
         self._limits = limits or LdapLimits()
         self._pools: dict[LdapDirectory, _Pool] = {}
         self._contexts: dict[str, ssl.SSLContext] = {}
@@ -248,8 +257,8 @@ class LdapClient:
             self._tidy(directory)
 
     def reload(self) -> None:
-        """Read roots and passwords again, and begin with new connections."""
-        self._contexts.clear()
+        """Take other roots and passwords, and begin with new connections."""
+        self._contexts = {}  # a thread may be making one by those before
         for pool in self._pools.values():
             pool.close()
 
@@ -350,9 +359,9 @@ class LdapClient:
         raise problem or OSError(0, f"{server.host} has no address")
 
     async def _context(self, anchors: str) -> ssl.SSLContext:
-        if (context := self._contexts.get(anchors)) is None:
-            context = await asyncio.to_thread(lambda: https_context(TrustAnchors.load(anchors)))
-            self._contexts[anchors] = context
+        contexts = self._contexts
+        if (context := contexts.get(anchors)) is None:
+            context = contexts[anchors] = await asyncio.to_thread(lambda: https_context(self._load(anchors)))
         return context
 
 

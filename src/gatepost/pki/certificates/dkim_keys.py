@@ -79,11 +79,22 @@ class DkimSigner:
 
 
 class DkimKeys:
-    """store: where sealed keys are. vault: opens and seals them; None if no master key is set."""
+    """store: where sealed keys are. vault: opens and seals them; None if no master key is set.
 
-    def __init__(self, store: ConfigStore, vault: Vault | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    load: the content of a key's file. Raises CertificateFileError.
+    """
+
+    def __init__(
+        self,
+        store: ConfigStore,
+        vault: Vault | None,
+        *,
+        load: Callable[[Path], bytes] = load_key,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._vault = vault
+        self._load = load
         self._clock = clock
         self._known: dict[tuple[str, str, str, str], DkimSigner] = {}
         self._failed: dict[tuple[str, str, str, str], tuple[float, str]] = {}
@@ -110,7 +121,7 @@ class DkimKeys:
         return dkim_signer
 
     def forget(self) -> None:
-        """Open keys and read files again when they are next needed: resources changed, or the files may have.
+        """Open keys and take what files hold again when they are next needed: resources changed, or the files may have.
 
         A key that is the same is not checked again by the library, which takes 50 ms for RSA, on the event loop.
         """
@@ -173,7 +184,7 @@ class DkimKeys:
 
     def _pem(self, organization: str, key: DkimKey) -> bytes:
         if key.key_file:
-            return load_key(Path(key.key_file))
+            return self._load(Path(key.key_file))
         place = content_name(organization, key.name)
         sealed = self._store.content(place)
         if sealed is None:
@@ -210,11 +221,11 @@ def read_key(pem: bytes) -> DkimSigner:
     return DkimSigner(private)
 
 
-def unusable_key_file(key: DkimKey) -> str:
-    """Why the private key in the `key_file` of a key cannot be used, "" if it can."""
+def unusable_key(pem: bytes, key: DkimKey) -> str:
+    """Why a private key, the content of the `key_file` of a key, cannot be used, "" if it can."""
     try:
-        return _mismatch(read_key(load_key(Path(key.key_file))), key)
-    except (DkimKeyError, CertificateFileError) as error:
+        return _mismatch(read_key(pem), key)
+    except DkimKeyError as error:
         return str(error)
 
 

@@ -81,6 +81,10 @@ class IdentityFiles:
             raise result
         return result
 
+    def holds(self, chain: Path, key: Path) -> bool:
+        """Whether a pair could be used once."""
+        return (chain, key) in self._good
+
     def changed(self) -> list[tuple[Path, Path]]:
         """The pairs that are not as they were when they were read, or could not be. It costs a few calls of stat."""
         return [

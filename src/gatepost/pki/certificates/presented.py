@@ -7,17 +7,17 @@ certificate the inventory knows as next or deprecated is not presented: a change
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.net.engine import server_context
 from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State, entry_id
-from gatepost.pki.certificates.files import CertificateFileError, OtherCertificate
+from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles, OtherCertificate
 from gatepost.protocols.tls.profile import PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from gatepost.pki.certificates.inventory import Inventory
 
@@ -70,6 +70,26 @@ def settings_identities(inventory: Inventory, pairs: Sequence[tuple[Path, Path]]
     if errors:
         raise CertificateFileError("\n".join(errors))
     return identities
+
+
+def files_read_again(inventory: Inventory, pairs: Iterable[tuple[Path, Path]]) -> IdentityFiles:
+    """The files of current certificates, servers' and clients', as they are now. pairs: those of the settings.
+
+    Blocks. Raises CertificateFileError, which names all files that could be used before and cannot be any more;
+    StoreFailure; ValueError as `Inventory.entries`.
+    """
+    _, entries = inventory.entries()
+    current = (entry for entry in entries.values() if entry.chain_file and entry.state is State.CURRENT)
+    files, lost = IdentityFiles(), []
+    for pair in dict.fromkeys([*pairs, *((Path(entry.chain_file), Path(entry.key_file)) for entry in current)]):
+        try:
+            files.fetch(*pair)
+        except CertificateFileError as error:
+            if inventory.files.holds(*pair):
+                lost.append(str(error))
+    if lost:
+        raise CertificateFileError("\n".join(lost))
+    return files
 
 
 def refused_by_tls(identity: ServerIdentity, profile: str) -> str:

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gatepost.analysis.checks.named_files import file_alarm, named_files, unusable
+from gatepost.analysis.checks.named_files import file_alarm, named_files, server_anchors_alarm, unusable
 from gatepost.net.identity import IdentityError, ServerIdentity
 
 NOW = 1_800_000_000.0
@@ -154,3 +154,34 @@ def test_the_alarm_names_the_resource_and_what_is_gone(directory):
     assert alarm.key == "file-unusable - contoso/bank/trust_anchors"
     assert "outbound connector 'bank' of contoso" in alarm.title
     assert "/gone.pem" in alarm.detail
+
+
+def test_a_directory_of_recipients_names_a_file_too(directory, files):
+    text = """
+        [organization.contoso]
+        [[organization.contoso.accepted_domain]]
+        name = "contoso.example"
+        type = "internal-relay"
+        recipient_validation = "ldap"
+        recipient_directory = {{ urls = ["ldaps://dc1.contoso.example"], base_dn = "dc=contoso", trust_anchors = "{}" }}
+        """
+    (one,) = needs(directory, text.format(files / "gone.pem"))
+    assert one.path == "organization.contoso.accepted_domain[0] 'contoso.example'.recipient_directory.trust_anchors"
+    assert "gone.pem: No such file" in unusable(one, nobody, NOW)
+    assert unusable(needs(directory, text.format(files / "chain.pem"))[0], nobody, NOW) == ""
+    assert needs(directory, text.format("system")) == []
+
+
+def test_the_server_s_trust_anchors_have_an_alarm_of_their_own(files):
+    assert server_anchors_alarm(str(files / "chain.pem")) is None
+    alarm = server_anchors_alarm(str(files / "key.pem"))
+    assert alarm.key == "file-unusable - tls.trust_anchors"
+    assert alarm.detail.endswith("key.pem: no certificate in it (PEM or DER is expected)")
+    assert "SIGHUP reads no file again" in alarm.fix
+
+
+def test_mail_waits_for_a_label_and_goes_by_a_file_that_was_read(directory):
+    (label,) = needs(directory, OUT + 'client_certificate = { label = "bank" }')
+    (file,) = needs(directory, OUT + 'trust_anchors = "/gone.pem"')
+    fixes = [file_alarm(one, "gone").fix for one in (label, file)]
+    assert ["the gateway goes by what it read last" in fix for fix in fixes] == [False, True]

@@ -14,6 +14,7 @@ import pytest
 
 from gatepost.manage.web.server import WebServer
 from gatepost.net.listener import bind
+from gatepost.pki.certificates.authority import self_signed
 from gatepost.settings.loader import load
 
 
@@ -78,6 +79,30 @@ def test_a_certificate_that_cannot_be_used_leaves_the_old_one(settings, echo, ca
 
     asyncio.run(story())
     assert "keeps its certificate" in caplog.text
+
+
+def test_a_file_of_the_settings_that_breaks_leaves_the_old_certificate(settings, echo, caplog, tmp_path):
+    chain, key = tmp_path / "admin.pem", tmp_path / "admin.key"
+    key.touch(0o600)
+    for file, content in zip((chain, key), self_signed(["mx1.contoso.example"]), strict=True):
+        file.write_bytes(content)
+    file = tmp_path / "gatepost.toml"
+    file.write_text(f'{file.read_text()}[admin]\nchain = "{chain}"\nkey = "{key}"\n')
+    settings = load(str(file), {})
+
+    async def story():
+        sockets = bind("127.0.0.1:0")
+        server = WebServer(echo, settings, sockets)
+        server.start()
+        before = server.certificate
+        chain.write_bytes(b"half a renewal")
+        server.reload()
+        assert server.certificate is before
+        assert (await answer(sockets[0].getsockname()[1]))[0] == before.sha256
+        await server.close(5)
+
+    asyncio.run(story())
+    assert "the admin centre keeps its certificate: " in caplog.text
 
 
 def test_it_sleeps_while_nobody_asks_and_knows_the_time_all_the_same(settings, echo):

@@ -28,7 +28,7 @@ from gatepost.pki.certificates.dkim_keys import (
     made_key,
     places,
     read_key,
-    unusable_key_file,
+    unusable_key,
 )
 from gatepost.pki.certificates.vault import Vault
 from gatepost.policy.connectors.dkim_key import DkimKey
@@ -137,17 +137,13 @@ def test_a_key_in_a_file_must_be_its_owners_alone(keys: DkimKeys, tmp_path: Path
         keys.signer("contoso", key)
 
 
-def test_why_a_file_cannot_be_used(tmp_path: Path) -> None:
-    file = tmp_path / "key.pem"
-    key = DkimKey(name=NAME, key_file=str(file))
-    assert "No such file" in unusable_key_file(key)
-    file.touch(0o600)
-    assert "there is no private key in PEM form" in unusable_key_file(key)
-    file.write_bytes(PEMS[RSA])
-    assert unusable_key_file(key) == ""
-    assert unusable_key_file(key.model_copy(update={"public_key": read_key(PEMS[RSA]).public_key})) == ""
-    assert "not the counterpart" in unusable_key_file(key.model_copy(update={"public_key": "QUJD"}))
-    assert "one for rsa-sha256" in unusable_key_file(key.model_copy(update={"algorithm": ED25519}))
+def test_why_the_content_of_a_file_cannot_be_used() -> None:
+    key = DkimKey(name=NAME, key_file="/key.pem")
+    assert "there is no private key in PEM form" in unusable_key(b"", key)
+    assert unusable_key(PEMS[RSA], key) == ""
+    assert unusable_key(PEMS[RSA], key.model_copy(update={"public_key": read_key(PEMS[RSA]).public_key})) == ""
+    assert "not the counterpart" in unusable_key(PEMS[RSA], key.model_copy(update={"public_key": "QUJD"}))
+    assert "one for rsa-sha256" in unusable_key(PEMS[RSA], key.model_copy(update={"algorithm": ED25519}))
 
 
 def test_what_does_not_fit_the_resource_is_not_used(store: ConfigStore, keys: DkimKeys) -> None:
