@@ -24,6 +24,7 @@ from gatepost.manage.use_cases.name_lookup import visible
 from gatepost.manage.use_cases.private_content import keys_lacking, orphaned, passwords_lacking, secrets_lacking
 from gatepost.manage.use_cases.record_budget import RecordBudget, added_to_history, check_rules
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
+from gatepost.manage.use_cases.unknown_homes import unknown_homes
 from gatepost.net.own_addresses import reach_of_tenants
 from gatepost.policy.connectors.errors import MOST_ERRORS, FieldError, ResourceErrors
 from gatepost.policy.connectors.grants import GRANT, STORED_KINDS, mark
@@ -140,7 +141,7 @@ def change(
             _check_mailboxes(gateway, made)
             _check_names(store, made)
             changes = differences(stored, made.wanted)
-            lacking = _missing_keys(store, made)
+            lacking = _lacking(gateway, store, made)
             pending = [] if options.dry_run else list(_pending(store, principal, made))
             if changes:
                 _charge(gateway, principal, made, is_free=options.dry_run or is_charged)
@@ -344,12 +345,14 @@ def _taken(removal: Change) -> str:
     )
 
 
-def _missing_keys(store: ConfigStore, prepared: _PreparedChange) -> list[str]:
+def _lacking(gateway: Gateway, store: ConfigStore, prepared: _PreparedChange) -> list[str]:
+    """What the changed organizations name that is not in the store, a sentence each."""
     changed = list(filter(None, map(prepared.after.organization, prepared.edit.organizations)))
     return [
         *keys_lacking(store, changed, prepared.edit.content),
         *secrets_lacking(store, changed),
         *passwords_lacking(store, changed),
+        *unknown_homes(store, gateway.settings.server, changed),
     ]
 
 
