@@ -38,7 +38,7 @@ from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.net.own_addresses import OwnAddresses, reach_of_tenants
 from gatepost.pki.certificates.clients import stored_client_identities
 from gatepost.pki.certificates.connector_secrets import stored_secrets
-from gatepost.policy.connectors.names import SmartHost, host_port
+from gatepost.policy.connectors.names import SmartHost, addresses_without_lookup, host_port
 from gatepost.policy.decisions.published import NOTHING, Modes, Published, Terms
 from gatepost.policy.decisions.requirement import MxLevel, Shortfall
 from gatepost.protocols.dane.tlsa import TlsaStatus
@@ -285,7 +285,8 @@ def prober(
     )
     made = Prober(router, opener, revocation=revocation, lookups=_lookups(settings, resolver))
     made.bounded = bounded
-    listening = (host_port(str(listener.address), None, lowest=0) for listener in settings.listeners)
+    bound = (host_port(str(listener.address), None, lowest=0) for listener in settings.listeners)
+    listening = ((str(address), port) for host, port in bound for address in addresses_without_lookup(host))
     made.is_ours = OwnAddresses(listening, settings.server.own_addresses, time.monotonic)
     return made
 
