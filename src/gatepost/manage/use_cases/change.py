@@ -21,7 +21,13 @@ from gatepost.manage.use_cases.differences import FieldChange, differences
 from gatepost.manage.use_cases.domain_proof import pending_notes
 from gatepost.manage.use_cases.granting import granting
 from gatepost.manage.use_cases.name_lookup import visible
-from gatepost.manage.use_cases.private_content import keys_lacking, orphaned, passwords_lacking, secrets_lacking
+from gatepost.manage.use_cases.private_content import (
+    forget_validations,
+    keys_lacking,
+    orphaned,
+    passwords_lacking,
+    secrets_lacking,
+)
 from gatepost.manage.use_cases.record_budget import RecordBudget, added_to_history, check_rules
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
 from gatepost.manage.use_cases.unknown_homes import unknown_homes
@@ -162,6 +168,7 @@ def change(
                         continue
                     tries = "" if undoes else f" ({TRIES} tries, each overtaken by another change; {NOTHING})"
                     raise Refusal(RefusalKind.CONFLICT, f"{conflict}{tries}") from conflict
+                forget_validations(gateway.storage, stored, made.wanted)
             break
     outcome = _result(gateway, principal, options, made, (version, changes, lacking))
     return replace(outcome, notes=[*pending, *outcome.notes])
