@@ -133,6 +133,7 @@ MODULES: Final = (
     "manage/use_cases/partner.py",
     "manage/use_cases/passkey_login.py",
     "manage/use_cases/private_content.py",
+    "manage/use_cases/unknown_homes.py",
     "manage/use_cases/quarantine.py",
     "manage/use_cases/queue.py",
     "manage/use_cases/queue_actions.py",

@@ -36,3 +36,13 @@ def test_help_leads_to_the_page_about_a_page(centre: AdminCentre, page: Page) ->
     shown = page.evaluate("[...document.images].map(image => image.complete && image.naturalWidth > 0)")
     assert shown
     assert all(shown)
+
+
+def test_tables_of_documents_fit_a_telephone(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/docs/monitoring")
+    page.set_viewport_size({"width": 390, "height": 844})
+    for name in ("monitoring", "settings", "reply-codes"):
+        page.goto(f"{centre.url}/docs/{name}")
+        wide = "wraps => wraps.map((wrap) => wrap.scrollWidth - wrap.clientWidth).filter((pixels) => pixels > 0)"
+        assert page.locator("main .table-wrap").evaluate_all(wide) == [], name
+        assert page.locator("main td").first.evaluate("cell => getComputedStyle(cell, '::before').content") != '""'

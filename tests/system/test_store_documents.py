@@ -40,6 +40,16 @@ def test_the_last_result_of_a_check_is_kept(storage: Storage) -> None:
     assert records.times()("inbound", "bank") == 0.0
 
 
+def test_results_are_removed_with_connectors_and_the_oldest_for_room(storage: Storage) -> None:
+    records = CheckRecords(storage, VALIDATIONS, "contoso")
+    for name in ("bank", "old", "new"):
+        records.keep("outbound", name, {"verdict": "x" * 1000})
+    records.keep_only([("outbound", "new"), ("outbound", "bank")])
+    assert sorted(records.documents.names()) == ["outbound-bank.json", "outbound-new.json"]
+    records.documents.make_room(1500)
+    assert list(records.documents.names()) == ["outbound-new.json"]
+
+
 def test_drills_at_the_same_time_are_one_chain(storage: Storage) -> None:
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda number: keep(drill_documents(storage), DRILL | {"attacks": number}), range(9)))

@@ -1,36 +1,49 @@
 """The process that answers an ACME authority's requests for tokens on port 80 (RFC 8555 section 8.3), and no others.
 
 Run by the supervisor beside the workers, where certificates are to come by http-01. The tokens lie in the store for as
-long as an order is under way; everything else is not found.
+long as an order is under way; everything else is not found. If another program had the port at the start, it is taken
+once it is free.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from gatepost.net.listener import bind, drain
+from gatepost.net.tasks import spawn
 from gatepost.node.auxiliary import run_auxiliary
 from gatepost.node.http_session import Response, plain_listener
-from gatepost.node.lifecycle import Lifecycle, Parts, listening
+from gatepost.node.lifecycle import Duty, Lifecycle, Parts, listening
 from gatepost.pki.acme.challenges import token_answer
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import h11
 
+    from gatepost.net.listener import Listener
     from gatepost.settings.model import Settings
 
 
 CONNECTIONS: Final = 100
 CONNECTIONS_PER_SOURCE: Final = 20
 _CONTENT_TYPE: Final = "application/octet-stream"
+_AGAIN: Final = 5.0  # seconds between two tries to bind a port that another program had
+_FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM})
+
+_log = logging.getLogger(__name__)
 
 
 def run_challenge_host(settings: Settings, sockets: Sequence[socket.socket], lifeline: int) -> int:
-    """The life of the process; its exit status. lifeline: reads end-of-file when the supervisor is gone."""
+    """The life of the process; its exit status. sockets: none if another program had the port.
+
+    lifeline: reads end-of-file when the supervisor is gone.
+    """
     return run_auxiliary(
         lambda: ChallengeHost(settings, sockets).parts, lifeline, drain=settings.server.drain, what="ACME challenges"
     )
@@ -41,9 +54,50 @@ class ChallengeHost:
 
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
         self._store = Storage.of(settings).configuration()
-        listener = plain_listener(sockets, self._answer, total=CONNECTIONS, per_source=CONNECTIONS_PER_SOURCE)
-        self.parts = Parts(Lifecycle("tokens", close=self._store.close), listening(listener))
+        port = (
+            listening(self._listener(sockets)) if sockets else _LatePort(settings.acme.served_at, self._listener).life()
+        )
+        self.parts = Parts(Lifecycle("tokens", close=self._store.close), port)
+
+    def _listener(self, sockets: Sequence[socket.socket]) -> Listener:
+        return plain_listener(sockets, self._answer, total=CONNECTIONS, per_source=CONNECTIONS_PER_SOURCE)
 
     def _answer(self, request: h11.Request) -> Response:
         answer = token_answer(self._store, request.target.decode("latin-1"))
         return Response(HTTPStatus.NOT_FOUND) if answer is None else Response(HTTPStatus.OK, answer, _CONTENT_TYPE)
+
+
+class _LatePort:
+    """A port that another program has: bound once it is free, if this account may bind it.
+
+    address: "host:port". listener: makes a listener of its sockets.
+    """
+
+    def __init__(self, address: str, listener: Callable[[Sequence[socket.socket]], Listener]) -> None:
+        self._address = address
+        self._listener = listener
+        self._listeners: list[Listener] = []
+        self._waits = True
+
+    def life(self) -> Lifecycle:
+        """Its tries, and its end."""
+        return Lifecycle(
+            "port of ACME",
+            duties=(Duty(_AGAIN, self._try, at_once=True),),
+            drain=lambda seconds: drain(self._listeners, seconds),
+        )
+
+    def _try(self) -> None:
+        if not self._waits:
+            return
+        try:
+            sockets = bind(self._address)
+        except OSError as error:
+            self._waits = error.errno not in _FORBIDDEN
+            if not self._waits:
+                _log.error("%s: free the port, then restart the gateway, which may bind it only then", error.strerror)
+            return
+        self._waits = False
+        self._listeners.append(self._listener(sockets))
+        spawn(self._listeners[0].start(), "port of ACME")
+        _log.warning("certificates can be renewed again: ACME challenges are served at %s", self._address)

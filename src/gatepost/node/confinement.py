@@ -128,9 +128,10 @@ class Confinement:
         """Confine this process, a worker."""
         self._apply(self._of_workers(self._writes), executes=runs_programs(self._settings, index), isolated=True)
 
-    def host(self) -> None:
-        """Confine this process, which serves something small to the network, as a worker."""
-        self._apply(self._of_workers(self._writes), executes=runs_programs(self._settings), isolated=True)
+    def host(self, port: int = 0) -> None:
+        """Confine this process, which serves something small to the network, as a worker. port: that it still binds."""
+        rules = self._of_workers(self._writes)
+        self._apply(rules, executes=runs_programs(self._settings), isolated=True, port=port)
 
     def admin_centre(self) -> None:
         """Confine this process, which serves pages and REST: it changes all that is stored, and nothing else.
@@ -140,7 +141,7 @@ class Confinement:
         rules = self._around() | {str(self._data): Access.CHANGE}
         self._apply(rules, executes=runs_programs(self._settings), isolated=False)
 
-    def _apply(self, rules: dict[str, Access], *, executes: bool, isolated: bool) -> None:
+    def _apply(self, rules: dict[str, Access], *, executes: bool, isolated: bool, port: int = 0) -> None:
         """executes: it starts programs of the operator, which need files of their own."""
         if self._means.landlock:
             tempfile.tempdir = str(self._data / WORK)
@@ -149,7 +150,7 @@ class Confinement:
             if self._means.filters:
                 deny_system_calls(execute=executes)
             if self._means.landlock and not executes:
-                restrict_files(rules, isolated=isolated)
+                restrict_files(rules, isolated=isolated, port=port)
         except OSError as error:
             _log.error("process %d is not confined: %s", os.getpid(), error)
 

@@ -57,12 +57,12 @@ def landlock_version() -> int:
     return max(0, int(_libc.syscall(_CREATE, None, 0, _VERSION)))
 
 
-def restrict_files(rules: Mapping[str, Access], *, isolated: bool = False) -> None:
+def restrict_files(rules: Mapping[str, Access], *, isolated: bool = False, port: int = 0) -> None:
     """Deny this thread, and all that it starts, every access to files that no rule allows.
 
     rules: files, and directories with all below them. Paths that are not there are left out, and so are symbolic links,
-    which anybody may have made. isolated: it binds no TCP port of its choice, only one that the kernel chooses, and
-    sends no signal to processes outside. Needs `OLDEST` and no_new_privs. Raises OSError.
+    which anybody may have made. isolated: it binds no TCP port of its choice, only one that the kernel chooses, or
+    `port`, and sends no signal to processes outside. Needs `OLDEST` and no_new_privs. Raises OSError.
     """
     version = landlock_version()
     handled = next(_ALL[since] for since in sorted(_ALL, reverse=True) if since <= max(version, 1))
@@ -73,8 +73,8 @@ def restrict_files(rules: Mapping[str, Access], *, isolated: bool = False) -> No
         for path, access in rules.items():
             with suppress(FileNotFoundError, PermissionError):
                 _allow(ruleset, path, access & handled)
-        if ports:
-            _called(_ADD, ruleset, _PORT, struct.pack("=QQ", _BIND_TCP, 0), 0)
+        for allowed in {0, port} if ports else ():
+            _called(_ADD, ruleset, _PORT, struct.pack("=QQ", _BIND_TCP, allowed), 0)
         _called(_RESTRICT, ruleset, 0)
     finally:
         os.close(ruleset)

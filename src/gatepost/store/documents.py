@@ -10,13 +10,14 @@ import fcntl
 import os
 import secrets
 from contextlib import AbstractContextManager, contextmanager
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gatepost.store.interface import Database, DatabaseConnection, OnFirstUse, Schema, StoreFailure
 from gatepost.store.sqlite.schema import make_directory, sync_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 
@@ -54,6 +55,12 @@ class Documents(Protocol):
 
     def replace(self, name: str, content: bytes) -> None:
         """Write it in one step, whatever was there."""
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove documents; one that is not there is no error."""
+
+    def make_room(self, most: int) -> None:
+        """Remove those that were written longest ago until all together have no more bytes than `most`."""
 
     def adding(self) -> AbstractContextManager[AddDocument]:
         """While it is open, nobody else adds one to this folder."""
@@ -99,6 +106,19 @@ class DocumentFiles:
             os.replace(fresh, path)  # noqa: PTH105 - the name of the system call that is meant
         finally:
             fresh.unlink(missing_ok=True)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove documents."""
+        for name in names:
+            (self._directory / name).unlink(missing_ok=True)
+
+    def make_room(self, most: int) -> None:
+        """Remove those that were written longest ago."""
+        with os.scandir(self._directory) as entries:
+            sizes = [(entry.stat(), entry.name) for entry in entries if not entry.name.startswith(".")]
+        newest = sorted(sizes, key=lambda sized: sized[0].st_mtime_ns, reverse=True)
+        totals = accumulate(status.st_size for status, _ in newest)
+        self.remove(name for (_, name), total in zip(newest, totals, strict=True) if total > most)
 
     @contextmanager
     def adding(self) -> Iterator[AddDocument]:
@@ -154,6 +174,26 @@ class DocumentTable:
                 " ON CONFLICT (folder, name) DO UPDATE SET at = excluded.at, content = excluded.content"
             )
             change.execute(sql, (self.place, name, content))
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove documents."""
+        with self._database.changing() as change:
+            for name in names:
+                change.execute("DELETE FROM document WHERE folder = ? AND name = ?", (self.place, name))
+
+    def make_room(self, most: int) -> None:
+        """Remove those that were written longest ago."""
+        sql = """
+            DELETE FROM document WHERE folder = ?1 AND name IN (
+                SELECT name FROM (
+                    SELECT name, sum(length(content)) OVER (ORDER BY at DESC, name) AS total
+                    FROM document WHERE folder = ?1
+                ) AS newest
+                WHERE total > ?2
+            )
+        """
+        with self._database.changing() as change:
+            change.execute(sql, (self.place, most))
 
     @contextmanager
     def adding(self) -> Iterator[AddDocument]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import time
 
 import pytest
 
@@ -19,16 +20,35 @@ sockets = bind("127.0.0.1:0")
 print("port", sockets[0].getsockname()[1], flush=True)
 print("status", run_challenge_host(load(sys.argv[1], {}), sockets, 0), flush=True)
 """
+LATE = """
+import sys
+from gatepost.net.listener import bind
+from gatepost.node import challenge_host
+from gatepost.settings.loader import load
+
+def tried(address):
+    print("tried", flush=True)
+    if sys.argv[2] == "forbidden":
+        raise PermissionError(13, f"cannot listen on {address}: Permission denied")
+    return bind(address)
+
+challenge_host._AGAIN, challenge_host.bind = 0.5, tried
+print("status", challenge_host.run_challenge_host(load(sys.argv[1], {}), [], 0), flush=True)
+"""
 TOKEN = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA"
+
+
+def store_token(home):
+    config = ConfigStore(home.data / "config.db")
+    config.apply({}, author="test", content={f"acme/http-01/{TOKEN}": b"the proof", "acme/other": b"secret"})
+    config.close()
 
 
 @pytest.fixture
 def serve(run, home):
     """Starts it; the script and the port."""
     home.settings()
-    config = ConfigStore(home.data / "config.db")
-    config.apply({}, author="test", content={f"acme/http-01/{TOKEN}": b"the proof", "acme/other": b"secret"})
-    config.close()
+    store_token(home)
     script = run(SCRIPT, home.file)
     return script, int(script.expect("port").split()[1])
 
@@ -55,3 +75,36 @@ def test_the_life_of_the_process(serve):
     assert ask(port)[1] == b"the proof"
     script.signal(signal.SIGTERM)
     script.expect("status 0")
+
+
+def with_acme(home, port):
+    key = home.path / "master.key"
+    key.touch(0o600)
+    key.write_bytes(bytes(32))
+    acme = {"directory_url": "https://acme.example/dir", "agree_tos": True, "http_address": f"127.0.0.1:{port}"}
+    home.settings(acme=acme, store={"master_key": f"file:{key}"})
+    store_token(home)
+
+
+def test_a_port_that_another_program_had_is_taken_once_it_is_free(run, home):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with_acme(home, port)
+        script = run(LATE, home.file, "busy")
+        script.expect("tried")
+        script.expect("tried")
+    script.expect(f"ACME challenges are served at 127.0.0.1:{port}")
+    assert ask(port)[1] == b"the proof"
+    script.signal(signal.SIGTERM)
+    script.expect("status 0")
+    assert sum("ACME challenges are served" in line for line in script.said) == 1
+
+
+def test_a_port_that_may_not_be_bound_any_more_is_said_once(run, home):
+    with_acme(home, 80)
+    script = run(LATE, home.file, "forbidden")
+    script.expect("Permission denied: free the port, then restart the gateway")
+    time.sleep(1.2)
+    script.signal(signal.SIGTERM)
+    script.expect("status 0")
+    assert script.said.count("tried") == 1

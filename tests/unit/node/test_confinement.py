@@ -49,7 +49,7 @@ def applied(monkeypatch):
     monkeypatch.setattr(Means, "here", lambda: FULL)
     monkeypatch.setattr(confinement, "deny_system_calls", lambda *, execute: calls.append([execute, None, None]))
 
-    def restrict(rules, *, isolated):
+    def restrict(rules, *, isolated, port):
         calls[-1][1:] = [{Path(path): access for path, access in rules.items()}, isolated]
 
     monkeypatch.setattr(confinement, "restrict_files", restrict)
@@ -92,6 +92,15 @@ def test_a_worker_changes_what_it_writes_and_nothing_else(settings, home, applie
     assert rules[Path("/")] == Access.READ_DIR
     assert all(path.exists() for path, access in rules.items() if access == Access.CHANGE)
     assert tempfile.gettempdir() == str(data / "made")
+
+
+def test_a_host_may_bind_the_one_port_that_it_waits_for(settings, monkeypatch, applied):
+    ports = []
+    monkeypatch.setattr(confinement, "restrict_files", lambda _, *, isolated, port: ports.append((isolated, port)))
+    made = confined(settings)
+    made.host()
+    made.host(80)
+    assert ports == [(True, 0), (True, 80)]
 
 
 def test_the_writer_changes_the_configuration_and_nothing_else(settings, home, applied, monkeypatch):

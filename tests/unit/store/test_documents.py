@@ -42,6 +42,22 @@ def test_one_is_added_once_and_never_over_another(documents):
     assert list(documents.names()) == ["1"]
 
 
+def test_some_are_removed(documents):
+    for name in "abc":
+        documents.replace(name, b"x")
+    documents.remove(["a", "c", "none"])
+    assert list(documents.names()) == ["b"]
+
+
+@pytest.mark.parametrize(("most", "left"), [(11, "abc"), (9, "bc"), (3, "c"), (0, "")])
+def test_there_is_room_for_the_newest(documents, most, left):
+    for name, size in (("a", 2), ("b", 6), ("c", 3)):
+        documents.replace(name, b"x" * size)
+        time.sleep(0.01)
+    documents.make_room(most)
+    assert "".join(sorted(documents.names())) == left
+
+
 def test_folders_are_apart(tmp_path):
     storage = Storage(SQLITE, tmp_path)
     for folder in ("a", "b"):

@@ -86,7 +86,17 @@ def resolve_advice(host: str, domain: str) -> str:
 
 
 def connect_advice(hop: Hop, *, refused: bool) -> str:
-    """Nobody answers on the port."""
+    """Nobody answers on the port, or at the socket."""
+    if hop.lmtp and hop.address.startswith("/"):
+        return (
+            f"Here: start the LMTP server that listens at {hop.address}, let the gateway's account open that socket, "
+            "or correct the path in delivery of the mailbox."
+        )
+    if hop.lmtp:
+        return (
+            f"Here: start the LMTP server, or correct delivery of the mailbox: nobody answers on port {hop.port} of "
+            f"{hop.address}."
+        )
     if refused:
         return (
             f"Check the port in smart_hosts: nothing listens on port {hop.port} of {hop.address}, or a firewall "
@@ -100,6 +110,11 @@ def connect_advice(hop: Hop, *, refused: bool) -> str:
 
 def greeting_advice(hop: Hop, failure: HopFailure) -> str:
     """It answered, but not as a mail server that would talk to us."""
+    if hop.lmtp:
+        return (
+            f"Here: the log of the server at {hop.endpoint} says why. If it does not speak LMTP, correct delivery of "
+            "the mailbox."
+        )
     if not failure.loss and failure.reply.code and failure.detail.startswith("in reply to"):
         return (
             "Their server turns this machine away; its reply says why. They must allow this machine's address, or it "

@@ -40,6 +40,7 @@ _SOON_DAYS = 14
 _NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _OUR_FAULT = "4.3.5"
 _SHOWN_KEYWORDS = 20
+_ON_THIS_MACHINE = "the connection stays on this machine"
 # Only a chain that is trusted is looked for among the revoked ones.
 _TRUSTED = frozenset({ChainStatus.TRUSTED, ChainStatus.REVOKED, ChainStatus.REVOCATION_UNKNOWN})
 
@@ -238,9 +239,12 @@ def _starttls(seen: Seen) -> _Made:
     if Step.STARTTLS not in names and not seen.our_fault:
         keywords = tuple(line.partition(" ")[2].upper() for line in seen.said("EHLO")[1:])
         required = seen.failure is not None
+        if seen.hop.lmtp and not required:
+            return Task("STARTTLS", TaskStatus.SKIPPED, "not offered, and not needed on this machine"), _ON_THIS_MACHINE
         status = TaskStatus.FAILED if required else TaskStatus.WARNING
         what = advice.no_starttls(seen.hop, keywords, required=required)
-        detail = detail_of("not offered", f"the connector asks for {describe(seen.hop.requirement)}")
+        asks = "LMTP between machines" if seen.hop.lmtp else "the connector"
+        detail = detail_of("not offered", f"{asks} asks for {describe(seen.hop.requirement)}")
         return Task("STARTTLS", status, detail, what, seconds), "the connection is unencrypted"
     if seen.failure is not None and seen.last is Step.STARTTLS:
         reply = " / ".join(seen.said("STARTTLS")) or seen.failure.detail

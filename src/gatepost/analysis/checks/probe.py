@@ -38,7 +38,7 @@ from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.net.own_addresses import OwnAddresses, reach_of_tenants
 from gatepost.pki.certificates.clients import stored_client_identities
 from gatepost.pki.certificates.connector_secrets import stored_secrets
-from gatepost.policy.connectors.names import SmartHost, host_port
+from gatepost.policy.connectors.names import SmartHost, addresses_without_lookup, host_port
 from gatepost.policy.decisions.published import NOTHING, Modes, Published, Terms
 from gatepost.policy.decisions.requirement import MxLevel, Shortfall
 from gatepost.protocols.dane.tlsa import TlsaStatus
@@ -136,13 +136,14 @@ class Prober:
         look: Look | None = None,
         publication: Publication | None = None,
         options: HopOptions = NO_OPTIONS,
+        lmtp: bool = False,
     ) -> list[HostReport]:
         """One report for each address, at most ten; one without an address if the host cannot be resolved.
 
         certificate: ours, to present if asked. listed_by: the domain whose MX named the host. keep: takes over the
         connections that met the requirement, in the order in which they did; without it they end.
-        options: of the connector. publication: of the way, to be obeyed as a delivery does. Without it DANE and MTA-STS
-        are left out of account, and no message may follow.
+        options: of the connector. lmtp: it is an LMTP server. publication: of the way, to be obeyed as a delivery does.
+        Without it DANE and MTA-STS are left out of account, and no message may follow.
         """
         if look is not None:
             look(resolving(next_hop.host), None)
@@ -167,6 +168,7 @@ class Prober:
                 shortfall,
                 certificate=certificate,
                 mx=terms.mx,
+                lmtp=lmtp,
                 published=terms.published,
                 bounded=bounded,
                 options=options,
@@ -188,7 +190,7 @@ class Prober:
     async def _resolve(self, next_hop: NextHop, listed_by: str, *, bounded: bool) -> tuple[Task, HostAddresses | None]:
         host, begun = next_hop.host, time.monotonic()
         try:
-            addresses = await self._router.addresses(host)
+            addresses = _socket(host) if host.startswith("/") else await self._router.addresses(host)
             if bounded:
                 addresses = allowed(addresses, self._opener.tenants)
         except NotAllowed as failed:
@@ -285,7 +287,8 @@ def prober(
     )
     made = Prober(router, opener, revocation=revocation, lookups=_lookups(settings, resolver))
     made.bounded = bounded
-    listening = (host_port(str(listener.address), None, lowest=0) for listener in settings.listeners)
+    bound = (host_port(str(listener.address), None, lowest=0) for listener in settings.listeners)
+    listening = ((str(address), port) for host, port in bound for address in addresses_without_lookup(host))
     made.is_ours = OwnAddresses(listening, settings.server.own_addresses, time.monotonic)
     return made
 
@@ -389,7 +392,13 @@ def _published(published: Published) -> Iterator[str]:
         yield f"MTA-STS policy of {sts.domain} cannot be fetched ({sts.failure}): {sts.detail}"
 
 
+def _socket(path: str) -> HostAddresses:
+    return HostAddresses(path, path, (path,), authentic=True)
+
+
 def _addresses(addresses: HostAddresses) -> str:
+    if addresses.host.startswith("/"):
+        return f"{addresses.host} is a socket of this machine: nothing to look up"
     if SmartHost(addresses.host).is_address:
         return f"{addresses.host} is an address: nothing to look up"
     alias = f" (an alias of {addresses.canonical})" if addresses.canonical != addresses.host else ""

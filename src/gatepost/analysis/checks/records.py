@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from gatepost.store.documents import Documents
     from gatepost.store.storage import Storage
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 VALIDATIONS = "validations"
 
 _MAX_BYTES = 1 << 20
+_MAX_TOTAL = 128 << 20  # of an organization: ten thousand results of the usual size
+_KEPT_BETWEEN = 16  # results, until the size of all is looked at again
 _MAX_NAME = 120
+_kept = count()
 _SHORT = ("at", "configuration", "outcome", "verdict", "organization", "connector", "direction")
 
 
@@ -55,13 +59,24 @@ class CheckRecords:
     def keep(self, direction: str, name: str, record: dict[str, Any]) -> None:
         """Replace the record of a connector in one step. Raises OSError, StoreFailure.
 
-        One of more than a megabyte loses its details: time, configuration and outcome stay.
+        One of more than a megabyte loses its details: time, configuration and outcome stay. Of more than 128 MiB in
+        all those are removed that were kept longest ago.
         """
         content = json.dumps(record, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
         if len(content) > _MAX_BYTES:
             short = {key: record[key] for key in _SHORT if key in record}
             content = json.dumps(short | {"verdict": str(short.get("verdict", ""))[:1000]}, ensure_ascii=False).encode()
         self.documents.replace(_file_name(direction, name), content)
+        if next(_kept) % _KEPT_BETWEEN == 0:
+            self.documents.make_room(_MAX_TOTAL)
+
+    def keep_only(self, connectors: Iterable[tuple[str, str]]) -> None:
+        """Remove the records of all other connectors. Raises OSError, StoreFailure.
+
+        connectors: direction and name of each.
+        """
+        needed = {_file_name(direction, name) for direction, name in connectors}
+        self.documents.remove(sorted(self.documents.names().keys() - needed))
 
     def last(self, direction: str, name: str) -> dict[str, Any] | None:
         """The record, None if there is none or it cannot be used: a check that is not known is not passed."""

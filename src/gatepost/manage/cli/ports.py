@@ -65,14 +65,14 @@ def bind_ports(settings: Settings, passed: PassedSockets | None = None) -> Ports
 
 
 def _bind_tokens(settings: Settings, passed: PassedSockets | None) -> list[socket.socket]:
-    """Mail does not wait for a port that renewals alone need, months later: they say what they lack, with an alarm."""
+    """Mail does not wait for a port that renewals alone need: `node.challenge_host` takes it once it is free."""
     try:
         return bind(settings.acme.served_at, passed) if settings.acme.served_at else []
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
         _log.error(
-            "certificates cannot be renewed: %s; gatepost doctor names the program that has it. Free it, then restart",
+            "certificates cannot be renewed: %s; gatepost doctor names the program that has it. Free the port",
             error.strerror,
         )
         return []

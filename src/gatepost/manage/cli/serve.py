@@ -33,6 +33,7 @@ from gatepost.manage.cli.ports import Ports, bind_ports
 from gatepost.manage.cli.setup_notice import SETUP_FILE
 from gatepost.manage.use_cases.granting import grant_all
 from gatepost.manage.web.certificate import ADMIN_FOLDER
+from gatepost.net.listener import parse_address
 from gatepost.net.openssl_tickets import find_place
 from gatepost.node.config_judge import SITE_HOST, answering
 from gatepost.node.config_line import ConfigWriter
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _ADMIN_CENTRE = "admin centre"
+_CHALLENGE_HOST = "challenge host"
 _CONFIGURATION_COPY = "configuration copy"
 _OWNERS = (_ADMIN_CENTRE, _CONFIGURATION_COPY)  # they write the configuration, and have the role of store.url
 _WITHHELD = (*(f"{ACCESS.file}{beside}" for beside in ("", "-wal", "-shm")), ADMIN_FOLDER, SETUP_FILE)
@@ -263,7 +265,7 @@ def _auxiliary_processes(settings: Settings, ports: Ports, workers: int) -> dict
 
     result: dict[str, Callable[[int], int]] = {}
     result |= {"policy host": serve_public} if ports.public else {}
-    result |= {"challenge host": serve_tokens} if ports.tokens else {}
+    result |= {_CHALLENGE_HOST: serve_tokens} if settings.acme.served_at else {}
     result |= {SITE_HOST: serve_nodes} if ports.nodes else {}
     result |= {"metrics host": serve_metrics} if ports.metrics else {}
     return result
@@ -299,6 +301,8 @@ def _confined(
     def run(name: str, process: Callable[[int], int], lifeline: int) -> int:
         tickets.close()
         others = {_ADMIN_CENTRE: confinement.admin_centre, _CONFIGURATION_COPY: confinement.writer}
+        if not ports.tokens and settings.acme.served_at:  # it takes the port once it is free
+            others[_CHALLENGE_HOST] = partial(confinement.host, parse_address(settings.acme.served_at)[1])
         others.get(name, confinement.host)()
         return process(lifeline)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -189,6 +190,7 @@ def document(name: str) -> DocumentPage:
         token.attrs.pop("style", None)  # the policy of the pages takes none
         if token.children:
             token.children = list(_linked(token.children))
+    _label_cells(tokens)
     body = list(_without_empty_heads(tokens[3:] if tokens and tokens[0].tag == "h1" else tokens))
     return DocumentPage(name, parts[0].title, parts, Markup(markdown.renderer.render(body, markdown.options, {})))  # noqa: S704 - markdown-it escapes, and the text is ours
 
@@ -198,21 +200,48 @@ def _markdown() -> MarkdownIt:
     made = MarkdownIt("commonmark", {"html": False}).enable("table")
     made.add_render_rule("table_open", _table_open)
     made.add_render_rule("table_close", _table_close)
+    made.add_render_rule("td_open", _cell_open)
+    made.add_render_rule("td_close", _cell_close)
     made.add_render_rule("code_block", _code)
     made.add_render_rule("fence", _code)
     return made
 
 
 def _table_open(_self: RendererHTML, _tokens: Sequence[Token], _at: int, _options: OptionsDict, _env: EnvType) -> str:
-    return '<div class="table-wrap" role="region" tabindex="0" aria-label="Table"><table>'
+    return '<div class="table-wrap stacked" role="region" tabindex="0" aria-label="Table"><table>'
 
 
 def _table_close(_self: RendererHTML, _tokens: Sequence[Token], _at: int, _options: OptionsDict, _env: EnvType) -> str:
     return "</table></div>\n"
 
 
+def _cell_open(self: RendererHTML, tokens: Sequence[Token], at: int, options: OptionsDict, env: EnvType) -> str:
+    return f"{self.renderToken(tokens, at, options, env)}<div>"  # beside its label stands one element
+
+
+def _cell_close(self: RendererHTML, tokens: Sequence[Token], at: int, options: OptionsDict, env: EnvType) -> str:
+    return f"</div>{self.renderToken(tokens, at, options, env)}"
+
+
 def _code(_self: RendererHTML, tokens: Sequence[Token], at: int, _options: OptionsDict, _env: EnvType) -> str:
     return f'<pre class="lines" tabindex="0"><code>{escape(tokens[at].content)}</code></pre>\n'
+
+
+def _label_cells(tokens: Sequence[Token]) -> None:
+    """Give each cell of a table the heading of its column, which stands beside it where the table is stacked."""
+    labels: list[str] = []
+    column = 0
+    for token, following in pairwise(tokens):
+        if token.type == "table_open":
+            labels = []
+        elif token.type == "tr_open":
+            column = 0
+        elif token.type == "th_open":
+            labels.append("".join(part.content for part in following.children or ()))
+        elif token.type == "td_open":
+            if labels[column]:
+                token.attrs["data-label"] = labels[column]
+            column += 1
 
 
 def _without_empty_heads(tokens: Sequence[Token]) -> Iterator[Token]:

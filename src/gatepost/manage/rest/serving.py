@@ -270,14 +270,19 @@ def _most(endpoint: RestEndpoint, context: Context) -> int:
 
 
 async def _body(request: Request, endpoint: RestEndpoint, most: int) -> bytes | None:
-    """The body, if the endpoint takes one. most: octets of it. Raises Problem."""
+    """The body, None if it is empty and the endpoint takes none. most: octets of it. Raises Problem."""
     if endpoint.body is None:
-        return None
+        return await _read(request, most) or None
     allowed = {_JSON, _MERGE_PATCH} if endpoint.takes_merge_patch else {_JSON}
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in allowed:
         raise Problem(ProblemType.MEDIA_TYPE, f"Send Content-Type: {' or '.join(sorted(allowed))}.")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem(ProblemType.MEDIA_TYPE, "Send the body without Content-Encoding.")
+    return await _read(request, most)
+
+
+async def _read(request: Request, most: int) -> bytes:
+    """The octets of the body. Raises Problem if there are more than most, or they end early."""
     length, bound = request.headers.get("content-length", "0"), f"At most {most} bytes are taken here."
     if length.isdecimal() and int(length) > most:
         raise Problem(ProblemType.TOO_LARGE, bound)
@@ -288,6 +293,10 @@ async def _body(request: Request, endpoint: RestEndpoint, most: int) -> bytes | 
     if body is None:
         raise Problem(ProblemType.MALFORMED, "The body ended early.")
     return body
+
+
+class _NoFields(msgspec.Struct):
+    """The body of an endpoint that declares none: `{}`, and any key in it is unknown."""
 
 
 def _request_of(
@@ -307,7 +316,7 @@ def _request_of(
     try:
         if body is not None and not context.principal.is_of_gateway:
             _check_density(body)
-        value = None if body is None or endpoint.body is None else _body_value(endpoint.body, body)
+        value = None if body is None else _body_value(endpoint.body or _NoFields, body)
     except WrongFields as wrong:
         errors += wrong.errors
     if errors:

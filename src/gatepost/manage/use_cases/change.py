@@ -21,9 +21,16 @@ from gatepost.manage.use_cases.differences import FieldChange, differences
 from gatepost.manage.use_cases.domain_proof import pending_notes
 from gatepost.manage.use_cases.granting import granting
 from gatepost.manage.use_cases.name_lookup import visible
-from gatepost.manage.use_cases.private_content import keys_lacking, orphaned, passwords_lacking, secrets_lacking
+from gatepost.manage.use_cases.private_content import (
+    forget_validations,
+    keys_lacking,
+    orphaned,
+    passwords_lacking,
+    secrets_lacking,
+)
 from gatepost.manage.use_cases.record_budget import RecordBudget, added_to_history, check_rules
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
+from gatepost.manage.use_cases.unknown_homes import unknown_homes
 from gatepost.net.own_addresses import reach_of_tenants
 from gatepost.policy.connectors.errors import MOST_ERRORS, FieldError, ResourceErrors
 from gatepost.policy.connectors.grants import GRANT, STORED_KINDS, mark
@@ -140,7 +147,7 @@ def change(
             _check_mailboxes(gateway, made)
             _check_names(store, made)
             changes = differences(stored, made.wanted)
-            lacking = _missing_keys(store, made)
+            lacking = _lacking(gateway, store, made)
             pending = [] if options.dry_run else list(_pending(store, principal, made))
             if changes:
                 _charge(gateway, principal, made, is_free=options.dry_run or is_charged)
@@ -161,6 +168,7 @@ def change(
                         continue
                     tries = "" if undoes else f" ({TRIES} tries, each overtaken by another change; {NOTHING})"
                     raise Refusal(RefusalKind.CONFLICT, f"{conflict}{tries}") from conflict
+                forget_validations(gateway.storage, stored, made.wanted)
             break
     outcome = _result(gateway, principal, options, made, (version, changes, lacking))
     return replace(outcome, notes=[*pending, *outcome.notes])
@@ -344,12 +352,14 @@ def _taken(removal: Change) -> str:
     )
 
 
-def _missing_keys(store: ConfigStore, prepared: _PreparedChange) -> list[str]:
+def _lacking(gateway: Gateway, store: ConfigStore, prepared: _PreparedChange) -> list[str]:
+    """What the changed organizations name that is not in the store, a sentence each."""
     changed = list(filter(None, map(prepared.after.organization, prepared.edit.organizations)))
     return [
         *keys_lacking(store, changed, prepared.edit.content),
         *secrets_lacking(store, changed),
         *passwords_lacking(store, changed),
+        *unknown_homes(store, gateway.settings.server, changed),
     ]
 
 

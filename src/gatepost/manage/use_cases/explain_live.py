@@ -18,7 +18,7 @@ from gatepost.manage.use_cases.listener_checks import resolver_of
 from gatepost.pki.certificates.connector_secrets import SealedSecrets, SecretState, connector_place
 from gatepost.policy.connectors.values import AuthenticationMechanism, Mode, TlsSettings
 from gatepost.policy.decisions.published import joined_modes
-from gatepost.policy.decisions.routes import MxRoute, NextHop, Route, SmartHosts
+from gatepost.policy.decisions.routes import LmtpRoute, MxRoute, NextHop, Route, SmartHosts
 from gatepost.texts import last_argument
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ async def _reports(probing: Prober, route: Route | None, asks: Asks) -> list[Hos
             return await _reach(probing, route.hops, certificate, publication)
         case MxRoute():
             return await _reach_mail_hosts(probing, route, asks)
-        case _:  # nowhere, into a mailbox, to a node of the site, or over LMTP, which the prober does not speak
+        case LmtpRoute():
+            return await probing.probe(route.hop, lmtp=True)
+        case _:  # nowhere, into a mailbox, or to a node of the site, to which only nodes may speak
             return []
 
 

@@ -1,18 +1,22 @@
-"""Content kept beside the resources and removed with them: passwords, private keys, connector and domain secrets.
+"""Passwords, private keys, secrets and validation results that are kept beside the resources and removed with them.
 
 Used by `change`.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
+from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
 from gatepost.mail.inbound import credentials
 from gatepost.manage.use_cases import domain_proof
 from gatepost.pki.certificates import connector_secrets, directory_secrets, dkim_keys
 from gatepost.pki.certificates.connector_secrets import SealedSecrets, SecretState, connector_place
 from gatepost.pki.certificates.directory_secrets import asks_graph, directory_place, logs_in
 from gatepost.policy.connectors.values import DkimState
+from gatepost.store.documents import failure_text
+from gatepost.store.interface import StoreFailure
 from gatepost.texts import last_argument
 
 if TYPE_CHECKING:
@@ -20,7 +24,10 @@ if TYPE_CHECKING:
 
     from gatepost.policy.connectors.records import Organization
     from gatepost.store.changes import ConfigStore
+    from gatepost.store.storage import Storage
 
+
+_log = logging.getLogger(__name__)
 
 _PLACES: Final = (dkim_keys.places, connector_secrets.places, directory_secrets.places)
 
@@ -42,6 +49,32 @@ def _needless(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> set[str]:
     old, new = before.get("organization", {}), wanted.get("organization", {})
     gone = {place for places in _PLACES for name in new for place in places(name, old.get(name))}
     return gone - {place for places in _PLACES for name, document in new.items() for place in places(name, document)}
+
+
+def forget_validations(storage: Storage, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Remove the results of connectors that a change removed; a failure is for the log alone.
+
+    before, wanted: as of `orphaned`, once the change is stored.
+    """
+    old, new = before.get("organization", {}), wanted.get("organization", {})
+    for name, table in new.items():
+        left = _connectors(table)
+        if _connectors(old.get(name)) <= left:
+            continue
+        records = CheckRecords(storage, VALIDATIONS, name)
+        try:
+            records.keep_only(left)
+        except (OSError, StoreFailure) as error:
+            _log.warning("results of validations cannot be removed: %s", failure_text(records.documents, error))
+
+
+def _connectors(table: Mapping[str, Any] | None) -> set[tuple[str, str]]:
+    """Direction and name of each connector; the case of a name does not matter."""
+    return {
+        (direction, connector["name"].lower())
+        for direction in ("inbound", "outbound")
+        for connector in (table or {}).get(f"{direction}_connector", ())
+    }
 
 
 def keys_lacking(

@@ -182,11 +182,12 @@ class StsPolicies:
         more: the next call will. The states of those it tried.
         """
         due = await asyncio.to_thread(self._due, now)
-        slots, end = asyncio.Semaphore(_REFRESHES), self._clock() + _REFRESH_SECONDS
+        slots, begun = asyncio.Semaphore(_REFRESHES), self._clock()
 
         async def in_turn(entry: CachedPolicy) -> StsState | None:
             async with slots:
-                return await self._refresh(entry, now) if self._clock() < end else None
+                passed = self._clock() - begun
+                return await self._refresh(entry, now + passed) if passed < _REFRESH_SECONDS else None
 
         tried = await asyncio.gather(*(in_turn(entry) for entry in due))
         return tuple(state for state in tried if state is not None)
@@ -204,7 +205,9 @@ class StsPolicies:
     # Looking up.
 
     async def _look(self, name: str, now: float, *, recheck: bool) -> StsState:
+        begun = self._clock()
         record = await self._record(name, fresh=recheck)
+        now += self._clock() - begun  # whose record came later fetches the newer policy
         try:
             held = await self._at_hand(name, record, now)
         except OSError as short:
@@ -255,13 +258,11 @@ class StsPolicies:
                     raise
                 kept = None
             if kept is not None and (held is None or kept.fetched > held.fetched):
-                held = kept
-                self._keep(held, now)
+                held = self._keep(kept, now)
         if held is None or not held.holds(now):
             return None
         if held.used < now - _DAY:
-            held = replace(held, used=now)
-            self._keep(held, now)
+            held = self._keep(replace(held, used=now), now)
             await asyncio.to_thread(self._folder.touch, held)
         return held
 
@@ -302,9 +303,10 @@ class StsPolicies:
         before = self._memory.get(name)
         if before is not None and before.policy.mode is not result.mode:
             _log.info("mta-sts: the policy of %s changed from %s to %s", name, before.policy.mode, result.mode)
-        self._keep(entry, now)
-        await asyncio.to_thread(self._folder.write, entry)
-        return entry
+        kept = self._keep(entry, now)
+        if kept is entry:
+            await asyncio.to_thread(self._folder.write, entry)
+        return kept
 
     async def _ask(self, name: str) -> StsPolicy | StsFailure:
         port = "" if self._hosts.port == 443 else f":{self._hosts.port}"
@@ -327,8 +329,13 @@ class StsPolicies:
             async with asyncio.timeout(_BUSY_SECONDS if self._places.free < _FETCHES / 2 else None):
                 return await self._client.fetch(request)
 
-    def _keep(self, entry: CachedPolicy, now: float) -> None:
+    def _keep(self, entry: CachedPolicy, now: float) -> CachedPolicy:
+        """Keep a policy in memory; the newer one that is there already, if it was overtaken."""
+        known = self._memory.get(entry.domain)
+        if known is not None and entry.is_overtaken_by(known):
+            return known
         self._memory.put(entry.domain, entry, entry.expires - now, _cost(entry.policy))
+        return entry
 
     # Refreshing.
 
@@ -339,8 +346,9 @@ class StsPolicies:
 
     async def _refresh(self, entry: CachedPolicy, now: float) -> StsState:
         """Fetch a policy again that still holds."""
-        name = entry.domain
+        name, begun = entry.domain, self._clock()
         record = await self._record(name)
+        now += self._clock() - begun
         renewed = await self._renewed(entry, record, now)
         held, failure = (renewed, None) if isinstance(renewed, CachedPolicy) else (entry, renewed)
         if failure is not None and entry.policy.mode is not StsMode.NONE:  # section 3.3: administrators are to know

@@ -26,6 +26,7 @@ _TOTAL_BYTES: Final = 64 * 1024 * 1024
 _FILE_BYTES: Final = 2 * MAX_BYTES  # a policy as JSON, with what is said about it
 _WRITES: Final = 50  # between two looks at the size of the folder
 _REFRESH_SECONDS: Final = 24 * 3600.0  # RFC 8461 section 3.3
+_AT_ONCE: Final = 300.0  # seconds within which fetches may overtake each other: longer than one takes with its waits
 _SUFFIX: Final = ".json"
 
 _log = logging.getLogger(__name__)
@@ -51,6 +52,13 @@ class CachedPolicy(msgspec.Struct, frozen=True):
     def holds(self, now: float) -> bool:
         """Whether it is to be applied."""
         return now <= self.expires
+
+    def is_overtaken_by(self, other: CachedPolicy) -> bool:
+        """Whether another was fetched after this one, which was on its way meanwhile.
+
+        One from further ahead is no newer one: the clock was set back.
+        """
+        return 0 < other.fetched - self.fetched <= _AT_ONCE
 
     def due(self, now: float) -> bool:
         """Whether it is time to fetch it again, so that it does not expire: daily, at half of a shorter life."""
@@ -86,11 +94,14 @@ class PolicyFolder:
         return policy if policy is not None and policy.domain == domain else None
 
     def write(self, entry: CachedPolicy) -> None:
-        """Keep a policy instead of the one there is for its domain. After a crash one of the two is there, whole."""
+        """Keep a policy instead of an older one of its domain. After a crash one of the two is there, whole."""
         path = self._file(entry.domain)
         if path is None or not self._changes:
             return
         try:
+            kept = _read(path)
+            if kept is not None and entry.is_overtaken_by(kept):
+                return
             content = msgspec.json.encode(_File(entry.domain, entry.id, entry.fetched, entry.policy.text))
             replace_file(path, content, used=entry.used)
             if self._writes % _WRITES == 0:

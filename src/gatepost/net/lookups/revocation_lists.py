@@ -98,6 +98,9 @@ class Responders:
         status = await self._shared.result((key, reach, asking_for.get()), work, f"ocsp {url[:80]}")
         if isinstance(status, RevocationError):
             raise RevocationError(str(status))  # a copy for each that waits: it collects its raiser's traceback
+        known = self._known.get(key)
+        if known is not None and known.since > status.since and (not known.until or now < known.until):
+            return known  # another organization was told something newer meanwhile
         left = status.until - now if status.until else _KEPT_WITHOUT_END
         self._known.put(key, status, min(left, _KEPT_SECONDS), 1)
         return status

@@ -18,6 +18,7 @@ from gatepost.protocols.smtp.grammar import GrammarError, parse_address, parse_d
 _SOCKET_OCTETS = 107
 _MAPPED_PREFIX = 96  # of ::ffff:0:0, which holds all of IPv4 (RFC 4291 section 2.5.5.2)
 
+type Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -180,12 +181,17 @@ def socket_path(text: str) -> str:
 
 def is_this_machine(host: str) -> bool:
     """Whether what is sent to a host cannot leave this machine: a socket's path, a loopback address, "localhost"."""
-    if host.startswith("/"):
-        return True
+    return host.startswith("/") or any(address.is_loopback for address in addresses_without_lookup(host))
+
+
+def addresses_without_lookup(host: str) -> tuple[Address, ...]:
+    """The IP addresses of a host that are known at once: its own if it is one, and those of localhost (RFC 6761)."""
+    if host == "localhost":
+        return ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1")
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return (ipaddress.ip_address(host),)
     except ValueError:
-        return host == "localhost"
+        return ()
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.policy.connectors import values
-from gatepost.policy.connectors.names import SmartHost, host_port
+from gatepost.policy.connectors.names import SmartHost, addresses_without_lookup, host_port
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from gatepost.policy.connectors.authentication import Authentication
     from gatepost.policy.connectors.errors import Draft, FieldError
+    from gatepost.policy.connectors.names import Address
     from gatepost.policy.connectors.records import OutboundConnector
     from gatepost.policy.connectors.resources import Resources
 
@@ -40,14 +41,17 @@ class Listeners(msgspec.Struct, frozen=True):
     def include(self, smart: SmartHost) -> bool:
         """Whether a smart host is one of them, as far as its name or IP address tells."""
         listening = [host_port(address, None, lowest=0) for address in self.addresses]
-        if smart.port not in {port for _, port in listening}:
+        hosts = {host for host, port in listening if port == smart.port}
+        if not hosts:
             return False
-        if not smart.is_address:
-            return smart.host == self.hostname.lower()
-        target = ipaddress.ip_address(smart.host)
+        if smart.host == self.hostname.lower() or smart.host in hosts:
+            return True
+        bound = {address for host in hosts for address in addresses_without_lookup(host)}
+        return any(self._is_bound(target, bound) for target in addresses_without_lookup(smart.host))
+
+    def _is_bound(self, target: Address, bound: Collection[Address]) -> bool:
         if target in {ipaddress.ip_address(address) for address in self.own}:
             return True
-        bound = {ipaddress.ip_address(host) for host, port in listening if port == smart.port}
         everywhere = any(address.is_unspecified and address.version == target.version for address in bound)
         return target in bound or (everywhere and (target.is_loopback or target.is_unspecified))
 

@@ -112,6 +112,9 @@ _BY_STATUS: Final[dict[str, tuple[MustAct, str]]] = {
 }
 _WORD_IN: Final = re.compile(r"\[Message=([A-Za-z]+)")
 _SERVER_IN: Final = re.compile(r"\[LastAttemptedServerName=([A-Za-z0-9.:_-]{1,255})\]")
+_SOCKET_IN: Final = re.compile(
+    r"(?:Connection refused|Cannot connect to remote server) \[LastAttemptedServerName=(/[^\]]+)\]"
+)
 _STATUS_IN: Final = re.compile(r"\b[245]\.\d{1,3}\.\d{1,3}\b")
 _THIS_MACHINE: Final = re.compile(r"127\.[0-9.]+|::1|localhost")
 _ADDRESS: Final = re.compile(r"[0-9A-Fa-f:.]*[0-9:]")
@@ -193,6 +196,10 @@ def first_of(steps: Iterable[NextStep]) -> NextStep | None:
 
 def _known(reply: str, domain: str) -> NextStep | None:
     """What our own words call for, without an end; None for words of others, and for what passes by itself."""
+    if socket := _SOCKET_IN.search(reply):
+        path = shown_text(socket[1], 255)
+        must = f"start the LMTP server at {path}, let the gateway's account open that socket, or correct the mailbox"
+        return NextStep(_GATEWAY, f"{_capital(_ADMINISTRATOR)} must {own(must)}")
     word, status = _WORD_IN.search(reply), _STATUS_IN.search(reply)
     rule = _BY_WORD.get(word[1]) if word else None
     if rule is None and status and any(text in reply for text in _OURS):

@@ -33,8 +33,8 @@ def take_in_day_files(directory: Path, counts: SessionCounts) -> None:
     """Add what is in the files to the counts, a day at a time, and remove them. For one process, while no worker runs.
 
     A day that is there already has more in its file where an earlier version ran once more (a roll-back), which is
-    added; not so where a start was killed before it removed the file, of which a mark beside it tells. A file that
-    cannot be read is named in the log, and stays. Raises StoreFailure, OSError.
+    added; not so where a start was killed before it removed the file, of which a mark beside it tells. The log says how
+    many results found no room. A file that cannot be read is named in the log, and stays. Raises StoreFailure, OSError.
     """
     folder = directory / FORMER_SESSIONS
     if not folder.is_dir():
@@ -66,8 +66,10 @@ def _take_in(path: Path, counts: SessionCounts, day: str, *, is_known: bool) -> 
     mark.touch(mode=0o600)
     sync_directory(path.parent)
     try:
-        counts.write(day, counts_of(day, rows))
+        left_out = counts.write(day, counts_of(day, rows))
     except StoreFailure:
         mark.unlink()
         raise
+    if left_out:
+        _log.error("%s: there was no room for %d results of sessions: TLS reports lack them", path, left_out)
     return True

@@ -425,12 +425,16 @@ def test_mail_hosts_are_those_of_the_dns(probing: Any) -> None:
 
 def test_it_is_made_of_the_settings(tmp_path: Any) -> None:
     file = tmp_path / "gatepost.toml"
-    file.write_text('[server]\nhostname = "mx.gate.example"\ndata_dir = "data"\n[dns]\nnameservers = ["127.0.0.1:1"]\n')
+    file.write_text(
+        '[server]\nhostname = "mx.gate.example"\ndata_dir = "data"\n[dns]\nnameservers = ["127.0.0.1:1"]\n'
+        + "".join(f'[[listener]]\nrole = "mx"\naddress = "{host}:25"\n' for host in ("localhost", "mx.gate.example"))
+    )
 
     async def run() -> list[HostReport]:
         settings = load(str(file), {})
         async with configured_resolver(settings.dns) as resolver:
             made = prober(settings, resolver)
+            assert [made.is_ours(address, 25) for address in ("127.0.0.1", "::1", "127.0.0.2")] == [True, True, False]
             assert made.port == 25
             return await made.probe(NextHop("localhost", 1, STRICT))
 

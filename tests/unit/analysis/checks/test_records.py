@@ -100,3 +100,24 @@ def test_when_each_was_kept_is_read_of_the_names_alone(records: CheckRecords, fo
     assert (when("inbound", "BANK/in"), when("outbound", "bank/in"), when("inbound", "ü" * 80)) == (17.0, 0.0, 0.0)
     records.keep("inbound", "ü" * 80, {"at": 1.0})
     assert records.times()("inbound", "Ü" * 80) > 17.0
+
+
+def test_of_connectors_that_are_gone_nothing_is_kept(records: CheckRecords) -> None:
+    long = "\N{HIRAGANA LETTER A}" * 63
+    for direction, name in (("inbound", "bank"), ("outbound", "Bank"), ("outbound", "old"), ("inbound", long)):
+        records.keep(direction, name, {"at": 1})
+    records.keep_only([("outbound", "BANK"), ("inbound", long), ("inbound", "new")])
+    assert [bool(records.last(*key)) for key in (("inbound", "bank"), ("outbound", "bank"))] == [False, True]
+    assert records.last("outbound", "old") is None
+    assert records.last("inbound", long) == {"at": 1}
+    records.keep_only([])
+    assert records.documents.names() == {}
+
+
+def test_all_results_of_an_organization_have_a_limit(records: CheckRecords, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gatepost.analysis.checks.records._MAX_TOTAL", 3000)
+    for number in range(40):
+        records.keep("outbound", f"{number}", {"verdict": "v" * 100})
+    assert records.last("outbound", "0") is None
+    assert records.last("outbound", "39")
+    assert len(records.documents.names()) < 40

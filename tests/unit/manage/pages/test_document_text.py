@@ -120,9 +120,16 @@ def test_anchors_are_those_of_github(written):
 def test_tables_and_code_can_be_scrolled_by_keyboard(written):
     written(a="# A\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\n    code & <more>\n")
     html = document("a").html
-    assert '<div class="table-wrap" role="region" tabindex="0" aria-label="Table"><table>' in html
+    assert '<div class="table-wrap stacked" role="region" tabindex="0" aria-label="Table"><table>' in html
     assert '<pre class="lines" tabindex="0"><code>code &amp; &lt;more&gt;\n</code></pre>' in html
     assert "style=" not in html
+
+
+def test_cells_bring_the_headings_of_their_columns(written):
+    written(a="# A\n\n| a `b` | | c |\n|---|---|---|\n| 1 | 2 | 3 |\n| 4 | | |\n\n| | |\n|---|---|\n| 5 | 6 |\n")
+    cells = re.findall(r"<td( data-label=\"[^\"]*\")?><div>(\d?)</div></td>", document("a").html)
+    first, last = ' data-label="a b"', ' data-label="c"'
+    assert cells == [(first, "1"), ("", "2"), (last, "3"), (first, "4"), ("", ""), (last, ""), ("", "5"), ("", "6")]
 
 
 def test_a_table_without_a_head_has_none(written):

@@ -172,6 +172,29 @@ def test_bodies(api, body, headers, more, status, problem):
             assert store.version() == 0
 
 
+# body, further arguments -> status, paths of what is wrong; the use case has no field that could stand in it
+UNDECLARED = [
+    (None, {}, 200, None),
+    (b"", {"headers": {"content-type": "application/x-www-form-urlencoded"}}, 200, None),
+    ({}, {}, 200, None),
+    (b"{}", {"headers": {"content-type": "text/plain"}}, 200, None),
+    ({"size": 2048}, {}, 422, ["size"]),
+    (None, {"chunks": [b'{"size"', b": 2048}"]}, 422, ["size"]),
+    (b"size=2048", {"headers": {"content-type": "application/x-www-form-urlencoded"}}, 400, None),
+    (b'{"size": "' + b"a" * MAX_BODY + b'"}', {}, 413, None),
+]
+
+
+@pytest.mark.parametrize("call", [("POST", "/queue"), ("GET", "/anyone")])
+@pytest.mark.parametrize(("body", "more", "status", "paths"), UNDECLARED)
+def test_a_body_that_would_have_no_effect_is_refused(api, call, body, more, status, paths):
+    answer = api.call(*call, body, **more)
+    assert answer.status == status
+    if paths:
+        assert answer.paths == paths
+        assert "no effect" in answer.json["errors"][0]["message"]
+
+
 def test_a_body_nested_too_deeply(api_of):
     api = api_of(example("POST /things", thing, *FIELDS))
     assert api.call("POST", "/things", b'{"name":' + b"[" * 100_000).problem == "malformed"

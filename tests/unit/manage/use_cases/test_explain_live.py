@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 import tomlkit
@@ -110,6 +110,41 @@ def test_a_mailbox_has_no_hop(asked):
     _, answer = asked(OWNER, ANN)
     assert answer.reports == []
     assert answer.succeeds
+
+
+async def lmtp(reader, writer):
+    writer.write(b"220 box.test LMTP\r\n")
+    with suppress(ConnectionError):  # the client does not read what answers its QUIT
+        while line := await reader.readline():
+            writer.write(b"250-box.test\r\n250 PIPELINING\r\n" if line.startswith(b"LHLO") else b"221 bye\r\n")
+    writer.close()
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_the_lmtp_server_of_a_mailbox_is_reached(tmp_path, runs):
+    async def run():
+        path = tmp_path / "lmtp"
+        async with await asyncio.start_unix_server(lmtp, path if runs else tmp_path / "other"):
+            gateway = made(tmp_path, [])
+            with gateway.config() as store:
+                _, stored = store.load("organization")
+                contoso = stored["organization"]["contoso"] | {
+                    "mailbox": [{"address": ANN, "delivery": f"lmtp:unix:{path}"}]
+                }
+                store.apply({"organization": {"contoso": contoso}}, author="root")
+            return await asyncio.to_thread(explain, gateway, OWNER, ExplainRequest(ANN, ANN, live=True))
+
+    answer = asyncio.run(run())
+    (report,) = answer.reports
+    assert (report.usable, answer.succeeds) == (runs, runs)
+    said = {task.name: task for task in report.tasks}
+    assert said["Resolve"].detail == f"{tmp_path}/lmtp is a socket of this machine: nothing to look up"
+    if runs:
+        assert said["EHLO"].detail.endswith("offers PIPELINING")
+        assert all(task.status in {"succeeded", "skipped"} for task in report.tasks)
+    else:
+        assert report.failed.name == "Connect"
+        assert f"start the LMTP server that listens at {tmp_path}/lmtp" in report.failed.advice
 
 
 def test_a_way_that_is_anothers_is_not_tried(asked, tmp_path):

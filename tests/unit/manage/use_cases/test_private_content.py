@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
+from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.use_cases.change import ChangeOptions, Edit, change
 from gatepost.manage.use_cases.explain_live import login_of
 from gatepost.manage.use_cases.private_content import keys_lacking, orphaned, secrets_lacking
+from gatepost.manage.use_cases.resources import apply_document
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.decisions.routes import SmartHosts
 from gatepost.store.changes import ConfigStore
@@ -111,3 +115,50 @@ def test_keys_without_their_private_half_are_named(tmp_path: Path) -> None:
         store.apply({}, author="a", content={f"dkim/o/{NAME.format('sealed')}": b"x"})
         (said,) = keys_lacking(store, resources.organizations)
     assert said.startswith(f"DKIM key {NAME.format('missing')} of o: its private key is not in this store")
+
+
+CONNECTORS = {
+    "inbound_connector": [{"name": "bank", "sender_domains": ["bank.example"]}],
+    "outbound_connector": [
+        {"name": name, "recipient_domains": [f"{name.lower()}.example"]} for name in ("Bank", "old")
+    ],
+}
+LESS = CONNECTORS | {"outbound_connector": [CONNECTORS["outbound_connector"][0] | {"name": "BANK"}]}
+ALL = [("inbound", "bank"), ("outbound", "bank"), ("outbound", "old")]
+
+
+@pytest.mark.parametrize(
+    ("after", "dry_run", "left"),
+    [
+        ({"contoso": LESS, "fabrikam": CONNECTORS}, False, [ALL[:2], ALL]),
+        ({"contoso": LESS, "fabrikam": CONNECTORS}, True, [ALL, ALL]),
+        ({"contoso": CONNECTORS | {"display_name": "C"}, "fabrikam": CONNECTORS}, False, [ALL, ALL]),
+        ({"fabrikam": CONNECTORS}, False, [[], ALL]),
+    ],
+)
+def test_validations_go_with_their_connectors(gateway: Gateway, after, dry_run, left) -> None:
+    owner = Principal("ann", frozenset({Scope.OWNER}))
+    apply_document(
+        gateway, owner, {"organization": {"contoso": CONNECTORS, "fabrikam": CONNECTORS}}, ChangeOptions("ann")
+    )
+    kept = [CheckRecords(gateway.storage, VALIDATIONS, name) for name in ("contoso", "fabrikam")]
+    for records in kept:
+        for key in ALL:
+            records.keep(*key, {"at": 1})
+
+    def step(_, draft):
+        edit = Edit(tuple(draft))
+        draft.clear()
+        draft.update(after)
+        return edit
+
+    change(gateway, owner, step, ChangeOptions("ann", dry_run=dry_run), whole=True)
+    assert [[key for key in ALL if records.last(*key)] for records in kept] == left
+
+
+def test_a_validation_that_cannot_be_removed_holds_up_no_change(gateway: Gateway, caplog) -> None:
+    owner, options = Principal("ann", frozenset({Scope.OWNER})), ChangeOptions("ann")
+    apply_document(gateway, owner, {"organization": {"contoso": CONNECTORS}}, options)
+    (gateway.data / VALIDATIONS / "contoso" / "outbound-old.json").mkdir(parents=True)
+    assert apply_document(gateway, owner, {"organization": {"contoso": LESS}}, options).version == 2
+    assert "results of validations cannot be removed" in caplog.text

@@ -17,7 +17,7 @@ from support.web import Web, ok, status
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.lookups import mtasts
 from gatepost.net.lookups.dns import Resolver, asking_for
-from gatepost.net.lookups.http import HttpClient, https_context
+from gatepost.net.lookups.http import HttpClient, HttpRequest, HttpResponse, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsFailure, StsPolicies, StsState
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.places import FairPlaces
@@ -513,6 +513,43 @@ def test_organizations_whose_questions_wait_hold_up_no_others(play: Play, questi
     assert play(act, ttl=60) == (True, False)
 
 
+def test_an_answer_that_comes_late_does_not_replace_a_newer_one(play: Play) -> None:
+    async def act(scene: Scene) -> list[str]:
+        fetch, fetched, go = scene.policies._client.fetch, asyncio.Event(), asyncio.Event()
+
+        async def slow(request: HttpRequest) -> HttpResponse:
+            answer = await fetch(request)
+            if asking_for.get() == "contoso":
+                fetched.set()
+                await go.wait()
+            return answer
+
+        scene.policies._client.fetch = slow  # type: ignore[method-assign]
+        waiting = look("contoso", scene)
+        await fetched.wait()
+        scene.publish("2", body("testing"))
+        first = await look("fabrikam", scene, after=30)
+        go.set()
+        found = [first, await waiting, await scene.find(70)]
+        scene.restart()
+        return [f"{state.id} {state.policy and state.policy.mode}" for state in (*found, await scene.find(1))]
+
+    assert play(act) == ["2 testing"] * 4
+
+
+def test_an_answer_to_a_later_record_is_newer_whoever_asked_first(play: Play) -> None:
+    async def act(scene: Scene) -> list[str]:
+        async with questions_wait(scene):
+            waiting = look("contoso", scene)
+            await asyncio.sleep(0.05)
+            first = await look("fabrikam", scene, after=30)
+            scene.publish("2", body("testing"))
+            scene.now += 30
+        return [state.id for state in (first, await waiting, await scene.find(1))]
+
+    assert play(act) == ["1", "2", "2"]
+
+
 def test_the_time_in_which_our_questions_wait_is_not_the_policy_hosts(play: Play) -> None:
     """Else whoever fills an organization's places, its own users for instance, has its mail leave below a policy."""
 
@@ -894,8 +931,8 @@ def test_a_refresh_ends_and_begins_with_what_ends_first(play: Play, pki: Pki, mo
             return ok(body(), headers=TEXT)
 
         scene.web.answers[PATH] = slow
-        begin = scene.now + 2 * DAY
-        return [[one.domain for one in await scene.policies.refresh_due(now=begin)] for _ in range(3)]
+        scene.now += 2 * DAY
+        return [[one.domain for one in await scene.refresh()] for _ in range(3)]
 
     assert play(act, certificate=certificate) == [["d1.example", "d2.example"], ["d3.example"], []]
 

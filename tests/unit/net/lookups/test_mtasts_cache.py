@@ -73,6 +73,14 @@ def test_a_newer_policy_takes_the_place_of_the_older(tmp_path: Path) -> None:
     assert only_file(tmp_path).suffix == ".json"
 
 
+@pytest.mark.parametrize(("ahead", "kept"), [(1, "newer"), (300, "newer"), (301, "late")])  # or the clock was set back
+def test_a_policy_that_was_overtaken_on_its_way_is_not_kept(tmp_path: Path, ahead: float, kept: str) -> None:
+    folder = PolicyFolder(tmp_path)
+    folder.write(replace(ENTRY, id="newer", fetched=NOW + ahead))
+    folder.write(replace(ENTRY, id="late"))
+    assert [entry.id for entry in folder.entries()] == [kept]
+
+
 def test_when_it_was_used_is_noted(tmp_path: Path) -> None:
     folder = PolicyFolder(tmp_path)
     folder.touch(ENTRY)

@@ -10,11 +10,13 @@ from cryptography.x509 import ocsp
 from support.status_authority import NOW, StatusAuthority
 from support.web import Web, ok
 
-from gatepost.net.lookups.dns import Resolver
-from gatepost.net.lookups.http import HttpClient
+from gatepost.net.lookups.dns import Resolver, asking_for
+from gatepost.net.lookups.http import HttpClient, HttpRequest, HttpResponse
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.revocation_lists import Responders
 from gatepost.net.revocation import RevocationError
+from gatepost.net.tasks import spawn
+from gatepost.values import replace
 
 AUTHORITY = StatusAuthority()
 LEAF, OTHER = AUTHORITY.leaf(), AUTHORITY.leaf()
@@ -69,6 +71,40 @@ def test_an_unusable_answer_about_one_says_nothing_of_another() -> None:
             return found, len(web.requests)
 
     assert asyncio.run(run()) == (["URL: its signature is not that of C"] * 2 + ["good"], 2)
+
+
+def test_an_older_answer_that_comes_late_does_not_replace_a_newer_one() -> None:
+    older = AUTHORITY.response(LEAF, hours=(-2, 2))
+
+    async def run() -> list[str]:
+        async with Web({"/ocsp": ok(AUTHORITY.response(LEAF, status="revoked", hours=(-1, 1)))}) as web:
+            client, go = HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))), asyncio.Event()
+            responders = Responders(client, timeout=5, clock=lambda: 0.0)
+            fetch = client.fetch
+
+            async def slow(request: HttpRequest) -> HttpResponse:
+                answer = await fetch(request)
+                if asking_for.get() == "contoso":
+                    await go.wait()
+                    return replace(answer, body=older)
+                return answer
+
+            client.fetch = slow  # type: ignore[method-assign]
+
+            async def ask(organization: str, now: float = TIME) -> str:
+                asking_for.set(organization)
+                found = await responders.ask(web.url("/ocsp"), LEAF, AUTHORITY.certificate, now=now, reach=None)
+                return found.status
+
+            waiting = spawn(ask("contoso"), "test")
+            await asyncio.sleep(0.1)
+            first = await spawn(ask("fabrikam"), "test")
+            go.set()
+            found = [first, await waiting, await spawn(ask("fabrikam"), "test")]
+            await responders.close()
+            return found
+
+    assert asyncio.run(run()) == ["revoked"] * 3
 
 
 def test_a_responder_that_is_not_there_is_not_asked_for_the_next() -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from gatepost.policy.connectors.names import (
     SmartHost,
     address_pattern,
+    addresses_without_lookup,
     circle_from,
     covers,
     domain_name,
@@ -277,6 +278,12 @@ def test_what_is_no_path_of_a_socket(text, why):
 )
 def test_what_cannot_leave_this_machine(host, expected):
     assert is_this_machine(host) is expected
+
+
+def test_addresses_that_need_no_lookup():
+    hosts = ("localhost", "192.0.2.1", "2001:db8::1", "mx.a.example")
+    known = [[str(address) for address in addresses_without_lookup(host)] for host in hosts]
+    assert known == [["127.0.0.1", "::1"], ["192.0.2.1"], ["2001:db8::1"], []]
 
 
 def test_a_mail_address_keeps_its_local_part() -> None:

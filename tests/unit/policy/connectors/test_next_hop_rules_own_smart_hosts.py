@@ -6,7 +6,12 @@ from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.next_hop_rules import Listeners, own_smart_hosts
 
 LISTENERS = Listeners(
-    ("0.0.0.0:25", "192.0.2.1:587", "[2001:db8::1]:25", "127.0.0.1:2525"), "gate.example", ("198.51.100.1",)
+    (
+        *("0.0.0.0:25", "192.0.2.1:587", "[2001:db8::1]:25", "127.0.0.1:2525"),
+        *("[::]:2526", "localhost:2527", "mx.gate.example:2528"),
+    ),
+    "gate.example",
+    ("198.51.100.1",),
 )
 
 
@@ -33,6 +38,19 @@ def resources(*hosts, **fields):
         ("[2001:db8::1]:25", True),
         ("[2001:db8::2]:25", False),
         ("[::1]:25", False),
+        ("localhost", True),
+        ("LOCALHOST:2525", True),
+        ("localhost:587", False),
+        ("localhost:26", False),
+        ("localhost:2526", True),
+        ("[::1]:2526", True),
+        ("127.0.0.1:2526", False),
+        ("localhost:2527", True),
+        ("[::1]:2527", True),
+        ("127.0.0.1:2527", True),
+        ("192.0.2.1:2527", False),
+        ("mx.gate.example:2528", True),
+        ("192.0.2.1:2528", False),  # what the name leads to is known when it is bound
     ],
 )
 def test_a_smart_host_that_is_the_gateway_itself(host, ours):

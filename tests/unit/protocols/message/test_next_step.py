@@ -47,6 +47,13 @@ KNOWN: dict[str, tuple[MustAct, str]] = {
         MustAct.GATEWAY,
         "must start the mail server at 127.0.0.1, on this machine",
     ),
+    **{
+        f"450 {said} [LastAttemptedServerName=/run/dovecot/lmtp] [LastAttemptedIP=unix:/run/dovecot/lmtp]": (
+            MustAct.GATEWAY,
+            "must start the LMTP server at /run/dovecot/lmtp, let the gateway's account open that socket, or correct",
+        )
+        for said in ("4.4.316 Connection refused", "4.4.317 Cannot connect to remote server")
+    },
     "450 4.7.8 Cannot log in to the next hop: 535 5.7.8 no": (MustAct.GATEWAY, "must correct the log-in"),
     "450 4.7.5 Encryption needed (S/MIME), no usable certificate of the recipient": (
         MustAct.GATEWAY,

@@ -94,6 +94,14 @@ def test_a_day_that_found_no_room_on_the_disk_is_added_by_the_next_start(counts,
     assert counts.read(LAST) == counted(LAST, 2)
 
 
+def test_what_finds_no_room_is_said(counts, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("gatepost.store.session_counts.MOST_OCTETS", 0)
+    take_in_day_files(tmp_path, counts)
+    assert [counts.read(day) for day in (FIRST, LAST)] == [[], []]
+    said = f"{tmp_path}/sessions/{FIRST}.db: there was no room for 5 results of sessions"
+    assert [said in message for message in caplog.messages] == [True, False]
+
+
 def test_what_cannot_be_read_is_named_and_stays(counts, tmp_path, caplog):
     broken = tmp_path / "sessions" / f"{FIRST}.db"
     broken.write_bytes(b"no database" * 1000)
