@@ -47,6 +47,10 @@ KNOWN: dict[str, tuple[MustAct, str]] = {
         MustAct.GATEWAY,
         "must start the mail server at 127.0.0.1, on this machine",
     ),
+    "450 4.4.317 Cannot connect to remote server [LastAttemptedServerName=/run/x] [LastAttemptedIP=unix:/run/x]": (
+        MustAct.GATEWAY,
+        "must start the mail server that listens at /run/x, or let the account of the gateway open that socket",
+    ),
     "450 4.7.8 Cannot log in to the next hop: 535 5.7.8 no": (MustAct.GATEWAY, "must correct the log-in"),
     "450 4.7.5 Encryption needed (S/MIME), no usable certificate of the recipient": (
         MustAct.GATEWAY,
@@ -167,3 +171,9 @@ def test_a_step_without_its_end_is_for_alarms() -> None:
     assert step is not None
     assert step.text == "The administrators of mx.b.example must start their mail server, or let this gateway in"
     assert required_step("b.example", "451 4.3.0 try later") is None
+
+
+def test_a_full_mailbox_is_named_while_the_mail_waits() -> None:
+    step = waiting_step("deferred", DOMAIN, "452 4.2.2 <ann@partner.example> Quota exceeded (mailbox for user is full)")
+    assert step.must_act is MustAct.NOBODY
+    assert step.text == "Nobody has to act yet: the mailbox of the recipient is full, and the gateway tries again."
