@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
@@ -32,7 +32,7 @@ from gatepost.manage.use_cases.execution import begin, execute, record_refusal
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import WrongFields, body_value, query_value
 from gatepost.manage.web.problem import ProblemType, address_of, instance_of, problem_document
-from gatepost.manage.web.request_limits import BodyTooLarge
+from gatepost.manage.web.request_limits import BodyTooLarge, read_body
 from gatepost.policy.connectors.errors import FieldError, first_errors
 from gatepost.quantity import quantity
 from gatepost.values import replace
@@ -278,21 +278,16 @@ async def _body(request: Request, endpoint: RestEndpoint, most: int) -> bytes | 
         raise Problem(ProblemType.MEDIA_TYPE, f"Send Content-Type: {' or '.join(sorted(allowed))}.")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem(ProblemType.MEDIA_TYPE, "Send the body without Content-Encoding.")
-    too_large = Problem(ProblemType.TOO_LARGE, f"At most {most} bytes are taken here.")
-    length = request.headers.get("content-length", "0")
+    length, bound = request.headers.get("content-length", "0"), f"At most {most} bytes are taken here."
     if length.isdecimal() and int(length) > most:
-        raise too_large
-    body = bytearray()
+        raise Problem(ProblemType.TOO_LARGE, bound)
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > most:
-                raise too_large
+        body = await read_body(request.receive, most)
     except BodyTooLarge:
-        raise too_large from None
-    except ClientDisconnect:
-        raise Problem(ProblemType.MALFORMED, "The body ended early.") from None
-    return bytes(body)
+        raise Problem(ProblemType.TOO_LARGE, bound) from None
+    if body is None:
+        raise Problem(ProblemType.MALFORMED, "The body ended early.")
+    return body
 
 
 def _request_of(

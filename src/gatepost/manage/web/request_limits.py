@@ -180,6 +180,29 @@ UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 """Methods that change something (RFC 9110 section 9.2.1)."""
 _TYPE: Final = "application/x-www-form-urlencoded"
 _FIELDS: Final = 5000
+_BLOCK: Final = 64 * 1024
+
+
+async def read_body(receive: Receive, most: int) -> bytes | None:
+    """The body of a request; None if it ends early. most: octets of it. Raises BodyTooLarge.
+
+    It is kept in blocks: one buffer that grows leaves holes of its earlier sizes in the heap, twice the body and more,
+    and of bytes that come one by one each would be an object.
+    """
+    blocks, taken, more = [bytearray()], 0, True
+    while more:
+        message: Message = await receive()
+        if message["type"] != "http.request":
+            return None
+        part = message.get("body", b"")
+        taken += len(part)
+        if taken > most:
+            raise BodyTooLarge
+        if len(blocks[-1]) >= _BLOCK:
+            blocks.append(bytearray())
+        blocks[-1] += part
+        more = message.get("more_body", False)
+    return b"".join(blocks)
 
 
 class FormBody:
@@ -195,7 +218,7 @@ class FormBody:
             await self._app(scope, receive, send)
             return
         media = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
-        body = await _whole(receive)
+        body = await read_body(receive, _MOST)
         if body is None:  # who sent it is gone, so that nobody meant what has come of it
             return
         if body and media != _TYPE:
@@ -210,15 +233,3 @@ class FormBody:
             return
         scope["state"]["form"] = ImmutableMultiDict(fields)
         await self._app(scope, receive, send)
-
-
-async def _whole(receive: Receive) -> bytes | None:
-    """The body; None if it ends early."""
-    parts = []
-    while True:
-        message: Message = await receive()
-        if message["type"] != "http.request":
-            return None
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(parts)

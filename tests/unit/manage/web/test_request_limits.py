@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+import tracemalloc
+
 import pytest
 
-from gatepost.manage.web.request_limits import BodyLimit, KnownHosts, LoopbackUntilOwned
+from gatepost.manage.web.request_limits import BodyLimit, BodyTooLarge, KnownHosts, LoopbackUntilOwned, read_body
 
 MEBI = 1024 * 1024
 
@@ -95,3 +98,45 @@ def test_an_answer_that_has_begun_is_only_cut(ask):
 
     answer = ask(BodyLimit(eager), method="POST", parts=[b"x" * MEBI, b"x", b"x"])
     assert (answer.status, answer.body) == (200, b"")
+
+
+def arriving(parts, end=None):
+    """What a server hands over. end: the last message, if the body ends early."""
+    messages = ({"type": "http.request", "body": part, "more_body": True} for part in parts)
+    last = end or {"type": "http.request", "body": b"", "more_body": False}
+
+    async def receive():
+        return next(messages, last)
+
+    return receive
+
+
+@pytest.mark.parametrize("parts", [[], [b""], [b"abc"], [b"a", b"", b"bc"], [b"x" * 70_000, b"y", b"z" * 70_000]])
+def test_a_body_is_read_whole(parts):
+    body = b"".join(parts)
+    assert asyncio.run(read_body(arriving(parts), len(body))) == body
+
+
+@pytest.mark.parametrize("parts", [[b"abcd"], [b"ab", b"cd"], [b"x" * 70_000] * 2])
+def test_more_than_is_taken_is_too_large(parts):
+    with pytest.raises(BodyTooLarge):
+        asyncio.run(read_body(arriving(parts), len(b"".join(parts)) - 1))
+
+
+def test_a_body_that_ends_early_is_none():
+    assert asyncio.run(read_body(arriving([b"ab"], {"type": "http.disconnect"}), 9)) is None
+
+
+def test_a_body_in_small_parts_takes_no_more_memory():
+    size, tracing = 1 << 18, tracemalloc.is_tracing()
+    receive = arriving(bytes([2 * i % 251, 7]) for i in range(size // 2))
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        assert len(asyncio.run(read_body(receive, size)) or b"") == size
+        taken = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        if not tracing:
+            tracemalloc.stop()
+    assert taken < 3 * size, taken
