@@ -123,7 +123,7 @@ class Dovecot:
 
     def mails(self, user: str, mailbox: str = "INBOX") -> list[Mail]:
         """What a user sees over IMAP, oldest first."""
-        with imaplib.IMAP4("127.0.0.1", self._imap_port, timeout=60) as client:
+        with imaplib.IMAP4("127.0.0.1", self._imap_port, timeout=40) as client:
             client.login(user, _PASSWORD)
             status, _ = client.select(mailbox, readonly=True)
             if status != "OK":
@@ -136,7 +136,7 @@ class Dovecot:
         """What a user sees, once there are `count` messages; FixtureError with the log if they do not come."""
         try:
             return wait_until(lambda: self._enough(user, mailbox, count), f"{count} messages", timeout=timeout)
-        except FixtureError as late:
+        except (FixtureError, OSError) as late:
             raise FixtureError(f"{late}\n{self.log()}") from late
 
     def _enough(self, user: str, mailbox: str, count: int) -> list[Mail]:
