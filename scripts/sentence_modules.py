@@ -187,6 +187,7 @@ MODULES: Final = (
     "store/sqlite/restore.py",
     "store/sqlite/versions.py",
     "manage/access/fields.py",
+    "manage/use_cases/entrance.py",
     "manage/access/passkey_rows.py",
     "manage/access/token_rows.py",
     "manage/access/user_rows.py",

@@ -121,15 +121,55 @@ def test_a_person_comes_in_with_the_role_of_their_group(scene: Scene, guest: Pag
     run = centre.gateway.cli("user", "set", "wendy", "--password-stdin", given="a password of hers\n", expect=None)
     assert run.status != 0
 
+    done = centre.gateway.cli("audit", "--who", "wendy", "--action", "log-in", json=True).data[0]
+    assert done["detail"] == {"issuer": scene.issuer.url}, "the record says where the person logged in"
+
     centre.gateway.cli("user", "set", "wendy", "--disable")
     guest.context.clear_cookies()
     come_in(guest, scene)
     guest.get_by_text("The log-in with your organization failed").wait_for()
+    assert scene.why()[0] == "the user 'wendy' is disabled"
     axe(guest)
     centre.log_in_by_form(guest)  # the local owner, whatever the issuer does
     scene.issuer.stop()
     guest.context.clear_cookies()
     centre.log_in_by_form(guest)
+
+
+def test_a_person_whose_id_token_names_no_groups_comes_in_by_what_the_issuer_tells_elsewhere(
+    scene: Scene, browser: Browser
+) -> None:
+    scene.issuer.person = {"sub": "4711"}
+    url = f"{scene.centre.url}{BACK}"
+    with context(browser) as (opened, _):
+        asking = opened.request
+        for person in (WENDY | {"sub": "4712"}, {"sub": "4711", "groups": ["mail-admins"]}):
+            scene.issuer.elsewhere = person
+            assert asking.get(url, params=_answer(scene, asking)).status == 422
+        scene.issuer.elsewhere = WENDY
+        assert asking.get(url, params=_answer(scene, asking), max_redirects=0).status == 303
+    assert scene.users()["wendy"]["role"] == "administrator"
+    assert scene.why() == [
+        "the issuer tells no claim preferred_username with a text",
+        "the UserInfo endpoint speaks of another person (sub)",
+    ]
+
+
+def test_a_person_of_the_issuer_who_was_removed_is_created_again_and_the_page_says_so(
+    scene: Scene, guest: Page
+) -> None:
+    come_in(guest, scene)
+    centre = scene.centre
+    guest.context.clear_cookies()
+    centre.log_in(guest, "/users/wendy/remove")
+    guest.get_by_text("To keep wendy out, disable the user instead.").wait_for()
+    assert not guest.get_by_text("can no longer log in").count()
+    guest.get_by_role("button", name="Remove wendy").click()
+    guest.get_by_text("User wendy was removed.").wait_for()
+    assert list(scene.users()) == [OWNER]
+    guest.context.clear_cookies()
+    come_in(guest, scene)
+    assert guest.url == f"{centre.url}/account"
 
 
 def test_whoever_is_in_no_group_or_has_the_name_of_another_stays_outside(scene: Scene, guest: Page) -> None:
@@ -150,7 +190,7 @@ def test_an_owner_of_the_issuer_logs_in_again_before_something_grave(scene: Scen
     scene.issuer.spoil = lambda claims: claims | {"auth_time": claims["auth_time"] - 3600}
     come_in(guest, scene)
     guest.goto(f"{scene.centre.url}/users/-/add")
-    guest.get_by_role("heading", name="Confirm your password").wait_for()
+    guest.get_by_role("heading", name="Log in again").wait_for()
     axe(guest)
     scene.issuer.spoil = dict
     guest.get_by_role("link", name="Log in again").click()

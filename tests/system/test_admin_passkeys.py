@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +109,12 @@ def test_a_passkey_is_made_logs_in_and_is_removed(centre: AdminCentre, desk: Des
     assert made["rpId"] == "localhost"
     assert made["signCount"] > 1
 
+    done = centre.gateway.cli("audit", "--who", OWNER, "--action", "log-in", json=True).data[0]
+    assert done["detail"] == {"passkey": "My laptop"}
+    page.get_by_label("Passkey name").fill("Once more")
+    page.get_by_role("button", name="Add passkey").click()
+    page.get_by_text("This device has a passkey of yours already.").wait_for()
+
     page.get_by_role("button", name="Remove the passkey My laptop").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove").click()
     page.get_by_text("The passkey My laptop was removed.").wait_for()
@@ -132,6 +139,25 @@ def test_a_person_who_is_not_verified_and_a_copy_do_not_come_in(centre: AdminCen
     come_in(desk, centre)
     page.get_by_text("The passkey was not accepted.").wait_for()
     assert "copy" in refused(centre)[0]["detail"]["why"]
+
+
+def test_who_must_wait_is_told_so_in_the_language_of_the_page(centre: AdminCentre, desk: Desk) -> None:
+    page = desk.page
+    make(desk, centre)
+    centre.gateway.cli("user", "set", OWNER, "--password-stdin", given="another good password\n")  # ends passkeys
+    page.context.clear_cookies()
+    page.goto(f"{centre.url}/login?language=de")
+    page.get_by_label("Benutzername").fill(OWNER)
+    page.get_by_label("Kennwort", exact=True).fill("a wrong password")
+    page.get_by_role("button", name="Anmelden").click()
+    page.get_by_text("Benutzername oder Kennwort ist falsch.").wait_for()
+    said = page.locator("[data-passkey-said]")
+    for _ in range(9):
+        page.get_by_role("button", name="Passkey verwenden").click()
+        said.filter(has_text=".").wait_for()
+        if "Fehlversuche" in said.inner_text():
+            break
+    assert re.fullmatch(r"Zu viele Fehlversuche; warten Sie \d+ s\.", said.inner_text())
 
 
 def test_a_disabled_user_does_not_come_in(centre: AdminCentre, desk: Desk) -> None:

@@ -212,6 +212,55 @@ def test_a_base_that_does_not_exist_says_nothing_of_recipients(
     assert "noSuchObject (32)" in why_refused(server, NOBODY) or "referral (10)" in why_refused(server, NOBODY)
 
 
+DOCUMENTED = f'access to attrs=entry,mail by dn.exact="{READER}" read by * break\naccess to * by * none'
+HIDING = {
+    "the entries": f'access to dn.base="{BASE}" by dn.exact="{READER}" read by * none\naccess to * by * none',
+    "what the filter compares": f'access to attrs=entry by dn.exact="{READER}" read by * none\naccess to * by * none',
+    "what it finds": f'access to attrs=entry,mail by dn.exact="{READER}" search by * none\naccess to * by * none',
+}
+
+
+@pytest.mark.parametrize("hidden", HIDING)
+def test_a_directory_that_may_show_the_gateway_no_entry_refuses_nobody_for_good(
+    gateway: Start[Gateway], sink: Start[Sink], leaf: Leaf, pki: Pki, password_file: Path, hidden: str
+) -> None:
+    """It answers as one that has no such entry does."""
+    by_mail = {"search_filter": "(mail={address})"}
+    with Slapd(leaf, PEOPLE, access=HIDING[hidden]) as slapd:
+        fields = by_ldap([slapd.urls[0]], password_file, pki.root, directory=by_mail)
+        settings = {"alarms": {"look": 1, "partner_failures": 1}}
+        server = gateway(relayed(sink().address, **fields), settings=settings)
+        assert rcpt(server, ANN).startswith("451 4.4.3")
+        assert "shows no recipient at all; check base_dn, search_filter and what bind_dn may read" in why_refused(
+            server, ANN
+        )
+        wait_until(lambda: _alarm(server), "an alarm")
+        slapd.stop()
+        slapd.access = DOCUMENTED
+        slapd.start()
+        wait_until(lambda: rcpt(server, ANN).startswith("250"), "the right to read", timeout=50)
+        assert rcpt(server, NOBODY).startswith("550 5.1.1")
+
+
+def test_a_filter_that_finds_nobody_refuses_nobody_for_good(
+    gateway: Start[Gateway], sink: Start[Sink], slapd: Slapd, pki: Pki, password_file: Path
+) -> None:
+    for fields in ({"search_filter": "(mailAlternateAddress={address})"}, {"base_dn": READER}):
+        directory = by_ldap([slapd.urls[0]], password_file, pki.root, directory=fields)
+        server = gateway(relayed(sink().address, **directory))
+        assert rcpt(server, ANN).startswith("451 4.4.3")
+        assert "shows no recipient at all" in why_refused(server, ANN)
+
+
+def test_an_unknown_recipient_is_refused_though_nobody_was_found_before(
+    gateway: Start[Gateway], sink: Start[Sink], slapd: Slapd, pki: Pki, password_file: Path
+) -> None:
+    server = gateway(relayed(sink().address, **by_ldap([slapd.urls[0]], password_file, pki.root)))
+    for number in range(3):
+        assert rcpt(server, f"n{number}@relay.example").startswith("550 5.1.1")
+    assert slapd.searches() == 4, "it is asked once whether it shows any"
+
+
 CHILD = "ldap://child.relay.example/ou=child,dc=relay,dc=example"
 REFERRAL = f"""\
 dn: ou=child,{BASE}

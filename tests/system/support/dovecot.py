@@ -66,13 +66,17 @@ service lmtp {{
     port = {port}
   }}
 }}
+{more}
 """
 
 
 class Dovecot:
-    """users: addresses of the mailboxes it has. certificate: what LMTP shows at STARTTLS; None offers none."""
+    """users: addresses of the mailboxes it has. certificate: what LMTP shows at STARTTLS; None offers none.
 
-    def __init__(self, users: Sequence[str], *, certificate: Leaf | None = None) -> None:
+    more: of its configuration, from its next start on.
+    """
+
+    def __init__(self, users: Sequence[str], *, certificate: Leaf | None = None, more: str = "") -> None:
         need("root", "dovecot", "dovecot-lmtp")
         self.port = free_port()
         self.folder = Folder("dovecot")
@@ -88,8 +92,9 @@ class Dovecot:
         ssl = "ssl = no"
         if certificate is not None:
             ssl = f"ssl = yes\nssl_server_cert_file = {certificate.chain}\nssl_server_key_file = {certificate.key}"
-        text = _CONFIGURATION.format(folder=self.folder.path, ssl=ssl, imap_port=self._imap_port, port=self.port)
-        self._configuration = self.folder.write("dovecot.conf", text)
+        self.more = more
+        self._ssl = ssl
+        self._write()
 
     @property
     def socket(self) -> Path:
@@ -101,9 +106,15 @@ class Dovecot:
         return self._child.output() if self._child else ""
 
     def start(self) -> Self:
-        self._child = Child(["/usr/sbin/dovecot", "-F", "-c", self._configuration], self.folder / "log.txt")
+        self._write()
+        self._child = Child(["/usr/sbin/dovecot", "-F", "-c", self.folder / "dovecot.conf"], self.folder / "log.txt")
         self._child.wait_ready(self._listens, timeout=30)
         return self
+
+    def _write(self) -> None:
+        ports = {"imap_port": self._imap_port, "port": self.port}
+        text = _CONFIGURATION.format(folder=self.folder.path, ssl=self._ssl, more=self.more, **ports)
+        self.folder.write("dovecot.conf", text)
 
     def stop(self) -> None:
         """End it; what it has stays, so that `start` goes on with it."""
@@ -112,7 +123,7 @@ class Dovecot:
 
     def mails(self, user: str, mailbox: str = "INBOX") -> list[Mail]:
         """What a user sees over IMAP, oldest first."""
-        with imaplib.IMAP4("127.0.0.1", self._imap_port, timeout=60) as client:
+        with imaplib.IMAP4("127.0.0.1", self._imap_port, timeout=40) as client:
             client.login(user, _PASSWORD)
             status, _ = client.select(mailbox, readonly=True)
             if status != "OK":
@@ -125,7 +136,7 @@ class Dovecot:
         """What a user sees, once there are `count` messages; FixtureError with the log if they do not come."""
         try:
             return wait_until(lambda: self._enough(user, mailbox, count), f"{count} messages", timeout=timeout)
-        except FixtureError as late:
+        except (FixtureError, OSError) as late:
             raise FixtureError(f"{late}\n{self.log()}") from late
 
     def _enough(self, user: str, mailbox: str, count: int) -> list[Mail]:

@@ -34,6 +34,7 @@ CONFIGURATION = "/.well-known/openid-configuration"
 KEYS = "/keys"
 AUTHORIZE = "/authorize"
 TOKEN = "/token"
+USER_INFO = "/userinfo"
 
 
 class Issuer:
@@ -43,7 +44,8 @@ class Issuer:
     port: between them it is down. audience: whom its tokens are for unless they say otherwise.
 
     It also lets people in by OpenID Connect, without a page of its own: person has the claims of whoever comes, secret
-    is that of the client. spoil: makes of the arguments of `token` other ones, as an attacker would.
+    is that of the client. elsewhere: claims at its UserInfo endpoint, for whoever brings its access token. spoil: makes
+    of the arguments of `token` other ones, as an attacker would.
     """
 
     def __init__(self, certificate: Leaf, kind: str = "rsa", *, audience: str = "smtp") -> None:
@@ -56,9 +58,12 @@ class Issuer:
         self.endpoints = {
             "authorization_endpoint": f"{self.url}{AUTHORIZE}",
             "token_endpoint": f"{self.url}{TOKEN}",
+            "userinfo_endpoint": f"{self.url}{USER_INFO}",
             "authorization_response_iss_parameter_supported": True,
         }
         self.person: dict[str, Any] = {}
+        self.elsewhere: dict[str, Any] = {}
+        self.access = secrets.token_urlsafe(16)
         self.spoil: Callable[[dict[str, Any]], dict[str, Any]] = dict
         self.secret = ""
         self.granted: dict[str, dict[str, str]] = {}
@@ -136,6 +141,10 @@ def _handler(issuer: Issuer) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
+            if path == USER_INFO:
+                is_known = self.headers.get("Authorization") == f"Bearer {issuer.access}"
+                self._answer(json.dumps(issuer.elsewhere).encode() if is_known else None, 401)
+                return
             self._answer(issuer.pages.get(self.path), 404)
 
         def do_POST(self) -> None:
@@ -177,7 +186,7 @@ def _exchanged(issuer: Issuer, form: dict[str, str], credentials: str) -> dict[s
     now = int(time.time())
     claims = {"aud": asked["client_id"], "nonce": asked["nonce"], "auth_time": now, "header": {"typ": "JWT"}}
     given = issuer.spoil(claims | {"scope": None} | issuer.person)
-    return {"access_token": "unused", "token_type": "Bearer", "id_token": issuer.token("", **given)}
+    return {"access_token": issuer.access, "token_type": "Bearer", "id_token": issuer.token("", **given)}
 
 
 def _b64(data: bytes) -> str:

@@ -49,9 +49,10 @@ suffix "{base}"
 directory {folder}/db
 rootdn "cn=root,{base}"
 access to attrs=userPassword by anonymous auth by * none
-access to * by dn.exact="{reader}" read by * none
+{access}
 {more}
 """
+_ACCESS = f'access to * by dn.exact="{READER}" read by * none'
 _ENTRIES = """\
 dn: {base}
 objectClass: dcObject
@@ -78,7 +79,7 @@ def listens(port: int) -> bool:
 class Slapd:
     """people: the mail of each person, and proxyAddresses as they are written. certificate: of its TLS.
 
-    more: of its configuration. entries: more of them, as LDIF.
+    more: of its configuration. entries: more of them, as LDIF. access: what the reader may, as in slapd.conf.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Slapd:
         password: str = PASSWORD,
         more: str = "",
         entries: str = "",
+        access: str = _ACCESS,
     ) -> None:
         need("slapd")
         self.folder = Folder("slapd")
@@ -98,6 +100,7 @@ class Slapd:
         self.folder.write("db/.keep", "")
         self._certificate = certificate
         self._more = more
+        self.access = access
         made = _ENTRIES.format(base=BASE, reader=READER, password=password)
         self._configuration = self._write()
         made += "".join(
@@ -117,7 +120,7 @@ class Slapd:
             key=self._certificate.key,
             security="simple_bind=128",
             base=BASE,
-            reader=READER,
+            access=self.access,
             more=self._more,
         )
         return str(self.folder.write("slapd.conf", text))
@@ -136,7 +139,8 @@ class Slapd:
         return self.log().count(" SRCH base=")
 
     def start(self) -> Self:
-        """Start it, or start it again."""
+        """Start it, or start it again, with what `access` says now."""
+        self._write()
         listen = f"ldap://127.0.0.1:{self.port} ldaps://127.0.0.1:{self.implicit_port}"
         command = ["/usr/sbin/slapd", "-f", self._configuration, "-h", listen, "-d", "stats"]
         self._child = Child(command, self.folder / "log.txt")

@@ -204,11 +204,14 @@ class Accounts:
         """It was right."""
         self._rate_limiter.forgive(attempt)
 
-    def start_session(self, user: User, address: str, agent: str, *, proved: float | None = None) -> str:
+    def start_session(
+        self, user: User, address: str, agent: str, *, proved: float | None = None, by: Mapping[str, str] | None = None
+    ) -> str:
         """The secret of a fresh session of a user as it is now. Raises AccountError (CONFLICT) if it changed since.
 
         It is random and never one that a browser brought; whoever held an older one of this browser has it no more
-        if the caller ends that (`end_session`). proved: when the person proved who they are, None is now.
+        if the caller ends that (`end_session`). proved: when the person proved who they are, None is now. by: what they
+        logged in with instead of a password, for the audit.
         """
         now = self._clock()
         with self._database.changing() as connection:
@@ -216,7 +219,7 @@ class Accounts:
             secret = session_rows.start(connection, user, now, address, agent, now if proved is None else proved)
             session_rows.prune(connection, now)
             audit_rows.prune(connection, now)
-            self._note(connection, Actor(user.name, address), "log-in")
+            self._note(connection, Actor(user.name, address), "log-in", **(by or {}))
         return secret
 
     def log_in_by_issuer(self, identity: IssuerIdentity, address: str, agent: str, *, proved: float) -> str:
@@ -233,7 +236,7 @@ class Accounts:
                     detail = {"before": was, "after": user_rows.facts(after), "issuer": identity.issuer}
                     action: Action = "user-add" if before is None else "user-set"
                     self._note(connection, Actor(after.name, address), action, after.name, **detail)
-            return self.start_session(after, address, agent, proved=proved)
+            return self.start_session(after, address, agent, proved=proved, by={"issuer": identity.issuer})
         except AccountError as error:
             raise LogInRefused(name=normalize_username(identity.name), why=error.text) from None
 
@@ -328,7 +331,7 @@ class Accounts:
         why = "its counter did not grow: it may be a copy" if signed is None else "the user is disabled or gone"
         with contextlib.suppress(AccountError):
             if signed and user and user.enabled:
-                return self.start_session(user, address, agent)
+                return self.start_session(user, address, agent, by={"passkey": passkey.name})
         raise LogInRefused(name=passkey.user, why=why)
 
     # API tokens

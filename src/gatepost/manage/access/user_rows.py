@@ -261,6 +261,8 @@ def keep_of_issuer(connection: DatabaseConnection, identity: IssuerIdentity, now
     before = of_issuer(connection, identity.issuer, identity.subject)
     if before is None:
         return None, _insert_of_issuer(connection, identity, now)
+    if not before.enabled:
+        raise AccountError(AccountErrorKind.CONFLICT, f"the user {before.name!r} is disabled")
     after = replace(before, role=identity.role, organizations=identity.organizations)
     if after != before:
         connection.execute(

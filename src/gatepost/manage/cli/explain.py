@@ -315,7 +315,7 @@ def _result(page: _Page, outcome: _Record) -> str:
 
 def _live(page: _Page, reports: Sequence[_Record]) -> None:
     if not reports:
-        page.section(_("LIVE"), _("there is no next hop"))
+        page.section(_("LIVE"), _("there is no server to connect to"))
         return
     usable = sum(report["passed"] for report in reports)
     page.section(

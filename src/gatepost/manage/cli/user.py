@@ -146,6 +146,9 @@ def _say_credentials(account: users.ChangedAccount) -> None:
 @user.command(
     help=f"""Remove user NAME, with the user's sessions and API tokens. The last owner cannot be removed.
 
+A person of an OpenID Connect issuer is created again at the next log-in, unless the issuer lists them in no group of
+[oidc] any more: to keep them out, disable them (user set NAME --disable).
+
 {ACCOUNT_CODES}"""
 )
 @request_options(users.RemoveUser)

@@ -25,6 +25,7 @@ from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.web.application import preferred
 from gatepost.manage.web.problem import note_throttled
+from gatepost.sentences import ours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,11 +81,7 @@ def _password(request: Request) -> Response:
     except LogInDenied as denied:
         if denied.wait:
             note_throttled(request.scope)
-        text = (
-            _("too many failed attempts; wait %(seconds)s s", seconds=f"{denied.wait:.0f}")
-            if denied.wait
-            else _("wrong password")
-        )
+        text = ours(denied.text) if denied.wait else _("wrong password")
         return _page(request, session, HTTPStatus.TOO_MANY_REQUESTS if denied.wait else 0, errors={"old": text})
     except Refusal as refusal:
         return _page(request, session, errors=field_errors(refusal))

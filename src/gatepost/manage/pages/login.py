@@ -144,6 +144,12 @@ def log_in_page(request: Request, status: int = 0, **context: Any) -> Response:
     return render(request, "entrance/login.html", status, **known)
 
 
+def as_sentence(text: str) -> str:
+    """The text of a refusal as a sentence of its own, in the language of the page."""
+    text = ours(text)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def denied_page(request: Request, denied: entrance.LogInDenied, error: str = "", name: str = "") -> Response:
     """The page again, after who came was not let in. error: what is said, if it is not what the refusal says."""
     if denied.wait:
@@ -257,6 +263,7 @@ def _failed(request: Request, refused: LogInDenied | BusyRefusal, error: str = _
 
 
 _LOST: Final = N_("The change was not saved. Confirm your password, then send the form again.")
+_LOST_AT_ISSUER: Final = N_("The change was not saved. Log in again, then send the form again.")
 
 
 def demand_owner(request: Request) -> None:
@@ -276,7 +283,9 @@ def ask_again(request: Request, back: str) -> Response | None:
     ):
         return _page(request, session, back, unsent=unsent)
     path = link("/confirm", next=back)
-    return see_other(request, path, _(_LOST), "warn") if request.method in UNSAFE else see_other(request, path)
+    if request.method not in UNSAFE:
+        return see_other(request, path)
+    return see_other(request, path, _(_LOST_AT_ISSUER if session.user.issuer else _LOST), "warn")
 
 
 def _confirm(request: Request) -> Response:
@@ -294,11 +303,7 @@ def _confirm(request: Request) -> Response:
         if denied.wait:
             note_throttled(request.scope)
         status = HTTPStatus.TOO_MANY_REQUESTS if denied.wait else 0
-        text = (
-            _("Too many failed attempts. Wait %(seconds)s s.", seconds=f"{denied.wait:.0f}")
-            if denied.wait
-            else _("The password is wrong.")
-        )
+        text = as_sentence(denied.text) if denied.wait else _("The password is wrong.")
         return _page(request, session, target, text, status, unsent=given(request))
     return unsent_page(request, unsent, _(_CONFIRMED), back=target) if unsent else see_other(request, target)
 

@@ -19,7 +19,7 @@ from gatepost.language import _
 from gatepost.manage.pages import signed_cookies
 from gatepost.manage.pages.account_forms import octets
 from gatepost.manage.pages.guard import not_there, perform
-from gatepost.manage.pages.login import agent_of, ask_again, entered, local_target, origin, rp_id
+from gatepost.manage.pages.login import agent_of, as_sentence, ask_again, entered, local_target, origin, rp_id
 from gatepost.manage.pages.rendering import see_other
 from gatepost.manage.use_cases import own_account
 from gatepost.manage.use_cases.entrance import LogInDenied
@@ -146,7 +146,7 @@ def _log_in(request: Request) -> Response:
 def _refusal_content(request: Request, denied: LogInDenied) -> tuple[dict[str, str], HTTPStatus]:
     if denied.wait:
         note_throttled(request.scope)
-        return {"error": f"{denied.text.capitalize()}."}, HTTPStatus.TOO_MANY_REQUESTS
+        return {"error": as_sentence(denied.text)}, HTTPStatus.TOO_MANY_REQUESTS
     return {"error": _(_REFUSED)}, HTTPStatus.UNPROCESSABLE_ENTITY
 
 

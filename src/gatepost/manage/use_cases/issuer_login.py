@@ -45,6 +45,14 @@ _GOOD_FOR: Final = 600.0  # seconds that a person has at the issuer
 _FRESH: Final = 300.0  # seconds since a person proved it there, where that was asked for
 _LONGEST: Final = 4096
 _METADATA_FOR: Final = 300.0  # seconds that the issuer's metadata serve for beginnings
+_ERRORS: Final = frozenset(
+    {
+        *("invalid_request", "unauthorized_client", "access_denied", "unsupported_response_type", "invalid_scope"),
+        *("server_error", "temporarily_unavailable", "interaction_required", "login_required"),
+        *("account_selection_required", "consent_required"),
+    }
+)
+"""Of RFC 6749 section 4.1.2.1 and OpenID Connect Core section 3.1.2.6. No other text of a browser is kept."""
 _FAILED_FOR: Final = 10.0  # seconds after which an issuer that gave none is asked again
 _metadata: Final[dict[str, tuple[float, Provider | None]]] = {}  # by issuer, with when they were asked for
 _asking: Final = Lock()
@@ -201,7 +209,8 @@ def _end(settings: Settings, ticket: Ticket | None, answer: Mapping[str, str], n
         raise _Failed("the answer is of another issuer (RFC 9207)")
     code = answer.get("code", "")
     if not 0 < len(code) <= _LONGEST:
-        raise _Failed("the issuer did not let the person in")
+        error = answer.get("error", "")
+        raise _Failed(f"the issuer did not let the person in{f': {error}' if error in _ERRORS else ''}")
 
     async def exchanged(openid: OpenId) -> dict[str, Any]:
         provider = await openid.provider()
@@ -246,9 +255,9 @@ def map_claims(oidc: Oidc, claims: Mapping[str, Any]) -> IssuerIdentity | str:
     if not isinstance(subject, str) or not 0 < len(subject) <= 255:
         return "the token has no claim sub with a text"
     if not isinstance(name, str) or not name:
-        return f"the token has no claim {oidc.name_claim} with a text"
+        return f"the issuer tells no claim {oidc.name_claim} with a text"
     if not isinstance(groups, list):
-        return f"the token has no claim {oidc.groups_claim} with a list"
+        return f"the issuer tells no claim {oidc.groups_claim} with a list"
     for group in oidc.groups:
         if group.name in groups:
             return IssuerIdentity(

@@ -102,18 +102,18 @@ class _Exchange:
                 retry_after=failure.retry_after,
             ) from failure
         except _FAILURES as failure:
-            said = str(failure) or type(failure).__name__
-            untrusted = _is_untrusted(failure)
-            raise HttpFailed(f"{_text(url)}: {said[:300]}", temporary=True, untrusted=untrusted) from failure
+            why = _distrust(failure)
+            said = f"its certificate is not trusted: {why}" if why else str(failure) or type(failure).__name__
+            raise HttpFailed(f"{_text(url)}: {said[:300]}", temporary=True, untrusted=bool(why)) from failure
 
 
-def _is_untrusted(failure: BaseException | None) -> bool:
-    """Whether the verification of a certificate is at the bottom of a failure."""
+def _distrust(failure: BaseException | None) -> str:
+    """Why a certificate was not trusted, if that is at the bottom of a failure; "" otherwise."""
     while failure is not None:
         if isinstance(failure, ssl.SSLCertVerificationError):
-            return True
+            return failure.verify_message
         failure = failure.__cause__
-    return False
+    return ""
 
 
 _FAILURES: Final = (

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -90,10 +91,16 @@ def _signed(token: str, keys: Sequence[IssuerKey], issuer: str, client: str) -> 
 
 
 _MAX_BYTES: Final = 256 * 1024
+_SHOWN: Final = 200  # characters of what the metadata name
+_BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]{1,16384}=*")  # RFC 6750 section 2.1
+_REFUSED: Final = {
+    400: "; it does not accept the code, client_id or client_secret",
+    401: "; it does not accept client_id or client_secret",
+}
 
 
 class OpenIdFailed(Exception):  # noqa: N818 - it names what happened
-    """The log-in cannot go on. The text is for us; of the issuer's answers nothing but a status is in it."""
+    """The log-in cannot go on. The text is for us; of the issuer's answers a status and its metadata may be in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,7 @@ class Provider:
     """The metadata of an issuer.
 
     says_issuer: it names itself in its answers (RFC 9207). by_body: it takes the client's secret in the body only.
+    user_info_url: where it tells claims that the ID token lacks, "" for nowhere.
     """
 
     authorization_url: str
@@ -108,6 +116,7 @@ class Provider:
     keys_url: str
     says_issuer: bool
     by_body: bool
+    user_info_url: str = ""
 
 
 class OpenId:
@@ -142,8 +151,10 @@ class OpenId:
         url = configuration_urls(self._oidc.issuer)[0]
         document = parse_document(await self._ask(client, HttpRequest(url, _MAX_BYTES, self._oidc.timeout)))
         if document.get("issuer") != self._oidc.issuer:
-            raise OpenIdFailed(f"the metadata at {url} are of another issuer (RFC 8414 section 3.3)")
+            named = ascii(document.get("issuer"))[:_SHOWN]
+            raise OpenIdFailed(f"the metadata at {url} are of another issuer, {named} (RFC 8414 section 3.3)")
         methods = document.get("token_endpoint_auth_methods_supported")
+        user_info_url = document.get("userinfo_endpoint")
         by_body = isinstance(methods, list) and "client_secret_basic" not in methods
         return Provider(
             _address(document, "authorization_endpoint"),
@@ -151,6 +162,7 @@ class OpenId:
             _address(document, "jwks_uri"),
             document.get("authorization_response_iss_parameter_supported") is True,
             by_body,
+            user_info_url if isinstance(user_info_url, str) and user_info_url.startswith("https://") else "",
         )
 
     async def _exchanged(
@@ -177,11 +189,30 @@ class OpenId:
             content_type="application/x-www-form-urlencoded",
             fields=fields,
         )
-        token = parse_document(await self._ask(client, request)).get("id_token")
+        try:
+            answer = parse_document(await self._ask(client, request))
+        except HttpFailed as failed:
+            raise OpenIdFailed(f"{failed}{_REFUSED.get(failed.status, '')}") from None
+        token = answer.get("id_token")
         if not isinstance(token, str):
             raise OpenIdFailed("the issuer's answer has no id_token")
         keys = parse_jwks(await self._ask(client, HttpRequest(provider.keys_url, _MAX_BYTES, self._oidc.timeout)))
-        return verified_claims(token, keys, issuer=self._oidc.issuer, client=name, nonce=nonce)
+        claims = verified_claims(token, keys, issuer=self._oidc.issuer, client=name, nonce=nonce)
+        return claims | await self._user_info(client, provider.user_info_url, answer.get("access_token"), claims)
+
+    async def _user_info(
+        self, client: HttpClient, url: str, access_token: Any, claims: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The claims that the ID token lacks, from the UserInfo endpoint (OpenID Connect Core section 5.3)."""
+        missing = {self._oidc.name_claim, self._oidc.groups_claim} - claims.keys()
+        if not missing or not url or not isinstance(access_token, str) or not _BEARER.fullmatch(access_token):
+            return {}
+        fields = (("Authorization", f"Bearer {access_token}"),)
+        request = HttpRequest(url, _MAX_BYTES, self._oidc.timeout, fields=fields)
+        user_info = parse_document(await self._ask(client, request))
+        if user_info.get("sub") != claims["sub"]:  # section 5.3.2: it is not signed
+            raise OpenIdFailed("the UserInfo endpoint speaks of another person (sub)")
+        return {name: user_info[name] for name in missing & user_info.keys()}
 
     async def _client(self) -> HttpClient:
         anchors = await asyncio.to_thread(TrustAnchors.load, self._anchors)

@@ -119,9 +119,11 @@ def answer_of_callout(host: str, reply: Reply) -> RecipientAnswer:
 
 
 def answer_of_directory(
-    outcome: LdapResult, server: str, *, found: bool, references: Sequence[str] = ()
+    outcome: LdapResult, server: str, *, found: bool, references: Sequence[str] = (), is_empty: bool = False
 ) -> RecipientAnswer:
     """The answer in the result of a search. found: whether there was an entry. references: to other servers.
+
+    is_empty: a search for whatever recipient found none either, as where the gateway may not read the entries.
 
     A result other than success says nothing of the recipient: the base that is named may not exist, or the gateway may
     not read it. Nor does a search that found nothing and refers to a part of the directory on another server.
@@ -133,6 +135,9 @@ def answer_of_directory(
     if outcome.code == ResultCode.SUCCESS and elsewhere:
         said = f"has no entry with it and refers to {elsewhere}, which is not asked; ask a server that has all entries"
         return RecipientAnswer(exists=None, source=f"{source} {said}")
+    if outcome.code == ResultCode.SUCCESS and is_empty:
+        hint = "check base_dn, search_filter and what bind_dn may read"
+        return RecipientAnswer(exists=None, source=f"{source} shows no recipient at all; {hint}", is_down=True)
     if outcome.code == ResultCode.SUCCESS:
         return RecipientAnswer(exists=False, source=f"{source} has no entry with it")
     return RecipientAnswer(exists=None, source=f"{source} answered {outcome.text}")

@@ -23,6 +23,7 @@ _DEPTH: Final = 16
 _GROUPS: Final = {"&": 0xA0, "|": 0xA1, "!": 0xA2}
 _COMPARISONS: Final = {"=": 0xA3, ">=": 0xA5, "<=": 0xA6, "~=": 0xA8}
 _SUBSTRINGS, _PRESENT, _EXTENSIBLE = 0xA4, 0x87, 0xA9
+_RULED_ATTRIBUTE: Final = 0x82  # in an extensible match
 _OR: Final = _GROUPS["|"]
 _DESCRIPTION = r"[A-Za-z0-9][A-Za-z0-9.-]*(?:;[A-Za-z0-9-]+)*"
 _ITEM: Final = re.compile(rf"(?P<attribute>{_DESCRIPTION})(?P<sign>=|>=|<=|~=)(?P<value>.*)", re.DOTALL)
@@ -62,6 +63,13 @@ class SearchFilter(msgspec.Struct, frozen=True):
         """The filter for any of these addresses, as a search request has it."""
         filters = [_encoded(self.root, _values(address)) for address in addresses]
         return filters[0] if len(filters) == 1 else encode(_OR, *filters)
+
+    def encoded_for_others(self, address: str) -> bytes:
+        """The filter for entries of whatever address: what compares with the address asks that the attribute is there.
+
+        Behind "!" it stays, and is about this address.
+        """
+        return _encoded(_loosened(self.root), _values(address))
 
 
 @lru_cache(256)
@@ -119,7 +127,7 @@ def _ruled(text: str) -> _Group:
     if match is None or not (match["attribute"] or match["rule"]):
         raise FilterError(f"{text[:40]!r} is no comparison: write (attribute=value)")
     parts = [_Value(0x81, (match["rule"].encode(),))] if match["rule"] else []
-    parts += [_Value(0x82, (match["attribute"].encode(),))] if match["attribute"] else []
+    parts += [_Value(_RULED_ATTRIBUTE, (match["attribute"].encode(),))] if match["attribute"] else []
     parts.append(_value(0x83, match["value"]))
     parts += [_Value(0x84, (b"\xff",))] if match["dn"] else []
     return _Group(_EXTENSIBLE, tuple(parts))
@@ -150,6 +158,18 @@ def _names(part: _Group | _Value) -> Iterable[str]:
     if isinstance(part, _Value):
         return [piece for piece in part.pieces if isinstance(piece, str)]
     return [name for inner in part.parts for name in _names(inner)]
+
+
+def _loosened(part: _Group | _Value) -> _Group | _Value:
+    """The part without comparisons with the address, but for those that are negated and those of no attribute."""
+    if isinstance(part, _Value) or part.tag == _GROUPS["!"]:
+        return part
+    if part.tag in _GROUPS.values():
+        return _Group(part.tag, tuple(map(_loosened, part.parts)))
+    attribute = next((inner for inner in part.parts if inner.tag in {OCTET_STRING, _RULED_ATTRIBUTE}), None)
+    if not isinstance(attribute, _Value) or not any(_names(part)):
+        return part
+    return _Value(_PRESENT, attribute.pieces)
 
 
 def _values(address: str) -> Mapping[str, bytes]:

@@ -64,7 +64,6 @@ _TELL_RECIPIENT: Final = (
     {
         "2": "The mailbox cannot take the message.",
         "2.1": "The mailbox is switched off and takes no mail.",
-        "2.2": "The mailbox of the recipient is full.",
         "3": "The receiving mail system could not take the message.",
         "3.1": "The receiving mail system has no room left.",
         "4": "The receiving mail system could not be reached.",
@@ -80,6 +79,11 @@ _TELL_RECIPIENT: Final = (
         "7": "The receiving side did not accept the message for reasons of security or policy.",
         "7.1": "The receiving side does not allow this message.",
     },
+)
+
+_MAKE_ROOM: Final = (
+    "Ask the recipient, by other means, to make room in the mailbox, then send the message again.",
+    {"2.2": "The mailbox of the recipient is full."},
 )
 
 _PROTECT: Final = (
@@ -112,6 +116,7 @@ _ADVICE: Final = {
     **{key: Advice(cause, DsnActor.SENDER, fix) for key, (cause, fix) in _CHANGE_MESSAGE.items()},
     **_shared(DsnActor.SERVICE, _TELL_OURS),
     **_shared(DsnActor.RECIPIENT, _TELL_RECIPIENT),
+    **_shared(DsnActor.RECIPIENT, _MAKE_ROOM),
     **_shared(DsnActor.RECIPIENT, _PROTECT),
 }
 

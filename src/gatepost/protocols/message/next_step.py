@@ -112,9 +112,7 @@ _BY_STATUS: Final[dict[str, tuple[MustAct, str]]] = {
 }
 _WORD_IN: Final = re.compile(r"\[Message=([A-Za-z]+)")
 _SERVER_IN: Final = re.compile(r"\[LastAttemptedServerName=([A-Za-z0-9.:_-]{1,255})\]")
-_SOCKET_IN: Final = re.compile(
-    r"(?:Connection refused|Cannot connect to remote server) \[LastAttemptedServerName=(/[^\]]+)\]"
-)
+_SOCKET_IN: Final = re.compile(r"\[LastAttemptedIP=unix:(/[^\]]{1,255})\]")
 _STATUS_IN: Final = re.compile(r"\b[245]\.\d{1,3}\.\d{1,3}\b")
 _THIS_MACHINE: Final = re.compile(r"127\.[0-9.]+|::1|localhost")
 _ADDRESS: Final = re.compile(r"[0-9A-Fa-f:.]*[0-9:]")
@@ -129,6 +127,8 @@ _OURS: Final = (
     "Encryption needed (S/MIME)",
     "Signature needed (S/MIME)",
 )
+_UNREACHED: Final = frozenset({"4.315", "4.316", "4.317"})
+_FULL: Final = "4.2.2"
 _ORDER: Final = tuple(MustAct)
 
 
@@ -152,7 +152,12 @@ def waiting_step(state: str, domain: str, reply: str = "", *, by_administrator: 
         return NextStep(MustAct.NOBODY, "Nobody has to act: this message waits for its first attempt.", waits=True)
     known = _known(reply, where)
     if known is None:
-        said = f"the mail system of {where} could not take this message yet"
+        status = _STATUS_IN.search(reply)
+        said = (
+            "the mailbox of the recipient is full"
+            if status and status[0] == _FULL
+            else f"the mail system of {where} could not take this message yet"
+        )
         return NextStep(MustAct.NOBODY, f"Nobody has to act yet: {said}, and the gateway tries again.", waits=True)
     return NextStep(known.must_act, f"{own(known.text)}; this message waits until then.", waits=True)
 
@@ -196,11 +201,12 @@ def first_of(steps: Iterable[NextStep]) -> NextStep | None:
 
 def _known(reply: str, domain: str) -> NextStep | None:
     """What our own words call for, without an end; None for words of others, and for what passes by itself."""
-    if socket := _SOCKET_IN.search(reply):
+    word, status = _WORD_IN.search(reply), _STATUS_IN.search(reply)
+    socket = _SOCKET_IN.search(reply)
+    if socket and not word and status and status[0].partition(".")[2] in _UNREACHED:
         path = shown_text(socket[1], 255)
         must = f"start the LMTP server at {path}, let the gateway's account open that socket, or correct the mailbox"
         return NextStep(_GATEWAY, f"{_capital(_ADMINISTRATOR)} must {own(must)}")
-    word, status = _WORD_IN.search(reply), _STATUS_IN.search(reply)
     rule = _BY_WORD.get(word[1]) if word else None
     if rule is None and status and any(text in reply for text in _OURS):
         rule = _BY_STATUS.get(status[0].partition(".")[2])

@@ -23,6 +23,7 @@ NAMES = {
     "fold columns", "nav.side a, details[data-menu] a[href]", "main table tbody tr", "th a[href], td a[href]",
     ".table-wrap.stacked > table[data-columns]", "[data-chart-table] table",
     "commandForElement",
+    "InvalidStateError",
     '.tick input[type="checkbox"]',
     "; path=/; max-age=31536000; samesite=strict",
 }  # fmt: skip

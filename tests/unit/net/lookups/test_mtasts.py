@@ -254,7 +254,7 @@ CERTIFICATES: dict[str, tuple[Callable[[Pki, Pki], Leaf], str]] = {
     "expired": (lambda pki, _: pki.expired(HOST), "expired"),
     "not yet valid": (lambda pki, _: pki.not_yet_valid(HOST), "not yet valid"),
     "self-signed": (lambda pki, _: pki.self_signed(HOST), "self-signed"),
-    "of a stranger": (lambda _, strange: strange.leaf(HOST), "certificate verify failed"),
+    "of a stranger": (lambda _, strange: strange.leaf(HOST), "its certificate is not trusted: "),
     "incomplete": (lambda pki, _: pki.leaf(HOST, incomplete=True), "unable to get local issuer"),
     "for clients": (lambda pki, _: pki.leaf(HOST, usages=("client",)), "purpose"),
 }

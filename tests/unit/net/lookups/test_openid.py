@@ -65,6 +65,7 @@ class Scene:
         self.url = self.web.url("")
         self.key = Ed25519PrivateKey.generate()
         self.forms: list[dict[str, list[str]]] = []
+        self.access: Any = "unused"
         self.web.answers[METADATA] = self.metadata()
         raw = self.key.public_key().public_bytes_raw()
         x = base64.urlsafe_b64encode(raw).decode().rstrip("=")
@@ -87,7 +88,7 @@ class Scene:
         now = int(time.time())
         claims = {"iss": self.url, "aud": "gate:post", "sub": "4711", "iat": now, "exp": now + 600, "nonce": "n"}
         token = jwt.encode(claims, self.key, "EdDSA", headers={"kid": "one"})
-        return ok(json.dumps({"access_token": "unused", "id_token": token}).encode())
+        return ok(json.dumps({"access_token": self.access, "id_token": token}).encode())
 
     def openid(self, secret: str = SECRET, **fields: Any) -> OpenId:
         fields = {"issuer": self.url, "client_id": "gate:post", "private_issuer": True, "timeout": 30} | fields
@@ -123,6 +124,8 @@ async def test_what_an_issuer_says_of_itself(pki: Pki, leaf: Leaf) -> None:
             ({"token_endpoint_auth_methods_supported": ["client_secret_post"]}, replace(plain, by_body=True)),
             ({"token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"]}, plain),
             ({"token_endpoint_auth_methods_supported": 5}, plain),
+            ({"userinfo_endpoint": f"{scene.url}/who"}, replace(plain, user_info_url=f"{scene.url}/who")),
+            ({"userinfo_endpoint": "http://login.example/"}, plain),
         ):
             scene.web.answers[METADATA] = scene.metadata(**change)
             assert await scene.openid().provider() == found, change
@@ -131,7 +134,7 @@ async def test_what_an_issuer_says_of_itself(pki: Pki, leaf: Leaf) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"issuer": "https://evil.example"}, "of another issuer"),
+        ({"issuer": "https://evil.example/"}, "of another issuer, 'https://evil.example/'"),
         ({"authorization_endpoint": None}, '"authorization_endpoint"'),
         ({"authorization_endpoint": "http://login.example/"}, '"authorization_endpoint"'),
         ({"token_endpoint": 5}, '"token_endpoint"'),
@@ -161,6 +164,49 @@ async def test_a_code_is_worth_the_claims_of_its_token(pki: Pki, leaf: Leaf) -> 
         assert scene.authorization() == "gate%3Apost:a+secret+%2B+with+%2F+signs", "RFC 6749 section 2.3.1"
 
 
+@on_a_loop
+async def test_claims_that_the_token_lacks_are_told_elsewhere(pki: Pki, leaf: Leaf) -> None:
+    """As issuers do that keep to OpenID Connect Core section 5.4."""
+    async with opened(pki, leaf) as scene:
+        scene.web.answers[METADATA] = scene.metadata(userinfo_endpoint=f"{scene.url}/who")
+        person = {"sub": "4711", "preferred_username": "ann", "groups": ["help"], "nonce": "other", "email": "a@b"}
+        scene.web.answers["/who"] = ok(json.dumps(person).encode())
+        found = await scene.claims(scene.openid())
+        assert (found["preferred_username"], found["groups"], found["nonce"]) == ("ann", ["help"], "n")
+        assert "email" not in found
+        (head,) = [one.decode().lower() for one in scene.web.heads if one.startswith(b"GET /who ")]
+        assert "authorization: bearer unused\r\n" in head
+        assert (await scene.claims(scene.openid(name_claim="sub", groups_claim="aud")))["sub"] == "4711"
+        assert len([one for one in scene.web.heads if one.startswith(b"GET /who ")]) == 1, "nothing was missing"
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (ok(b'{"sub": "another", "preferred_username": "ann", "groups": ["help"]}'), r"another person \(sub\)"),
+        (ok(b'{"preferred_username": "ann", "groups": ["help"]}'), r"another person \(sub\)"),
+        (ok(b"a.signed.jwt"), "JSON"),
+        (status(401), "status 401$"),
+    ],
+)
+@on_a_loop
+async def test_what_is_told_elsewhere_of_another_person_counts_for_nothing(
+    pki: Pki, leaf: Leaf, answer: bytes, why: str
+) -> None:
+    async with opened(pki, leaf) as scene:
+        scene.web.answers["/who"] = answer
+        with pytest.raises(OpenIdFailed, match=why):
+            await scene.claims(scene.openid(), user_info_url=f"{scene.url}/who")
+
+
+@pytest.mark.parametrize("access", [5, "", "two words", "a\r\nHost: evil"])
+@on_a_loop
+async def test_an_access_token_that_is_none_is_sent_nowhere(pki: Pki, leaf: Leaf, access: Any) -> None:
+    async with opened(pki, leaf) as scene:
+        scene.access = access
+        assert "groups" not in await scene.claims(scene.openid(), user_info_url=f"{scene.url}/who")
+
+
 @pytest.mark.parametrize(("secret", "sent"), [(SECRET, [SECRET]), ("", None)])
 @on_a_loop
 async def test_how_else_a_client_says_who_it_is(pki: Pki, leaf: Leaf, secret: str, sent: list[str] | None) -> None:
@@ -175,7 +221,9 @@ async def test_how_else_a_client_says_who_it_is(pki: Pki, leaf: Leaf, secret: st
 @pytest.mark.parametrize(
     ("path", "answer", "why"),
     [
-        ("/token", status(400), "status 400"),
+        ("/token", status(400), "status 400; it does not accept the code, client_id or client_secret"),
+        ("/token", status(401), "status 401; it does not accept client_id or client_secret"),
+        ("/token", status(503), "status 503"),
         ("/token", status(302, "Location: https://evil.example/\r\n"), "is not followed"),
         ("/token", ok(b'{"error": "invalid_grant"}'), "has no id_token"),
         ("/token", ok(b'{"id_token": 5}'), "has no id_token"),
@@ -221,7 +269,7 @@ async def test_whom_it_asks_and_trusts(pki: Pki, leaf: Leaf, tmp_path: Path) -> 
             await scene.openid(private_issuer=False).provider()
         assert not scene.web.requests, "nobody was asked"
         other = Pki(tmp_path / "other").root
-        with pytest.raises(OpenIdFailed, match="certificate verify failed"):
+        with pytest.raises(OpenIdFailed, match="its certificate is not trusted: "):
             await scene.openid(trust_anchors=str(other)).provider()
         with pytest.raises(OpenIdFailed, match="No such file"):
             await scene.openid(trust_anchors=str(tmp_path / "none.pem")).provider()

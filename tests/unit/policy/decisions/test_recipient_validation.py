@@ -190,6 +190,13 @@ def test_only_a_search_that_succeeds_says_that_a_recipient_is_unknown(
     assert not answer.is_down
 
 
+def test_a_directory_that_shows_nobody_says_nothing_of_a_recipient() -> None:
+    answer = answer_of_directory(LdapResult(0), "ldaps://dc", found=False, is_empty=True)
+    assert answer.exists is None
+    assert answer.is_down
+    assert "shows no recipient at all" in answer.source
+
+
 @pytest.mark.parametrize(
     ("reference", "exists"),
     [

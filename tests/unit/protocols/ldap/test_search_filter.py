@@ -100,3 +100,20 @@ def test_no_address_changes_the_shape_of_the_filter_and_each_is_in_it_to_the_oct
         made = decode(parse_filter(text).encoded([address]))
         assert shape(made) == shape(decode(parse_filter(text).encoded([ADDRESS])))
         assert address.encode() in made.content
+
+
+@pytest.mark.parametrize(
+    ("text", "others"),
+    [
+        (DEFAULT_FILTER, "(|(mail=*)(proxyAddresses=*))"),
+        ("(&(objectClass=person)(|(mail={address})(uid={local})))", "(&(objectClass=person)(|(mail=*)(uid=*)))"),
+        ("(&(mail=*{address})(!(off={address})))", f"(&(mail=*)(!(off={ADDRESS})))"),
+        ("(o=x*{domain})", "(o=*)"),
+        ("(o=x*y)", "(o=x*y)"),
+        ("(mail=*)", "(mail=*)"),
+        ("(mail:caseIgnoreMatch:={address})", "(mail=*)"),
+        ("(:caseIgnoreMatch:={address})", f"(:caseIgnoreMatch:={ADDRESS})"),
+    ],
+)
+def test_a_filter_for_whatever_address_asks_for_the_attributes_alone(text: str, others: str) -> None:
+    assert parse_filter(text).encoded_for_others(ADDRESS) == parse_filter(others).encoded(["a@b"])

@@ -174,3 +174,9 @@ def test_a_step_without_its_end_is_for_alarms() -> None:
     assert step is not None
     assert step.text == "The administrators of mx.b.example must start their mail server, or let this gateway in"
     assert required_step("b.example", "451 4.3.0 try later") is None
+
+
+def test_a_full_mailbox_is_named_while_the_mail_waits() -> None:
+    step = waiting_step("deferred", DOMAIN, "452 4.2.2 <ann@partner.example> Quota exceeded (mailbox for user is full)")
+    assert step.must_act is MustAct.NOBODY
+    assert step.text == "Nobody has to act yet: the mailbox of the recipient is full, and the gateway tries again."

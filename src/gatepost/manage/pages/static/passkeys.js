@@ -44,7 +44,7 @@
       form.addEventListener("submit", (event) => {
         event.preventDefault();
         say(form, "");
-        make(form).catch(() => say(form, form.dataset.failed));
+        make(form).catch((why) => say(form, why.name === "InvalidStateError" ? form.dataset.known : form.dataset.failed));
       });
     }
     for (const part of document.querySelectorAll("[data-passkey-log-in]")) {
