@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page
 from support.browser import choose_looks, context, shared_browser
 from support.cpu_time import CpuTime
 from support.debian import MARK, need
@@ -26,13 +29,6 @@ from gatepost.testing.name_server import DnsServer
 from gatepost.testing.pki import Pki
 from gatepost.testing.sink import Sink
 from gatepost.testing.status_server import StatusServer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
-    from pathlib import Path
-
-    from playwright.sync_api import Browser, Page
-
 
 os.umask(0o022)  # Exim, clamd and others read what tests write for them by accounts of their own
 

@@ -5,26 +5,22 @@ from __future__ import annotations
 import re
 import socket
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from playwright.sync_api import Browser, Page, Route
 from support.admin import PASSWORD, AdminCentre, served
 from support.browser import DESKTOP, axe, context, look, shot
 from support.debian import need
 from support.gateway import Gateway
 from support.scenes import connector, contoso
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser, Page, Route
-
-    from gatepost.testing.pki import Pki
 
 MANY = 200
 

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page
 from support.admin import PASSWORD, AdminCentre, served
 from support.browser import axe, context, look
 from support.debian import need
 from support.gateway import Gateway
 from support.scenes import OWN_SERVERS, connector, contoso, outcomes, send
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser, Page
-
-    from gatepost.testing.pki import Pki
 
 # By how many pixels the list is wider than its room.
 BEYOND = (

@@ -12,10 +12,12 @@ import io
 import json
 import re
 import smtplib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
 import pytest
+from playwright.sync_api import Browser
 from support.admin import OWNER, PASSWORD, AdminCentre, served
 from support.browser import context
 from support.gateway import Gateway
@@ -27,11 +29,6 @@ from gatepost.manage.pages.routes import ROUTES
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.timeout(300)  # hundreds of pages, some in a browser
 SCRIPT = "<img src=x onerror=\"alert('SCRIPT')\">"

@@ -9,11 +9,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from playwright.sync_api import Browser, Page
 from support import partners
 from support.admin import AdminCentre, served
 from support.browser import EACH_LOOK, LOOKS, axe, context, overflow, shot
@@ -23,15 +25,9 @@ from support.partners import Partner, World
 from support.process import loopback
 from support.scenes import STRANGER, connector, contoso, outcomes, send
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser, Page
-
-    from gatepost.testing.pki import Pki
 
 pytestmark = pytest.mark.timeout(300)  # a browser, a name server and a resolver on a machine with other work
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
+from playwright.sync_api import Browser, Page
 from support.admin import OWNER, PASSWORD, AdminCentre, served
 from support.browser import axe, context, look, shot
 from support.debian import need
@@ -15,14 +17,8 @@ from support.gateway import Gateway
 from support.scenes import OWN_SERVERS, connector, contoso, send
 
 from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import Folder, free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser, Page
-
-    from gatepost.testing.pki import Pki
 
 RULE = {"name": "secrets", "header_name": "X-Secret", "route_via_connector": "bank.example"}
 HOOK = {"name": "clamd", "type": "clamav", "address": "unix:/run/none.ctl", "enabled": False}

@@ -7,12 +7,14 @@ hosts. A telephone shows rows as cards (`test_admin_every_page`).
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import pytest
-from support.admin import served
+from playwright.sync_api import Browser, ViewportSize
+from support.admin import AdminCentre, served
 from support.browser import context
 from support.debian import need
 from support.gateway import Gateway
@@ -20,14 +22,7 @@ from support.postgres import sqlite_only
 
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.sqlite.trace import write_events
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser, ViewportSize
-    from support.admin import AdminCentre
-
-    from gatepost.testing.pki import Pki
+from gatepost.testing.pki import Pki
 
 LOCALES = {"en": "en-GB", "sv": "sv-SE", "de": "de-DE"}
 # German words are the longest.

@@ -13,7 +13,8 @@ import socket
 import ssl
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support.admin import OWNER, PASSWORD, AdminCentre, served
@@ -24,9 +25,6 @@ from support.scenes import contoso, message, send
 
 from gatepost.manage.pages.routes import ROUTES
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MEBI = 1024 * 1024
 PASSWD = "root:x:0"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import shlex
 import ssl
 import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 
@@ -14,24 +16,17 @@ import pytest
 import tomlkit
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from playwright.sync_api import Browser, Page
 from support.admin import AdminCentre, served
 from support.browser import PHONE, axe, context, look, overflow, shot
 from support.debian import need
 from support.gateway import Gateway
+from support.peers import Postfix
 from support.scenes import ALICE, OWN_SERVERS, contoso, send
 
 from gatepost.testing.pki import Pki
 from gatepost.testing.process import Folder, wait_until
-from gatepost.testing.sink import Behaviour
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from playwright.sync_api import Browser, Page
-    from support.peers import Postfix
-
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Behaviour, Sink
 
 NAME = "mx.bank.example"
 START = "/connectors/new?organization=contoso"

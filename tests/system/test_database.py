@@ -5,22 +5,17 @@ from __future__ import annotations
 import functools
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import pytest
+from support.postgres import Postgres
 
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import Database, Schema, StoreBusy, StoreFailure
 from gatepost.store.storage import Storage
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from support.postgres import Postgres
-
 
 SCHEMA = Schema(
     name="fruit",

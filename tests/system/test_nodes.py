@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from support.gateway import Gateway
+from support.postgres import Postgres
 from support.process import Script
 from support.raw import RawClient
 from support.scenes import contoso
@@ -15,21 +18,13 @@ from gatepost.store.nodes import (
     NodeFigures,
     NodeIdentity,
     NodeNameTaken,
+    NodeRegistry,
     NodeState,
 )
 from gatepost.store.site_tables import SITE
 from gatepost.store.storage import Storage
 from gatepost.testing.process import wait_until
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from support.gateway import Gateway
-    from support.postgres import Postgres
-
-    from gatepost.store.nodes import NodeRegistry
 
 NODE = NodeIdentity("mx1", "start 1", "data 1", "host1", "1.0", ("mx 0.0.0.0:25",))
 BEATS = """

@@ -8,15 +8,16 @@ from __future__ import annotations
 import smtplib
 import time
 import urllib.request
+from collections.abc import Iterator
 from contextlib import closing
 from email import message_from_bytes, policy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from playwright.sync_api import expect
-from support.admin import served
+from playwright.sync_api import Page, expect
+from support.admin import AdminCentre, served
 from support.gateway import Gateway
-from support.scanners import EICAR
+from support.scanners import EICAR, Clamd, Rspamd
 from support.scenes import STRANGER, connector, contoso, message, send
 
 from gatepost.node.expiry_clock import CLOCK_CONTENT
@@ -24,13 +25,6 @@ from gatepost.store.storage import Storage
 from gatepost.testing.mail import without_trace
 from gatepost.testing.process import free_port, wait_until
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Page
-    from support.admin import AdminCentre
-    from support.scanners import Clamd, Rspamd
 
 ANN, JOE = "ann@contoso.example", "joe@contoso.example"
 FAY = "fay@fabrikam.example"

@@ -10,12 +10,13 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from support.admin import AdminCentre, served
 from support.drills import conclusive
 from support.gateway import Gateway
@@ -33,14 +34,8 @@ from gatepost.store.sent_reports import StoredReport
 from gatepost.store.sqlite.trace_files import day_of
 from gatepost.store.storage import Storage
 from gatepost.testing.gateway import CliRun
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from click.testing import Result
-
-    from gatepost.testing.pki import Leaf, Pki
 
 ANN = "ann@contoso.example"
 BANK = connector("bank.example", "127.0.0.1:1", tls_settings="encryption-only")

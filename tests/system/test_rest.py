@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import subprocess
 import textwrap
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.admin import AdminCentre, served
@@ -20,12 +22,7 @@ from support.process import ROOT
 from support.scenes import connector, contoso, message, send
 
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 V1 = "/api/v1"
 OWN = f"{V1}/organizations/contoso"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+from support.postgres import Postgres
 
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Role, Scope
@@ -20,19 +22,12 @@ from gatepost.manage.access.records import (
     LogInRefused,
     Passkey,
 )
+from gatepost.manage.access.setup_rows import ValidSetupCode
 from gatepost.manage.access.user_rows import IssuerIdentity
 from gatepost.pki.certificates.vault import Vault
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreBusy
 from gatepost.store.storage import Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from support.postgres import Postgres
-
-    from gatepost.manage.access.setup_rows import ValidSetupCode
 
 WORD = "correct horse battery"
 HERE = "192.0.2.1"

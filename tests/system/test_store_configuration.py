@@ -7,22 +7,19 @@ import os
 import statistics
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
+from support.postgres import Postgres
 
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.changes import ConfigConflict, ConfigStore, on_newest
 from gatepost.store.interface import OutcomeUnknown, StoreBusy, StoreFailure
 from gatepost.store.postgres.database import PostgresConnection
 from gatepost.store.storage import Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-
-    from support.postgres import Postgres
 
 CONTOSO = {"accepted_domains": [{"name": "contoso.example"}]}
 FABRIKAM = {"accepted_domains": [{"name": "fabrikam.example"}]}

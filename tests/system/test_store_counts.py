@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING
 
 import pytest
+from support.postgres import Postgres
 from support.process import Script
 
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
@@ -14,15 +15,8 @@ from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail,
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure, StoreFull
 from gatepost.store.sent_reports import SentState, StoredReport
-from gatepost.store.session_counts import MOST_FAILURES, MOST_POLICIES
+from gatepost.store.session_counts import MOST_FAILURES, MOST_POLICIES, SessionCounts
 from gatepost.store.storage import Storage
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from support.postgres import Postgres
-
-    from gatepost.store.session_counts import SessionCounts
 
 DAY, DOMAIN = "2026-11-24", "b.example"
 STS = applied(PolicyType.STS, DOMAIN, ["version: STSv1", "mode: enforce"], ["*.b.example"])

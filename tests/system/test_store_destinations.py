@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from support.postgres import Postgres
 
 from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName, SeenSession, accept, seen
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.settings.store_url import SQLITE
+from gatepost.store.destinations import WorkerDestinations
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from support.postgres import Postgres
-
-    from gatepost.store.destinations import WorkerDestinations
 
 AUTH = Achieved(TlsLevel.AUTHENTICATED, MxLevel.DNSSEC)
 PARTNER, OTHER = DestinationName("contoso", "partner.example"), DestinationName("contoso", "", "Bank")

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+from support.postgres import Postgres
 
 from gatepost.analysis.checks.evidence import drill_documents, keep, last, previous
 from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.storage import Storage
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from support.postgres import Postgres
 
 DRILL = {"organization": "contoso", "connector": "Partner B/ü", "verdict": "drill passed", "attacks": 14}
 

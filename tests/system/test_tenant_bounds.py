@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from html import unescape
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import tomlkit
@@ -20,14 +22,9 @@ from support.scenes import OWN_SERVERS, connector, send
 from gatepost.manage.cli import main
 from gatepost.store.storage import Storage
 from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from gatepost.testing.pki import Leaf, Pki
 
 ALLOWED = "127.0.77.1"
 NETWORK = "127.0.77.0/24"

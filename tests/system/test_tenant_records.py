@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.admin import AdminCentre, served
 from support.gateway import Gateway
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 MINE = "/api/v1/organizations/fabrikam"
 CONNECTOR = "/api/v1/organizations/contoso/inbound_connectors/large"

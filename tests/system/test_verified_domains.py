@@ -7,11 +7,14 @@ that token, or over pages, to a gateway that runs and takes mail.
 from __future__ import annotations
 
 import smtplib
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from playwright.sync_api import Browser
 from support.admin import AdminCentre, served
 from support.browser import DESKTOP, context
 from support.debian import need
@@ -24,14 +27,7 @@ from gatepost.store.storage import Storage
 from gatepost.testing.name_server import DnsServer
 from gatepost.testing.process import wait_until
 from gatepost.testing.signed_zone import Zone
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from playwright.sync_api import Browser
-
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 A = "/api/v1/organizations/a"
 ANY = {"If-Match": "*"}

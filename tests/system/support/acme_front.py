@@ -10,19 +10,14 @@ import http.client
 import json
 import ssl
 import threading
+from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-from support.pebble import context_of
+from support.pebble import Pebble, context_of
 
+from gatepost.testing.pki import Leaf
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from support.pebble import Pebble
-
-    from gatepost.testing.pki import Leaf
 
 _PASSED = ("Content-Type", "Location", "Replay-Nonce", "Retry-After", "Link")
 

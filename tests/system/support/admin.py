@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import urlencode
 
+from playwright.sync_api import Page
+from support.gateway import Gateway
 from support.links import Links
 
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from playwright.sync_api import Page
-    from support.gateway import Gateway
 
 OWNER = "olga"
 PASSWORD = "correct horse battery staple"

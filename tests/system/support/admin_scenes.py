@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from support.admin import AdminCentre, served
 from support.gateway import Gateway
 from support.scenes import ALICE, OWN_SERVERS, connector, contoso, send
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gatepost.testing.pki import Pki
 
 
 @contextmanager

@@ -10,19 +10,16 @@ import imaplib
 import pwd
 import shutil
 import socket
-from typing import TYPE_CHECKING, Self
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
 
 from support.debian import need
 from support.process import Child
 
 from gatepost.testing.mail import Mail
+from gatepost.testing.pki import Leaf
 from gatepost.testing.process import FixtureError, Folder, free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from gatepost.testing.pki import Leaf
 
 _PASSWORD = "of the tests"
 

@@ -6,7 +6,8 @@ without what it imports.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -18,9 +19,6 @@ from gatepost.pki.certificates.evidence_key import signature_check
 from gatepost.store.evidence_chain import EvidenceChain
 from gatepost.store.evidence_files import EvidenceDirectory, log_directory
 from gatepost.store.evidence_in_files import EvidenceHeads
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class EvidenceLogs:

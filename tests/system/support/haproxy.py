@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Self
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
 
 from support.debian import need
 from support.process import Child
 
+from gatepost.testing.pki import Leaf
 from gatepost.testing.process import Folder, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from gatepost.testing.pki import Leaf
-
 
 _CONFIGURATION = """\
 global

@@ -13,8 +13,9 @@ import secrets
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from urllib.parse import parse_qsl, quote_plus, urlencode
 
 from cryptography.hazmat.primitives import hashes
@@ -22,13 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gatepost.testing.pki import make_key
+from gatepost.testing.pki import Key, Leaf, make_key
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.testing.pki import Key, Leaf
 
 CONFIGURATION = "/.well-known/openid-configuration"
 KEYS = "/keys"

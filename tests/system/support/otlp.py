@@ -7,14 +7,12 @@ import ssl
 import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from gatepost.testing.pki import Leaf
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from gatepost.testing.pki import Leaf
 
 PATH = "/v1/traces"
 

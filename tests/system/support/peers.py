@@ -11,19 +11,16 @@ import os
 import pwd
 import shutil
 import subprocess
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 from support.debian import exim_program, need
 from support.process import Child
 
 from gatepost.testing.mail import Mail, read_maildir
+from gatepost.testing.pki import Leaf
 from gatepost.testing.process import FixtureError, Folder, free_port, greets, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from gatepost.testing.pki import Leaf
 
 MAX_MESSAGE = 100 * 1024 * 1024
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import ssl
 import threading
+from collections.abc import Container, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from gatepost.testing.pki import Leaf
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
-
-    from gatepost.testing.pki import Leaf
 
 PATH = "/.well-known/mta-sts.txt"
 

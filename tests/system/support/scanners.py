@@ -11,16 +11,14 @@ import shutil
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from support.debian import need
 from support.process import Child
 
 from gatepost.testing.process import Folder, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # In two parts, so that no scanner takes this file for what it looks for.
 EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-" + b"STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"

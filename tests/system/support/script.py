@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import socketserver
 import threading
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterable, Mapping
+from typing import Self
 
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 USUAL = {
     "": b"220 script.example\r\n",

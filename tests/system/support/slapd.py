@@ -9,17 +9,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
-from typing import TYPE_CHECKING, Self
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 from support.debian import need
 from support.process import Child
 
+from gatepost.testing.pki import Leaf
 from gatepost.testing.process import Folder, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from gatepost.testing.pki import Leaf
 
 BASE = "dc=relay,dc=example"
 READER = f"cn=gatepost,{BASE}"

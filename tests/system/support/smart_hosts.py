@@ -12,21 +12,17 @@ import shutil
 import ssl
 import subprocess
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from urllib.parse import parse_qs
 
 from support.debian import need
+from support.peers import Postfix
 from support.process import Child
 
+from gatepost.testing.pki import Leaf
 from gatepost.testing.process import Folder, free_port, greets, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.peers import Postfix
-
-    from gatepost.testing.pki import Leaf
 
 USER = "gateway@contoso.example"
 PASSWORD = "correct, horse = battery"

@@ -8,14 +8,12 @@ from __future__ import annotations
 import socketserver
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from OpenSSL import SSL
 
+from gatepost.testing.pki import Leaf
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from gatepost.testing.pki import Leaf
 
 
 class Stapler:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 import sqlite3
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from support.admin import AdminCentre, served
 from support.gateway import Gateway
@@ -18,9 +19,6 @@ from support.scenes import connector, send
 
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MINE, THEIRS, NOBODY = "fabrikam", "contoso", "nosuchorg"
 BOX, BOB = "kanarie-box@contoso.example", "bob@kanarie-partner.example"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable
+from typing import Self
 
 
 @dataclass

@@ -9,12 +9,10 @@ import json
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
+from gatepost.testing.pki import Leaf
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from gatepost.testing.pki import Leaf
 
 
 class WebhookReceiver:

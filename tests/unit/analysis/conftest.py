@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from gatepost.mail.model.trace_event import TraceEvent
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatepost.store.trace import TraceRow
+from gatepost.store.trace import TraceRow
 
 NOON = 1_795_521_600.0  # 2026-11-24T12:00:00Z
 TLS = {"version": "TLSv1.3", "suite": "TLS_AES_256_GCM_SHA384", "group": "X25519", "signature": "", "resumed": False}

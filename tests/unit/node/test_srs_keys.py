@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,10 +12,6 @@ from gatepost.settings.model import Settings
 from gatepost.store.interface import StoreFailure
 from gatepost.store.srs_keys import SRS_KEYS_FILE, change_srs_keys, load_srs_keys, new_key
 from gatepost.store.storage import Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 class Clock:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,11 +16,7 @@ from gatepost.pki.certificates.authority import Authority
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
 from gatepost.protocols.tls.facts import ChainVerdict, Revocation
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from gatepost.store.interface import TraceFilter
+from gatepost.store.interface import TraceFilter
 
 NOW = time.time()
 DAY = 86400.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -10,9 +10,7 @@ from gatepost.analysis.checks.inbound import seen_tasks
 from gatepost.analysis.checks.tasks import Task, TaskStatus
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.policy.connectors.model import parse
-
-if TYPE_CHECKING:
-    from gatepost.store.interface import TraceFilter
+from gatepost.store.interface import TraceFilter
 
 NOW = 1_795_528_800.0
 

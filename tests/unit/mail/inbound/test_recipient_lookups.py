@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable
 
 import pytest
 
@@ -12,9 +12,6 @@ from gatepost.policy.connectors.values import RecipientValidation
 from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion
 from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
 
 YES, NO = RecipientAnswer(exists=True, source="yes"), RecipientAnswer(exists=False, source="no")
 LATER, DOWN = RecipientAnswer(exists=None, source="later"), RecipientAnswer(exists=None, source="down", is_down=True)

@@ -2,20 +2,16 @@ from __future__ import annotations
 
 import shlex
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.explain_live import login_of
 from gatepost.manage.use_cases.private_content import keys_lacking, orphaned, secrets_lacking
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.decisions.routes import SmartHosts
 from gatepost.store.changes import ConfigStore
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from gatepost.manage.use_cases.context import Gateway
 
 NAME = "{}._domainkey.o.example"
 

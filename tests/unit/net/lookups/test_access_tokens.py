@@ -7,8 +7,9 @@ import contextlib
 import functools
 import json
 import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.web import Web, ok, status
@@ -17,9 +18,6 @@ from gatepost.net.lookups.access_tokens import AccessTokens, TokenRequest, Token
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.testing.pki import Leaf, Pki
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
 
 WORD = "correct horse"
 

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import dns.message
 import dns.name
@@ -15,14 +16,9 @@ import pytest
 from gatepost.net.lookups.dns import DnsAnswer, DnssecFault, DnsStatus, Resolver, asking_for
 from gatepost.net.lookups.evaluation import look_up
 from gatepost.net.lookups.nameservers import Nameservers
-from gatepost.net.lookups.question import DnsResponse, LookupFailed, read_message
+from gatepost.net.lookups.question import DnsResponse, DnsTransport, LookupFailed, read_message
 from gatepost.net.tasks import spawn
 from gatepost.protocols.dns.lookups import Query
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from gatepost.net.lookups.question import DnsTransport
 
 A = {("a.example", "A"): ["192.0.2.1"]}
 

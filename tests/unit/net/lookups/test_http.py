@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.web import Web, ok, status
@@ -15,10 +17,6 @@ from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.policy.connectors.addresses import AddressPolicy
 from gatepost.testing.pki import Pki
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 ANSWERS: dict[str, Any] = {
     "/good": ok(b"hello", headers="Content-Type: Text/Plain\r\n"),

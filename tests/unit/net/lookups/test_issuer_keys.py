@@ -8,8 +8,10 @@ import contextlib
 import functools
 import json
 import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -24,10 +26,6 @@ from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.policy.connectors.oauth import OauthIssuer
 from gatepost.settings.model import Oauth
 from gatepost.testing.pki import Leaf, Pki
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
-    from pathlib import Path
 
 CONNECT = "/.well-known/openid-configuration"
 PLAIN = "/.well-known/oauth-authorization-server"

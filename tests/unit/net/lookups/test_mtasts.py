@@ -6,9 +6,11 @@ import asyncio
 import logging
 import ssl
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.exhaustion import no_descriptors
@@ -27,10 +29,6 @@ from gatepost.protocols.mtasts.record import StsRecord
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.testing.pki import Leaf, Pki
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-    from pathlib import Path
 
 DOMAIN = "b.example"
 HOST = f"mta-sts.{DOMAIN}"

@@ -9,8 +9,10 @@ import functools
 import json
 import ssl
 import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 import jwt
@@ -24,10 +26,6 @@ from gatepost.net.lookups.openid import OpenId, OpenIdFailed, Provider
 from gatepost.settings.sections import Oidc
 from gatepost.testing.pki import Leaf, Pki
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
-    from pathlib import Path
 
 METADATA = "/.well-known/openid-configuration"
 BACK = "https://mx.gate.example/login/issuer/answer"

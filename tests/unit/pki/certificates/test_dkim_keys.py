@@ -3,8 +3,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from base64 import b64decode
+from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -35,10 +36,6 @@ from gatepost.policy.connectors.dkim_key import DkimKey
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.values import DkimAlgorithm
 from gatepost.store.changes import ConfigStore
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 NAME = "s._domainkey.contoso.example"
 RSA, ED25519 = DkimAlgorithm.RSA_SHA256, DkimAlgorithm.ED25519_SHA256

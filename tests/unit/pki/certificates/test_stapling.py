@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -22,9 +23,6 @@ from gatepost.net.revocation import RevocationError
 from gatepost.pki.certificates.stapling import Stapler, check_staple, subject_of
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.store.changes import ConfigStore
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 TIME = NOW.timestamp()
 HOUR = 3600.0
