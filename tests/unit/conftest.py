@@ -14,23 +14,28 @@ import threading
 import time
 import tomllib
 import zlib
-from collections.abc import Callable, Generator
 from pathlib import Path as FilePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.evidence_logs import EvidenceLogs
+from support.clock import Clock
 from support.memory import MEMORY, holds_test_files
 
 from gatepost.mail.model.message import Delivery, Message, QuarantineHold, Recipient
 from gatepost.mail.model.queue_id import format_id
-from gatepost.pki.certificates.entry import Entry
-from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import SessionFacts
-from gatepost.policy.connectors.resources import Resources
 from gatepost.protocols.smtp.grammar import Path, parse_path
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 from gatepost.store.trace import HopKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from support.evidence_logs import EvidenceLogs
+
+    from gatepost.pki.certificates.entry import Entry
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.resources import Resources
 
 ROOT = FilePath(__file__).resolve().parents[2]
 
@@ -136,6 +141,11 @@ def new_york(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
         time.tzset()
         yield
     time.tzset()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture

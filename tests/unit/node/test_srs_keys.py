@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.clock import Clock
 
 from gatepost.node import srs_keys
 from gatepost.node.srs_keys import SIGNING_SECONDS, SrsKeySource
@@ -14,17 +15,9 @@ from gatepost.store.srs_keys import SRS_KEYS_FILE, change_srs_keys, load_srs_key
 from gatepost.store.storage import Storage
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 5.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(5.0)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 
 import pytest
+from support.clock import Clock
 
 from gatepost.mail.inbound.recipient_lookups import LookupLimits, RecipientLookups
 from gatepost.net.tasks import spawn
@@ -16,13 +17,6 @@ from gatepost.values import replace
 YES, NO = RecipientAnswer(exists=True, source="yes"), RecipientAnswer(exists=False, source="no")
 LATER, DOWN = RecipientAnswer(exists=None, source="later"), RecipientAnswer(exists=None, source="down", is_down=True)
 CLIENT = "192.0.2.1"
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Server:

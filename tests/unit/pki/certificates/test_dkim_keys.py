@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_der_public_key,
 )
+from support.clock import Clock
 
 from gatepost.pki.certificates import dkim_keys
 from gatepost.pki.certificates.dkim_keys import (
@@ -47,13 +48,6 @@ def pem(key: object, secret: bytes = b"") -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)  # type: ignore[attr-defined,no-any-return]
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ConfigStore]:
     with closing(ConfigStore(tmp_path / "config.db")) as opened:
@@ -62,7 +56,7 @@ def store(tmp_path: Path) -> Iterator[ConfigStore]:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture
