@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.web import Web, ok, status
+from support.web import Web, ok, serving, status
 
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.lookups.dns import Resolver
@@ -254,10 +253,8 @@ def test_https_checks_the_certificate(tmp_path: Path) -> None:
 
     async def run(pki: Pki, name: str) -> Any:
         leaf = pki.leaf("127.0.0.1", names=[name])
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(leaf.chain, leaf.key)
         trusting = https_context(TrustAnchors.load(str(ours.root)))
-        async with Web(ANSWERS, context=context) as web:
+        async with Web(ANSWERS, context=serving(leaf)) as web:
             client = HttpClient(Resolver(Nameservers(["127.0.0.1:9"])), lambda: trusting)
             try:
                 return (await client.fetch(HttpRequest(web.url("/good"), 1000, 5, private=True))).body
@@ -275,9 +272,7 @@ def test_https_trusts_the_systems_roots_by_default(tmp_path: Path) -> None:
     leaf = Pki(tmp_path).leaf("127.0.0.1")
 
     async def run() -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(leaf.chain, leaf.key)
-        async with Web(ANSWERS, context=context) as web:
+        async with Web(ANSWERS, context=serving(leaf)) as web:
             await HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))).fetch(
                 HttpRequest(web.url("/good"), 1000, 5, private=True)
             )

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.exhaustion import no_descriptors
-from support.web import Web, ok, status
+from support.web import Web, ok, serving, status
 
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.lookups import mtasts
@@ -61,12 +61,6 @@ def strange_pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 @pytest.fixture(scope="module")
 def leaf(pki: Pki) -> Leaf:
     return pki.leaf(HOST)
-
-
-def serving(leaf: Leaf) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(leaf.chain, leaf.key)
-    return context
 
 
 @dataclass

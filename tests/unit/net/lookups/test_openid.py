@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
-import functools
 import json
-import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,7 @@ from urllib.parse import parse_qs
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from support.web import Web, ok, status
+from support.web import Web, ok, on_a_loop, serving, status
 
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
@@ -40,16 +37,6 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 @pytest.fixture(scope="module")
 def leaf(pki: Pki) -> Leaf:
     return pki.leaf("127.0.0.1")
-
-
-def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """The test on an event loop of its own."""
-
-    @functools.wraps(test)
-    def whole(**fixtures: Any) -> None:
-        asyncio.run(asyncio.wait_for(test(**fixtures), 60))
-
-    return whole
 
 
 @dataclass
@@ -104,9 +91,7 @@ class Scene:
 
 @contextlib.asynccontextmanager
 async def opened(pki: Pki, leaf: Leaf) -> AsyncIterator[Scene]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(leaf.chain, leaf.key)
-    async with Web(context=context) as web:
+    async with Web(context=serving(leaf)) as web:
         yield Scene(web, str(pki.root))
 
 
