@@ -9,17 +9,15 @@ from __future__ import annotations
 import imaplib
 import pwd
 import shutil
-import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
+from support.daemon import Daemon
 from support.debian import need
-from support.process import Child
 
 from gatepost.testing.mail import Mail
 from gatepost.testing.pki import Leaf
-from gatepost.testing.process import FixtureError, Folder, free_port, wait_until
+from gatepost.testing.process import FixtureError, free_port, greets, wait_until
 
 _PASSWORD = "of the tests"
 
@@ -66,15 +64,14 @@ service lmtp {{
 """
 
 
-class Dovecot:
+class Dovecot(Daemon):
     """users: addresses of the mailboxes it has. certificate: what LMTP shows at STARTTLS; None offers none."""
 
     def __init__(self, users: Sequence[str], *, certificate: Leaf | None = None) -> None:
         need("root", "dovecot", "dovecot-lmtp")
         self.port = free_port()
-        self.folder = Folder("dovecot")
+        super().__init__("dovecot")
         self._imap_port = free_port()
-        self._child: Child | None = None
         account = pwd.getpwnam("nobody")
         homes = self.folder.owned("mail", "root")
         shutil.chown(homes, account.pw_uid, account.pw_gid)
@@ -93,19 +90,8 @@ class Dovecot:
         """Where it takes mail over LMTP besides its port."""
         return self.folder / "lmtp"
 
-    def log(self) -> str:
-        """What it logged."""
-        return self._child.output() if self._child else ""
-
-    def start(self) -> Self:
-        self._child = Child(["/usr/sbin/dovecot", "-F", "-c", self._configuration], self.folder / "log.txt")
-        self._child.wait_ready(self._listens, timeout=30)
-        return self
-
-    def stop(self) -> None:
-        """End it; what it has stays, so that `start` goes on with it."""
-        if self._child:
-            self._child.stop()
+    def command(self) -> list[str | Path]:
+        return ["/usr/sbin/dovecot", "-F", "-c", self._configuration]
 
     def mails(self, user: str, mailbox: str = "INBOX") -> list[Mail]:
         """What a user sees over IMAP, oldest first."""
@@ -129,24 +115,5 @@ class Dovecot:
         found = self.mails(user, mailbox)
         return found if len(found) >= count else []
 
-    def _listens(self) -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as peer:
-                return peer.recv(1024).startswith(b"220")
-        except OSError:
-            return False
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.remove()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self.remove()
-
-    def remove(self) -> None:
-        """End it and leave nothing behind."""
-        self.stop()
-        self.folder.remove()
+    def is_ready(self) -> bool:
+        return greets(self.port)
