@@ -24,7 +24,9 @@ from support.postgres import Postgres, end_common_server, sqlite_only_summary
 from support.process import choose_start
 from support.scanners import Clamd, Rspamd
 
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.postgres import server as connections
+from gatepost.store.storage import Storage
 from gatepost.testing.name_server import DnsServer
 from gatepost.testing.pki import Pki
 from gatepost.testing.sink import Sink
@@ -52,6 +54,18 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 def strange_pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     """An authority that nobody trusts."""
     return Pki(tmp_path_factory.mktemp("strange-pki"), "Strangers")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    """All that is stored, in either engine."""
+    if request.param == "sqlite":
+        yield Storage(SQLITE, tmp_path)
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    storage = Storage(server.database(), tmp_path)
+    yield storage
+    storage.disconnect()
 
 
 @pytest.fixture(scope="session", autouse=True)

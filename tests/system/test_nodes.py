@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 from support.gateway import Gateway
-from support.postgres import Postgres
 from support.process import Script
 from support.raw import RawClient
 from support.scenes import contoso
 
-from gatepost.settings.store_url import SQLITE
 from gatepost.store.nodes import (
     EXPIRY_SECONDS,
     NodeFigures,
@@ -40,14 +38,6 @@ node = NodeIdentity("wrong", "start 1", "data 1", "host1", "1.0")
 registry.enter(node)
 registry.beat(node, 0, 1, 7, NodeFigures())
 """
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    if request.param == "sqlite":
-        return Storage(SQLITE, tmp_path)
-    server: Postgres = request.getfixturevalue("postgres")
-    return Storage(server.database(), tmp_path)
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from gatepost.manage.access.records import (
 from gatepost.manage.access.setup_rows import ValidSetupCode
 from gatepost.manage.access.user_rows import IssuerIdentity
 from gatepost.pki.certificates.vault import Vault
-from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreBusy
 from gatepost.store.storage import Storage
 
@@ -34,17 +33,6 @@ HERE = "192.0.2.1"
 ROOT = Actor("root")
 ANN = Actor("ann", HERE)
 ALL = Principal("ann", frozenset(Scope), None)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    if request.param == "sqlite":
-        yield Storage(SQLITE, tmp_path / "a")
-        return
-    server: Postgres = request.getfixturevalue("postgres")
-    storage = Storage(server.database(), tmp_path / "a")
-    yield storage
-    storage.disconnect()
 
 
 @pytest.fixture

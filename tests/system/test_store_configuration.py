@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from support.postgres import Postgres
 
-from gatepost.settings.store_url import SQLITE
 from gatepost.store.changes import ConfigConflict, ConfigStore, on_newest
 from gatepost.store.interface import OutcomeUnknown, StoreBusy, StoreFailure
 from gatepost.store.postgres.database import PostgresConnection
@@ -23,17 +22,6 @@ from gatepost.store.storage import Storage
 
 CONTOSO = {"accepted_domains": [{"name": "contoso.example"}]}
 FABRIKAM = {"accepted_domains": [{"name": "fabrikam.example"}]}
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    if request.param == "sqlite":
-        yield Storage(SQLITE, tmp_path / "a")
-        return
-    server: Postgres = request.getfixturevalue("postgres")
-    storage = Storage(server.database(), tmp_path / "a")
-    yield storage
-    storage.disconnect()
 
 
 @pytest.fixture

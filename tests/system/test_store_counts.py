@@ -6,7 +6,6 @@ from pathlib import Path
 from secrets import token_hex
 
 import pytest
-from support.postgres import Postgres
 from support.process import Script
 
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
@@ -35,14 +34,6 @@ for number in range(10):
     failure = detail(ResultType.VALIDATION_FAILURE, address=f"{name}{number}")
     counts.write(day, [Count(day, "b.example", policy, None, 3), Count(day, "b.example", policy, failure, 1)])
 """
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    if request.param == "sqlite":
-        return Storage(SQLITE, tmp_path)
-    server: Postgres = request.getfixturevalue("postgres")
-    return Storage(server.database(), tmp_path)
 
 
 @pytest.fixture
