@@ -29,6 +29,7 @@ from gatepost.store.postgres import server as connections
 from gatepost.store.storage import Storage
 from gatepost.testing.name_server import DnsServer
 from gatepost.testing.pki import Pki
+from gatepost.testing.process import Folder
 from gatepost.testing.sink import Sink
 from gatepost.testing.status_server import StatusServer
 
@@ -54,6 +55,21 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 def strange_pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     """An authority that nobody trusts."""
     return Pki(tmp_path_factory.mktemp("strange-pki"), "Strangers")
+
+
+@pytest.fixture(scope="module")
+def partner() -> Iterator[Sink]:
+    """A mail host without TLS, for all tests of a file."""
+    with Sink() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def folder(request: pytest.FixtureRequest) -> Iterator[Folder]:
+    """For what a gateway reads, for all tests of a file."""
+    made = Folder(request.path.stem)
+    yield made
+    made.remove()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

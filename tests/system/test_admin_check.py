@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from playwright.sync_api import Browser, Page
-from support.admin import PASSWORD, AdminCentre, served
+from support.admin import PASSWORD, AdminCentre, running
 from support.browser import PHONE, axe, context, look, overflow, shot
 from support.debian import need
 from support.dnssec import SignedDns
-from support.gateway import Gateway
 from support.process import loopback
 from support.scenes import contoso
 
@@ -92,8 +91,7 @@ def lab(signed_dns: Callable[..., SignedDns], tmp_path_factory: pytest.TempPathF
             "tls": {"trust_anchors": str(pki.root)},
             "certificate": [{"chain": str(ours.chain), "key": str(ours.key)}],
         }
-        make = lambda given, **options: stack.enter_context(Gateway(given, **options))  # noqa: E731
-        yield Lab(served(make, resources, settings=settings), ours)
+        yield Lab(stack.enter_context(running(resources, settings=settings)), ours)
 
 
 def test_a_partner_is_checked_as_one_watches(lab: Lab, page: Page, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
-from support.admin import PASSWORD, AdminCentre, served
+from support.admin import PASSWORD, AdminCentre, running
 from support.browser import axe, context, look
 from support.debian import need
 from support.gateway import Gateway
@@ -76,10 +76,9 @@ def scene(pki: Pki) -> Iterator[Scene]:
             "outbound_connector": [{"name": "theirs", "recipient_domains": ["bank.example"]}],
         }
 
-        def make(given: Any, **options: Any) -> Gateway:
-            return stack.enter_context(Gateway(given, **options))
-
-        centre = served(make, resources, anchors=pki.root, certificates=[pki.leaf("mx1.contoso.example")])
+        centre = stack.enter_context(
+            running(resources, anchors=pki.root, certificates=[pki.leaf("mx1.contoso.example")])
+        )
         centre.gateway.cli("user", "add", "audrey", "--role", "auditor", "--password-stdin", given=f"{PASSWORD}\n")
         send(centre.gateway.port, ["bob@bank.example", "bob@clinic.example"])
         outcomes(centre.gateway, {"bob@bank.example": "SEND", "bob@clinic.example": "SEND"})

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlencode
 
 import pytest
 from playwright.sync_api import Browser
-from support.admin import OWNER, PASSWORD, AdminCentre, served
+from support.admin import OWNER, PASSWORD, AdminCentre, running
 from support.browser import context
 from support.gateway import Gateway
 from support.person import Person
@@ -103,18 +103,11 @@ def _send(gateway: Gateway, to: str, subject: str) -> None:
 def world() -> Iterator[World]:
     """For all tests: none changes what is there, since nothing that they try is done."""
     refuse = Behaviour(replies={"RCPT": f"450 4.2.1 {SCRIPT}"})
-    started: list[Gateway] = []
-
-    def make(resources: Any, **options: Any) -> Gateway:
-        started.append(Gateway(resources, **options))
-        return started[-1].__enter__()
-
-    with Sink(behaviour=refuse) as partner:
-        try:
-            yield World(served(make, _resources(partner.address), settings={"queue": {"retry": ["1h"]}}))
-        finally:
-            for one in started:
-                one.__exit__(None)
+    with (
+        Sink(behaviour=refuse) as partner,
+        running(_resources(partner.address), settings={"queue": {"retry": ["1h"]}}) as centre,
+    ):
+        yield World(centre)
 
 
 def _page_routes() -> list[tuple[str, str]]:

@@ -14,10 +14,9 @@ from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, ViewportSize
-from support.admin import AdminCentre, served
+from support.admin import AdminCentre, running
 from support.browser import context
 from support.debian import need
-from support.gateway import Gateway
 from support.postgres import sqlite_only
 
 from gatepost.mail.model.trace_event import TraceEvent
@@ -95,12 +94,8 @@ def centre(pki: Pki) -> Iterator[AdminCentre]:
         ],
     }
     with ExitStack() as stack:
-
-        def make(given: Any, **options: Any) -> Gateway:
-            return stack.enter_context(Gateway(given, **options))
-
-        made = served(
-            make, {"organization": {ORGANIZATION: organization}}, certificates=[pki.leaf(hosts[0], names=hosts)]
+        made = stack.enter_context(
+            running({"organization": {ORGANIZATION: organization}}, certificates=[pki.leaf(hosts[0], names=hosts)])
         )
         write_events(made.gateway.data_dir / "trace", "0", list(_events()))
         yield made

@@ -17,10 +17,9 @@ import tomlkit
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from playwright.sync_api import Browser, Page
-from support.admin import AdminCentre, served
+from support.admin import AdminCentre, running
 from support.browser import PHONE, axe, context, look, overflow, shot
 from support.debian import need
-from support.gateway import Gateway
 from support.peers import Postfix
 from support.scenes import ALICE, OWN_SERVERS, contoso, send
 
@@ -42,15 +41,12 @@ def centre(pki: Pki) -> Iterator[AdminCentre]:
             "accepted_domain": [{"name": "fabrikam.example", "type": "internal-relay"}]
         }
 
-        def make(given: Any, **options: Any) -> Gateway:
-            return stack.enter_context(Gateway(given, **options))
-
         folder = Folder("wizard")
         stack.callback(folder.remove)
         master = folder.write("master.key", "m" * 32, 0o600)
         settings = {"store": {"master_key": f"file:{master}"}}
         certificates = [pki.leaf("mx1.contoso.example")]
-        yield served(make, resources, settings=settings, anchors=pki.root, certificates=certificates)
+        yield stack.enter_context(running(resources, settings=settings, anchors=pki.root, certificates=certificates))
 
 
 def newest(centre: AdminCentre) -> Any:

@@ -86,19 +86,6 @@ def names() -> Iterator[SignedDns]:
 
 
 @pytest.fixture(scope="module")
-def partner() -> Iterator[Sink]:
-    with Sink() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Folder]:
-    made = Folder("authentication")
-    yield made
-    made.remove()
-
-
-@pytest.fixture(scope="module")
 def gateway(names: SignedDns, partner: Sink, folder: Folder) -> Iterator[Gateway]:
     key = folder.write("o1.pem", OURS.pem.decode())
     key.chmod(0o600)

@@ -45,19 +45,6 @@ def zone() -> Iterator[DnsServer]:
 
 
 @pytest.fixture(scope="module")
-def partner() -> Iterator[Sink]:
-    with Sink() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Folder]:
-    made = Folder("dkim")
-    yield made
-    made.remove()
-
-
-@pytest.fixture(scope="module")
 def gateway(pki: Pki, partner: Sink, zone: DnsServer, folder: Folder) -> Iterator[Gateway]:
     """With a current RSA and a current Ed25519 key, made and published as an administrator would."""
     master = folder.write("master.key", "m" * 32)

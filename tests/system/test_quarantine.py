@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
-from support.admin import AdminCentre, served
+from support.admin import AdminCentre, running
 from support.gateway import Gateway
 from support.scanners import EICAR, Clamd, Rspamd
 from support.scenes import STRANGER, connector, contoso, message, send
@@ -59,18 +59,8 @@ def sink() -> Iterator[Sink]:
 
 @pytest.fixture(scope="module")
 def centre(clamd: Clamd, sink: Sink) -> Iterator[AdminCentre]:
-    gateways: list[Gateway] = []
-
-    def make(given: Any, **options: Any) -> Gateway:
-        gateways.append(Gateway(given, **options).start())
-        return gateways[0]
-
-    try:
-        yield served(make, resources(clamd, sink.port), settings={"quarantine": {"digest_hour": 0}})
-    finally:
-        for gateway in gateways:
-            gateway.stop()
-            gateway.remove()
+    with running(resources(clamd, sink.port), settings={"quarantine": {"digest_hour": 0}}) as centre:
+        yield centre
 
 
 def held(gateway: Gateway, **filters: str) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 from click.testing import CliRunner, Result
-from support.admin import AdminCentre, served
+from support.admin import AdminCentre, running, served
 from support.drills import conclusive
 from support.gateway import Gateway
 from support.scenes import ALICE, STRANGER, connector, contoso, message, send
@@ -161,16 +161,10 @@ def _filled(server: Gateway, pki: Pki) -> None:
 @pytest.fixture(scope="module")
 def remote(tmp_path_factory: pytest.TempPathFactory, pki: Pki) -> Iterator[Remote]:
     """One gateway for the tests that change nothing that others look at."""
-    started: list[Gateway] = []
-
-    def make(given: Any = "", **options: Any) -> Gateway:
-        started.append(Gateway(given, **options))
-        return started[0].__enter__()
-
     folder = tmp_path_factory.mktemp("remote")
     options: dict[str, Any] = {"settings": sealing(folder), "nameservers": ["127.0.0.1:1"]}
-    found = Remote(served(make, resources(), **options), folder)
-    try:
+    with running(resources(), **options) as centre:
+        found = Remote(centre, folder)
         found.token_file("owner")
         server = found.centre.gateway
         send(server.port, ANN)
@@ -188,9 +182,6 @@ def remote(tmp_path_factory: pytest.TempPathFactory, pki: Pki) -> Iterator[Remot
         wait_until(lambda: "has no certificate" not in _here(server, "status").stdout, "what was added is presented")
         wait_until(lambda: _alarms_kept(server), "the gateway judged the certificates that were added")
         yield found
-    finally:
-        for one in started:
-            one.__exit__(None, None, None)
 
 
 def _seed(data: Path) -> None:

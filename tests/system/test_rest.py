@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.admin import AdminCentre, served
+from support.admin import AdminCentre, running, served
 from support.debian import need
 from support.gateway import Gateway
 from support.process import ROOT
@@ -32,17 +32,8 @@ MANY = [f"user{number:03}@contoso.example" for number in range(230)]
 @pytest.fixture(scope="module")
 def centre() -> Iterator[AdminCentre]:
     """For all tests, each of which leaves its own connectors behind."""
-    started: list[Gateway] = []
-
-    def make(resources: Any, **options: Any) -> Gateway:
-        started.append(Gateway(resources, **options))
-        return started[-1].__enter__()
-
-    try:
-        yield served(make, contoso(mailboxes=MANY, outbound=[connector("bank.example", "127.0.0.1:9")]))
-    finally:
-        for one in started:
-            one.__exit__(None)
+    with running(contoso(mailboxes=MANY, outbound=[connector("bank.example", "127.0.0.1:9")])) as centre:
+        yield centre
 
 
 @pytest.fixture(scope="module")

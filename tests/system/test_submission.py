@@ -40,12 +40,6 @@ NO_DATE = b"From: <ann@contoso.example>\r\n" + BLIND + b"Subject: %s\r\n\r\nHell
 
 
 @pytest.fixture(scope="module")
-def partner() -> Iterator[Sink]:
-    with Sink() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def users(pki: Pki, partner: Sink) -> Iterator[Gateway]:
     resources = contoso(inbound=[], outbound=[connector("partner.example", partner.address)])
     roles = ("mx", "submission", "submissions")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 import tomlkit
 from click.testing import CliRunner
-from support.admin import PASSWORD, AdminCentre, served
+from support.admin import PASSWORD, AdminCentre, running
 from support.gateway import Gateway
 from support.issuer import Issuer
 from support.person import Person
@@ -106,13 +106,12 @@ def world(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]
         owned = stack.enter_context(Sink(hostname="owned.example"))
         own = pki.leaf("mx1.contoso.example")
 
-        def make(given: Any, **options: Any) -> Gateway:
-            return stack.enter_context(Gateway(given, **options))
-
         settings = {"network": {"tenants_may_reach": [NETWORK]}, "queue": {"retry": ["1s"]}}
         settings["server"] = {"own_addresses": [OWN_ADDRESS]}
         settings["oauth"] = {"timeout": "5s", "private_issuers": True}
-        centre = served(make, _resources(own, owned), settings=settings, nameservers=[dns.address], certificates=[own])
+        centre = stack.enter_context(
+            running(_resources(own, owned), settings=settings, nameservers=[dns.address], certificates=[own])
+        )
         token = centre.token("read", "connectors", name="alpha", organizations=("alpha",))
         words = ("user", "add", "tina", "--role", "administrator", "--organization", "alpha", "--password-stdin")
         centre.gateway.cli(*words, given=f"{PASSWORD}\n")

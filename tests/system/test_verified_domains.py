@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from playwright.sync_api import Browser
-from support.admin import AdminCentre, served
+from support.admin import AdminCentre, running
 from support.browser import DESKTOP, context
 from support.debian import need
 from support.dnssec import SignedDns
@@ -103,10 +103,7 @@ def module_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with ExitStack() as stack:
         zone = stack.enter_context(DnsServer({}, ttl=0))
 
-        def make(given: Any, **options: Any) -> Gateway:
-            return stack.enter_context(Gateway(given, **options))
-
-        centre = served(make, resources(), nameservers=[zone.address])
+        centre = stack.enter_context(running(resources(), nameservers=[zone.address]))
         yield World(centre, zone, tmp_path_factory.mktemp("domains"))
 
 

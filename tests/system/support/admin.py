@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
@@ -113,3 +114,10 @@ def served(make: Callable[..., Gateway], resources: Any = "", **options: Any) ->
     centre.make_owner()
     wait_until(centre.answers, "the admin centre answers", timeout=60)
     return centre
+
+
+@contextmanager
+def running(resources: Any = "", **options: Any) -> Iterator[AdminCentre]:
+    """The same with a gateway of its own, which ends with the context: for several tests."""
+    with ExitStack() as stack:
+        yield served(lambda given, **more: stack.enter_context(Gateway(given, **more)), resources, **options)

@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
-from support.admin import AdminCentre, served
-from support.gateway import Gateway
+from support.admin import AdminCentre, running
 from support.scenes import connector, send
 
 from gatepost.testing.process import wait_until
@@ -150,10 +149,6 @@ def two_tenants() -> Iterator[TwoTenants]:
     """Both on a gateway that runs, and mail of the one that waits."""
     servers = {"connector_type": "on-premises", "sender_ip_addresses": ["127.0.0.1/32"]}
     with ExitStack() as stack:
-
-        def make(resources: Any, **options: Any) -> Gateway:
-            return stack.enter_context(Gateway(resources, **options))
-
         partner = stack.enter_context(Sink(behaviour=Behaviour(replies={"RCPT": "450 4.2.1 later"})))
         theirs = {
             "display_name": "kanarie-org",
@@ -168,4 +163,4 @@ def two_tenants() -> Iterator[TwoTenants]:
         }
         mine = {"accepted_domain": [{"name": "fabrikam.example"}], "mailbox": [{"address": "fay@fabrikam.example"}]}
         resources = {"organization": {THEIRS: theirs, MINE: mine}}
-        yield TwoTenants(served(make, resources, settings=SETTINGS))
+        yield TwoTenants(stack.enter_context(running(resources, settings=SETTINGS)))

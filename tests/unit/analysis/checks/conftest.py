@@ -58,6 +58,19 @@ class Probing:
         return report
 
 
+# What a drill tries, by what stops it.
+CHANNEL = {
+    "starttls-stripped",
+    "starttls-refused",
+    "handshake-broken",
+    "response-injection",
+    "response-injection-begun",
+    "tls-1.0-only",
+}
+CHAIN = {"self-signed", "unknown-ca", "expired", "not-yet-valid", "chain-incomplete"}
+NAME = {"wrong-name", "mx-redirected"}
+
+
 @pytest.fixture
 def probing(world: Any, kit: Any) -> Probing:
     return Probing(world, kit)

@@ -66,3 +66,18 @@ def log(gateway, logs):
         chain.checkpoint(at)
     logs.heads(directory).make(time.time())
     return directory
+
+
+@pytest.fixture
+def from_settings(tmp_path, root):
+    """A gateway whose certificate is named in the settings; it never ran."""
+    chain, key = root.issue(["mx.gate.example"])
+    (tmp_path / "chain.pem").write_bytes(chain)
+    (tmp_path / "key.pem").touch(0o600)
+    (tmp_path / "key.pem").write_bytes(key)
+    document = {
+        "server": {"hostname": "mx.gate.example", "data_dir": "data"},
+        "certificate": [{"chain": "chain.pem", "key": "key.pem"}],
+    }
+    (tmp_path / "gatepost.toml").write_text(tomlkit.dumps(document))
+    return Gateway(load(str(tmp_path / "gatepost.toml"), {}))
