@@ -43,6 +43,17 @@ class EvidenceLogs:
         given |= {"direction": "originating", "session": "s", "sender": "a@a.example", "recipient": "b@b.example"}
         return [TraceEvent(**(given | fields)) for _ in range(count)]
 
+    def three_days(self, evidence: Path, events: int) -> Path:
+        """Of two writers: the first two days have heads, the first is compressed; the last is today, and signed."""
+        for writer in ("0", "1"):
+            chain = self.chain(evidence, writer)
+            for day in range(3):
+                chain.append(self.events(events, message=f"{writer}{day}"), self.NOON + day * self.DAY)
+                chain.checkpoint(self.NOON + day * self.DAY)
+        self.chain(evidence).end_day(self.NOON + self.DAY)
+        self.heads(evidence).make(self.NOON + 2 * self.DAY)
+        return evidence
+
     def keep_key(self, evidence: Path) -> None:
         """Where a gateway has its public key."""
         (evidence / "keys").mkdir(parents=True, exist_ok=True)

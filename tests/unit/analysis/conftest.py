@@ -30,6 +30,16 @@ def session_row(**fields: Any) -> TraceEvent:
     return TraceEvent(**{**usual, **fields})
 
 
+def received(**fields: Any) -> TraceEvent:
+    """A message of a stranger that the bank's connector took for the bank's."""
+    usual = {
+        "event": "RECEIVE", "message": "1a", "organization": "contoso", "direction": "incoming", "session": "5e55",
+        "sender": "eve@bank.example", "recipient": "ann@contoso.example", "peer_address": "198.51.100.9",
+        "connector": "bank",
+    }  # fmt: skip
+    return TraceEvent(**usual | fields)
+
+
 def hop_row(**fields: Any) -> TraceEvent:
     """A message that was sent to the lab, over TLS to a host that is trusted, with nothing required."""
     usual = {
