@@ -53,3 +53,10 @@ def place(tmp_path):
     found = Place(tmp_path)
     yield found
     found.close()
+
+
+@pytest.fixture
+def rows(place):
+    """The tables of one access.db, in a transaction."""
+    with place.accounts._database.changing() as connection:
+        yield connection

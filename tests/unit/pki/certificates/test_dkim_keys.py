@@ -3,8 +3,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from base64 import b64decode
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -46,12 +44,6 @@ PEMS = {RSA: made_key(RSA), ED25519: made_key(ED25519)}
 def pem(key: object, secret: bytes = b"") -> bytes:
     encryption = BestAvailableEncryption(secret) if secret else NoEncryption()
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)  # type: ignore[attr-defined,no-any-return]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[ConfigStore]:
-    with closing(ConfigStore(tmp_path / "config.db")) as opened:
-        yield opened
 
 
 @pytest.fixture

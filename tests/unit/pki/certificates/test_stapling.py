@@ -43,13 +43,6 @@ def made(*urls: str, must: bool = False, chain: bool = True) -> tuple[ServerIden
     return ServerIdentity(pem, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())), leaf
 
 
-@pytest.fixture
-def store(tmp_path):
-    store = ConfigStore(tmp_path / "data" / "config.db")
-    yield store
-    store.close()
-
-
 def play(act: Callable[[Web], Any]) -> Any:
     async def run() -> Any:
         async with Web() as web:
