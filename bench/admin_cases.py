@@ -6,14 +6,9 @@ Places in braces are filled with the names of `bench/admin_world.py`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-from starlette.routing import Route
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 
 _IN, _OUT = "/connectors/contoso/inbound/{inbound}", "/connectors/contoso/outbound/{outbound}"
 _NEW = (

@@ -21,9 +21,10 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlencode
 
 from admin_cases import CALLS, FILES, FORMS, PAGES, unmeasured
@@ -34,9 +35,6 @@ from gatepost.manage.rest.routes import ROUTES as API_ROUTES
 from gatepost.manage.web.application import application
 from gatepost.manage.web.identity import COOKIE
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 BUDGET, LARGEST = 0.1, 100_000
 _SETTLING = 60.0  # seconds for what is counted behind a page

@@ -10,9 +10,11 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import apsw
 from cryptography import x509
@@ -46,10 +48,6 @@ from gatepost.store.sqlite.rows import delivery_row, message_row
 from gatepost.store.sqlite.schema import QUEUE_FILE, StoreSettings, make_directory, make_queue_tables, open_database
 from gatepost.store.sqlite.trace import write_events
 from gatepost.store.storage import Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 OWNER = Principal("owner", ROLES[Role.OWNER])
 _DAY = 86_400.0

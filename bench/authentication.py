@@ -10,23 +10,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
 import dns.rdata
 
 from gatepost.mail.inbound.authentication import Arrival, Authenticator
 from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
-from gatepost.pki.certificates.dkim_keys import made_key, read_key
+from gatepost.pki.certificates.dkim_keys import DkimSigner, made_key, read_key
 from gatepost.policy.connectors.values import DkimAlgorithm
 from gatepost.protocols.dkim.canonical import RelaxedBody
 from gatepost.protocols.dkim.fields import chosen_fields, split_fields
 from gatepost.protocols.dkim.signature import Signature
 from gatepost.protocols.smtp.grammar import parse_path
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from gatepost.pki.certificates.dkim_keys import DkimSigner
 
 SIZES = {5_000: 200, 1_000_000: 10, 20_000_000: 2}  # octets, and how often
 CHUNK = 256 << 10

@@ -13,8 +13,9 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gatepost.analysis.rehearsal import blast_radius, rehearsal
 from gatepost.mail.model.trace_event import TraceEvent
@@ -23,9 +24,6 @@ from gatepost.policy.connectors.model import parse
 from gatepost.store.interface import TraceFilter
 from gatepost.store.sqlite.message_trace import scan_trace
 from gatepost.store.sqlite.trace import write_events
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PEERS = 300
 BANK = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import timeit
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import SessionFacts
@@ -20,9 +20,6 @@ from gatepost.policy.connectors.selection import select_outbound
 from gatepost.policy.decisions.inbound import decide_recipient
 from gatepost.protocols.smtp.grammar import parse_path
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ORGANIZATIONS = 100
 CONNECTORS = 100  # of each organization: a third on-premises, a third partners, a third outbound

@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gatepost.mail.model.message import Message, Recipient
 from gatepost.mail.outbound.body import MessageBody
@@ -28,9 +29,6 @@ from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.values import DkimAlgorithm
 from gatepost.policy.decisions.route import RoutePlanner
 from gatepost.store.changes import ConfigStore
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 RSA, ED25519 = DkimAlgorithm.RSA_SHA256, DkimAlgorithm.ED25519_SHA256
 CASES: dict[str, tuple[DkimAlgorithm, ...]] = {

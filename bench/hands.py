@@ -7,10 +7,8 @@ on to the next by Tab. With the keyboard every key that moves or acts is counted
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page
 
 _FAR = 600  # steps of Tab until something counts as out of reach
 _SOON = 2_500  # milliseconds

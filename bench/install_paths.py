@@ -16,8 +16,9 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "tests/system"))
@@ -27,9 +28,6 @@ from support.clean_root import CleanRoot  # noqa: E402 - of the tests
 from gatepost.testing.partner import Partner  # noqa: E402 - after the tests' path
 from gatepost.testing.pki import Pki  # noqa: E402 - as above
 from gatepost.testing.process import Folder  # noqa: E402 - as above
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 FRESH = Path(os.environ.get("GATEPOST_FRESH") or Path.home() / ".cache/gatepost-fresh") / "trixie"
 # What each server has, and this system lacks.

@@ -18,10 +18,8 @@ import runpy
 import signal
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from types import CodeType
+from types import CodeType
+from typing import Final
 
 TOOL: Final = 3
 LINES: Final = 60

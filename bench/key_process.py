@@ -9,13 +9,10 @@ import os
 import socket
 import statistics
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ROUNDS = 2000
 ALGORITHM = ec.ECDSA(hashes.SHA256())

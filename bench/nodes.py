@@ -17,9 +17,11 @@ import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "system"))
+
+from collections.abc import Iterator, Sequence
 
 from nodes_backlog import backlog, retries
 from nodes_figures import MEASURED, Run, fit, paired, span, table
@@ -28,9 +30,6 @@ from nodes_traffic import Flow, Traffic
 from support.postgres import Postgres
 
 from gatepost.testing.pki import Pki
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 SIZES: Final = (4096, 65536)
 GOAL: Final = 130

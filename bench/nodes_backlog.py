@@ -9,28 +9,22 @@ from __future__ import annotations
 
 import os
 import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from nodes_figures import paired, span
+from nodes_figures import Run, paired, span
 from nodes_site import Site
-from nodes_traffic import Flow
+from nodes_traffic import Flow, Traffic
+from support.gateway import Gateway
+from support.postgres import Postgres
 
 from gatepost.store.interface import QueueFilter
 from gatepost.store.storage import Storage
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from argparse import Namespace
-    from collections.abc import Callable, Iterator
-
-    from nodes_figures import Run
-    from nodes_traffic import Traffic
-    from support.gateway import Gateway
-    from support.postgres import Postgres
-
-    from gatepost.testing.pki import Pki
 
 _STEP: Final = 50_000
 _HOUR: Final = 3600.0

@@ -17,20 +17,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "system"))
 
+from collections.abc import Callable
+
 from nodes_site import seconds_of
 from support.postgres import Postgres
-from support.queue_site import PostgresSite, SqliteSite, accept
+from support.queue_site import PostgresSite, Site, SqliteSite, accept
 
 from gatepost.store.interface import Settlement, Store
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.queue_site import Site
 
 
 class Cost(NamedTuple):

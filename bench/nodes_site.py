@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from nodes_figures import Run, Usage
+from nodes_traffic import Flow, Traffic
 from support.gateway import Gateway
+from support.postgres import Postgres
 from support.scenes import connector, contoso
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from nodes_traffic import Flow, Traffic
-    from support.postgres import Postgres
-
-    from gatepost.testing.pki import Pki
+from gatepost.testing.pki import Pki
 
 _TICK: Final = os.sysconf("SC_CLK_TCK")
 _REST: Final = 1.5  # seconds in which the trace and the evidence of a round are written

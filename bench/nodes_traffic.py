@@ -10,18 +10,15 @@ import asyncio
 import ssl
 import threading
 import time
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from support.scenes import ALICE, blind_context
 
+from gatepost.testing.pki import Leaf
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
-
-    from gatepost.testing.pki import Leaf
 
 LINE: Final = b"The quick brown fox jumps over the lazy dog while the mail waits in line.\r\n"
 PER_CONNECTION: Final = 100

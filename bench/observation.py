@@ -18,7 +18,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
@@ -32,9 +33,6 @@ from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.node.span_export import SpanMaker
 from gatepost.protocols.tls.facts import TlsFacts
 from gatepost.settings.model import Settings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 TLS: dict[str, Any] = {"version": "TLSv1.3", "suite": "TLS_AES_256_GCM_SHA384", "group": "X25519MLKEM768"}
 COMMON: dict[str, Any] = {

@@ -20,7 +20,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "system"))
 
@@ -30,13 +30,10 @@ from support.gateway import Gateway
 from support.policy_host import PolicyHost
 from support.scenes import ALICE, connector, contoso, message
 
-from gatepost.testing.pki import Pki
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import FixtureError, wait_until
 from gatepost.testing.signed_zone import Zone
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from gatepost.testing.pki import Leaf
 
 SINK, POLICIES = "127.0.0.7", "127.0.0.8"
 OFF = {"smtp_dane_mode": "none", "mta_sts_mode": "none"}

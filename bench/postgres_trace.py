@@ -14,20 +14,17 @@ import os
 import random
 import resource
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
 
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import TraceFilter
 from gatepost.store.storage import Storage
+from gatepost.store.trace import Trace
 from gatepost.times import day_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gatepost.store.trace import Trace
 
 _STEP = 500
 _SEARCHES: tuple[dict[str, Any], ...] = (

@@ -11,14 +11,12 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from commit_latency import template
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _FIELDS: Final = ("Pss", "Rss", "Private_Dirty", "Shared_Dirty", "Shared_Clean")
 

@@ -18,23 +18,20 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import apsw
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "system"))
 
 from nodes_backlog import RETRY
-from nodes_figures import paired, span
+from nodes_figures import Run, paired, span
 from nodes_site import Site, seconds_of
 from nodes_traffic import Flow, Traffic
+from support.gateway import Gateway
 
 from gatepost.testing.pki import Pki
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from nodes_figures import Run
-    from support.gateway import Gateway
 
 _HOUR: Final = 3600.0
 _TAIL: Final = 9_999

@@ -11,9 +11,9 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator, Awaitable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -25,9 +25,6 @@ from gatepost.mail.outbound.in_memory_transform import InMemoryTransform
 from gatepost.net.tasks import spawn
 from gatepost.pki.smime.decryption import Opener
 from gatepost.pki.smime.signing import SmimeSigner
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
 
 KEY = rsa.generate_private_key(65537, 2048)
 LINES = (b"x" * 76 + b"\r\n") * 3 + b"x" * 20 + b"\r\n"

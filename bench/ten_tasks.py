@@ -15,9 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from playwright.sync_api import Browser
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "system"))
@@ -28,11 +31,6 @@ from support.peers import Postfix  # noqa: E402
 
 from gatepost.testing.pki import Pki  # noqa: E402
 from gatepost.testing.process import free_port, wait_until  # noqa: E402
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import Browser
 
 MANY = 200
 NAME = "mx.bank.example"

@@ -17,8 +17,8 @@ import random
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import apsw
 
@@ -30,9 +30,6 @@ from gatepost.store.sqlite.trace import TraceWriter, write_events
 from gatepost.store.sqlite.trace_files import day_of, trace_files
 from gatepost.store.text_pattern import TextPattern
 from gatepost.store.trace import TEXT_COLUMNS, tally_days
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _DAY = 86_400.0
 

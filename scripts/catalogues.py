@@ -19,15 +19,17 @@ import io
 import re
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import command_texts
-from babel.messages.catalog import Catalog
+from babel.messages.catalog import Catalog, Message
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 from jinja2.ext import extract_from_ast
+from pydantic import BaseModel
 from sentence_modules import MODULES
 from sentence_sources import sentences, skeleton
 
@@ -43,12 +45,6 @@ from gatepost.manage.use_cases.name_lookup import KINDS
 from gatepost.manage.web.problem import ProblemType
 from gatepost.pki.certificates.entry import State
 from gatepost.policy.connectors.records import Organization
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from babel.messages.catalog import Message
-    from pydantic import BaseModel
 
 type Text = str | tuple[str, ...]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
@@ -13,9 +14,6 @@ from gatepost.manage.cli import main
 from gatepost.manage.cli.lazy import LazyGroup
 from gatepost.manage.cli.localized_help import is_verbatim, paragraphs
 from gatepost.manage.use_cases.resource_views import DomainRow, MailboxRow, OrganizationRow
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 type Text = str | tuple[str, ...]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import door_matrix
@@ -24,9 +24,6 @@ from gatepost.manage.cli import main as gatepost
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.manage.use_cases.declaration import Visibility
 from gatepost.protocols.tls.profile import PROFILES, published
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 os.environ["LC_ALL"] = "C.UTF-8"  # help in English, whatever the language of the terminal is
 

@@ -7,9 +7,10 @@ cases that it runs. tests/unit/manage/test_interfaces.py fails where the table i
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from types import CodeType, FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -22,9 +23,6 @@ from gatepost.manage.use_cases.catalogue import USE_CASES
 from gatepost.manage.use_cases.declaration import UseCase
 from gatepost.manage.use_cases.name_lookup import INBOUND, KINDS, OUTBOUND, PartKind
 from gatepost.manage.use_cases.part_cases import PARTS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 COLUMNS = ("use case", "what it does", "REST", "command", "page", "scope", "audit")
 _CASES = {case.name: case for case in USE_CASES}

@@ -9,14 +9,12 @@ for its entry and its exit. Judging what is missing stays with coverage.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from sys import monitoring
-from typing import TYPE_CHECKING, Any
+from types import CodeType
+from typing import Any
 
 import coverage
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from types import CodeType
 
 _TOOL = monitoring.COVERAGE_ID
 _EVENTS = monitoring.events

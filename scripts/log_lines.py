@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import NamedTuple
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "gatepost"
 LEVELS = {"critical": 0, "error": 1, "exception": 1, "warning": 2, "info": 3}

@@ -30,22 +30,18 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
 
 from gatepost.net.listener import bind
 from gatepost.node import figures, lifecycle
 from gatepost.node.assembly import Assembly
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
+from gatepost.settings.model import Settings
 from gatepost.store.sqlite.administration import queue_depth
 from gatepost.store.storage import Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType
-
-    from gatepost.settings.model import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "gatepost"

@@ -8,17 +8,14 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from reference_pages import settings_page
 
 import gatepost
 from gatepost.manage.cli import main as program
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 os.environ["LC_ALL"] = "C.UTF-8"  # help in English, whatever the language of the terminal is
 

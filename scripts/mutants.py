@@ -19,18 +19,16 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import CodeType
+from typing import Any
 
 import own_coverage
 from own_coverage import ENVIRONMENT, FORKS, JOBS, PRELOAD, ROOT, SOURCE, TESTS, TIMEOUT, run_pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import CodeType
 
 _SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,

@@ -9,17 +9,15 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from collections.abc import Iterator
 from enum import Enum
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeAliasType, get_args
+from typing import Any, TypeAliasType, get_args
 
 import msgspec
 
 from gatepost.policy.connectors.record_base import Record
 from gatepost.testing.partner import Defect
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # By area, by module below gatepost: names. Public methods and attributes of a class are public with it.
 PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {

@@ -6,7 +6,11 @@ Used by `docs.py` and `man_pages.py`; a test checks that the pages are current.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from gatepost.policy.connectors.authentication import Authentication
 from gatepost.policy.connectors.client_certificate import ClientCertificate
@@ -15,12 +19,6 @@ from gatepost.policy.connectors.records import Organization
 from gatepost.settings.model import Settings
 from gatepost.settings.section import Section, Setting, hints, section_in
 from gatepost.settings.shown import written
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
-
-    from pydantic import BaseModel
-    from pydantic.fields import FieldInfo
 
 _SETTINGS = """\
 # Settings

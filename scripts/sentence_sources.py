@@ -11,16 +11,14 @@ from __future__ import annotations
 import ast
 import itertools
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from sentence_exceptions import UNSEEN
 from sentence_modules import OWN, OWN_NAMES, OWN_VALUES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 type Text = str | tuple[str, ...]
 type Parts = list[str | ast.expr]  # literals and values

@@ -16,9 +16,10 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from code_lines import code_lines
 
@@ -31,9 +32,6 @@ from support.process import GATEPOST  # noqa: E402
 
 from gatepost.testing.pki import Pki  # noqa: E402
 from gatepost.testing.process import free_port, wait_until  # noqa: E402
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PASSWORD = "a password of twenty letters\n"  # noqa: S105 - of nobody
 

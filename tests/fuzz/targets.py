@@ -7,8 +7,9 @@ by `scripts/fuzz.py` for hours. An input that crashed once becomes a file below 
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import dns.message
 import msgspec
@@ -51,9 +52,6 @@ from gatepost.protocols.smtp.server.server import Server
 from gatepost.protocols.spf.record import SpfError, parse_spf
 from gatepost.protocols.tlsrpt.received import ReportError, parse_report, report_part, unpack
 from gatepost.protocols.tlsrpt.record import parse_record as parse_rpt_record
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _LIMITS: Final = SmtpLimits()
 _MOST_CONTENT: Final = 1 << 20

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page
 from support.browser import choose_looks, context, shared_browser
 from support.cpu_time import CpuTime
 from support.debian import MARK, need
@@ -21,18 +24,14 @@ from support.postgres import Postgres, end_common_server, sqlite_only_summary
 from support.process import choose_start
 from support.scanners import Clamd, Rspamd
 
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.postgres import server as connections
+from gatepost.store.storage import Storage
 from gatepost.testing.name_server import DnsServer
 from gatepost.testing.pki import Pki
+from gatepost.testing.process import Folder
 from gatepost.testing.sink import Sink
 from gatepost.testing.status_server import StatusServer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
-    from pathlib import Path
-
-    from playwright.sync_api import Browser, Page
-
 
 os.umask(0o022)  # Exim, clamd and others read what tests write for them by accounts of their own
 
@@ -56,6 +55,33 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 def strange_pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     """An authority that nobody trusts."""
     return Pki(tmp_path_factory.mktemp("strange-pki"), "Strangers")
+
+
+@pytest.fixture(scope="module")
+def partner() -> Iterator[Sink]:
+    """A mail host without TLS, for all tests of a file."""
+    with Sink() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def folder(request: pytest.FixtureRequest) -> Iterator[Folder]:
+    """For what a gateway reads, for all tests of a file."""
+    made = Folder(request.path.stem)
+    yield made
+    made.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    """All that is stored, in either engine."""
+    if request.param == "sqlite":
+        yield Storage(SQLITE, tmp_path)
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    storage = Storage(server.database(), tmp_path)
+    yield storage
+    storage.disconnect()
 
 
 @pytest.fixture(scope="session", autouse=True)

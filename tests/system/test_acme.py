@@ -9,7 +9,9 @@ import hashlib
 import smtplib
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -17,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.admin import served
 from support.clients import openssl_s_client
+from support.gateway import Gateway
 from support.pebble import Pebble, context_of
 from support.scenes import contoso
 
@@ -24,17 +27,10 @@ from gatepost.manage.cli import main
 from gatepost.pki.acme.client import Authority
 from gatepost.pki.certificates.vault import Vault
 from gatepost.store.storage import Storage
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import free_port, wait_until
 from gatepost.times import minute_text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.name_server import DnsServer
-    from gatepost.testing.pki import Pki
 
 NAME = "mx1.contoso.example"
 TLSA = f"_25._tcp.{NAME} TLSA"

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import threading
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.acme_front import AcmeFront, Reply, problem
@@ -22,17 +24,11 @@ from gatepost.pki.acme.client import Authority
 from gatepost.pki.acme.issuer import authority_place
 from gatepost.pki.certificates.vault import Vault
 from gatepost.store.storage import Storage
+from gatepost.testing.gateway import CliRun
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
 from gatepost.times import minute_text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from contextlib import ExitStack
-    from pathlib import Path
-
-    from gatepost.testing.gateway import CliRun
-    from gatepost.testing.name_server import DnsServer
-    from gatepost.testing.pki import Pki
 
 ANN, NAME = "ann@contoso.example", "mx1.contoso.example"
 DAY = 86_400.0

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Locator, Page
 from support.admin import OWNER, PASSWORD, AdminCentre, served
 from support.browser import axe, context, look
+from support.gateway import Gateway
 from support.scenes import contoso
 
 from gatepost.manage.access.schema import ACCESS
 from gatepost.store.storage import Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import Browser, Locator, Page
-    from support.gateway import Gateway
 
 pytestmark = pytest.mark.timeout(300)  # a browser, on a machine that has other things to do
 WORD = "another horse battery"

@@ -5,26 +5,20 @@ from __future__ import annotations
 import re
 import socket
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from support.admin import PASSWORD, AdminCentre, served
+from playwright.sync_api import Browser, Page, Route
+from support.admin import PASSWORD, AdminCentre, running
 from support.browser import DESKTOP, axe, context, look, shot
 from support.debian import need
-from support.gateway import Gateway
 from support.scenes import connector, contoso
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser, Page, Route
-
-    from gatepost.testing.pki import Pki
 
 MANY = 200
 
@@ -43,10 +37,7 @@ def centre(pki: Pki) -> Iterator[AdminCentre]:
         resources = contoso(outbound=[*many, *private])
         resources["organization"]["fabrikam"] = {"outbound_connector": [connector("x.example")]}
 
-        def make(given: Any, **options: Any) -> Gateway:
-            return stack.enter_context(Gateway(given, **options))
-
-        made = served(make, resources, certificates=[pki.leaf("mx1.contoso.example")])
+        made = stack.enter_context(running(resources, certificates=[pki.leaf("mx1.contoso.example")]))
         made.gateway.cli("user", "add", "audrey", "--role", "auditor", "--password-stdin", given=f"{PASSWORD}\n")
         yield made
 

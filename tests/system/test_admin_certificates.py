@@ -8,28 +8,23 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256, Hash
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from playwright.sync_api import Browser, Page
 from support.admin import OWNER, AdminCentre, served
 from support.browser import EACH_LOOK, LOOKS, axe, context, overflow, shot
 from support.clients import openssl_s_client
 from support.debian import need
+from support.gateway import Gateway
 from support.scenes import contoso
 
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.signed_zone import Zone
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from playwright.sync_api import Browser, Page
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Leaf, Pki
 
 # A browser, a gateway that looks at gates three times, and openssl: on a busy machine that takes its time.
 pytestmark = pytest.mark.timeout(300)

@@ -5,32 +5,25 @@ gateway whose domain they are about.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from support.admin import PASSWORD, AdminCentre, served
+from playwright.sync_api import Browser, Page
+from support.admin import PASSWORD, AdminCentre, running
 from support.browser import PHONE, axe, context, look, overflow, shot
 from support.debian import need
-from support.gateway import Gateway
+from support.dnssec import SignedDns
 from support.process import loopback
 from support.scenes import contoso
 
-from gatepost.testing.pki import Pki
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.signed_zone import Zone
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from playwright.sync_api import Browser, Page
-    from support.dnssec import SignedDns
-
-    from gatepost.testing.pki import Leaf
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -98,8 +91,7 @@ def lab(signed_dns: Callable[..., SignedDns], tmp_path_factory: pytest.TempPathF
             "tls": {"trust_anchors": str(pki.root)},
             "certificate": [{"chain": str(ours.chain), "key": str(ours.key)}],
         }
-        make = lambda given, **options: stack.enter_context(Gateway(given, **options))  # noqa: E731
-        yield Lab(served(make, resources, settings=settings), ours)
+        yield Lab(stack.enter_context(running(resources, settings=settings)), ours)
 
 
 def test_a_partner_is_checked_as_one_watches(lab: Lab, page: Page, tmp_path: Path) -> None:

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from support.admin import PASSWORD, AdminCentre, served
+from playwright.sync_api import Browser, Page
+from support.admin import PASSWORD, AdminCentre, running
 from support.browser import axe, context, look
 from support.debian import need
 from support.gateway import Gateway
 from support.scenes import OWN_SERVERS, connector, contoso, outcomes, send
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser, Page
-
-    from gatepost.testing.pki import Pki
 
 # By how many pixels the list is wider than its room.
 BEYOND = (
@@ -80,10 +76,9 @@ def scene(pki: Pki) -> Iterator[Scene]:
             "outbound_connector": [{"name": "theirs", "recipient_domains": ["bank.example"]}],
         }
 
-        def make(given: Any, **options: Any) -> Gateway:
-            return stack.enter_context(Gateway(given, **options))
-
-        centre = served(make, resources, anchors=pki.root, certificates=[pki.leaf("mx1.contoso.example")])
+        centre = stack.enter_context(
+            running(resources, anchors=pki.root, certificates=[pki.leaf("mx1.contoso.example")])
+        )
         centre.gateway.cli("user", "add", "audrey", "--role", "auditor", "--password-stdin", given=f"{PASSWORD}\n")
         send(centre.gateway.port, ["bob@bank.example", "bob@clinic.example"])
         outcomes(centre.gateway, {"bob@bank.example": "SEND", "bob@clinic.example": "SEND"})

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
+from playwright.sync_api import Page
 from support.admin import AdminCentre, served
 from support.browser import look
+from support.gateway import Gateway
 from support.scenes import contoso
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import Page
-    from support.gateway import Gateway
 
 pytestmark = pytest.mark.timeout(180)
 

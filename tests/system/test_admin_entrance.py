@@ -6,22 +6,18 @@ import os
 import pty
 import stat
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
+from playwright.sync_api import Page
 from support.admin import OWNER, PASSWORD, AdminCentre, served, settings
 from support.browser import PHONE, axe, overflow, shot
+from support.gateway import Gateway
+from support.postgres import Postgres
 from support.process import BIN
 from support.scenes import contoso
 
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import Page
-    from support.gateway import Gateway
-    from support.postgres import Postgres
 
 
 @pytest.fixture

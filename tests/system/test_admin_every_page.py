@@ -8,27 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, Page, expect
 from support.browser import COLOUR_RULES, DESKTOP, PHONE, axe, axe_rules, context, overflow, shot
 from support.debian import need
 
 from gatepost.manage.pages.routes import HANDLERS, ROUTES
 from gatepost.manage.web.application import application
 from gatepost.manage.web.identity import COOKIE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser, Page
 
 BENCH = Path(__file__).parents[2] / "bench"
 FORM = "/-form/"  # no path of the centre: the answer to a form, opened as if it were a page

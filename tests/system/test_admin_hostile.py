@@ -12,11 +12,13 @@ import io
 import json
 import re
 import smtplib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
 import pytest
-from support.admin import OWNER, PASSWORD, AdminCentre, served
+from playwright.sync_api import Browser
+from support.admin import OWNER, PASSWORD, AdminCentre, running
 from support.browser import context
 from support.gateway import Gateway
 from support.person import Person
@@ -27,11 +29,6 @@ from gatepost.manage.pages.routes import ROUTES
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.timeout(300)  # hundreds of pages, some in a browser
 SCRIPT = "<img src=x onerror=\"alert('SCRIPT')\">"
@@ -106,18 +103,11 @@ def _send(gateway: Gateway, to: str, subject: str) -> None:
 def world() -> Iterator[World]:
     """For all tests: none changes what is there, since nothing that they try is done."""
     refuse = Behaviour(replies={"RCPT": f"450 4.2.1 {SCRIPT}"})
-    started: list[Gateway] = []
-
-    def make(resources: Any, **options: Any) -> Gateway:
-        started.append(Gateway(resources, **options))
-        return started[-1].__enter__()
-
-    with Sink(behaviour=refuse) as partner:
-        try:
-            yield World(served(make, _resources(partner.address), settings={"queue": {"retry": ["1h"]}}))
-        finally:
-            for one in started:
-                one.__exit__(None)
+    with (
+        Sink(behaviour=refuse) as partner,
+        running(_resources(partner.address), settings={"queue": {"retry": ["1h"]}}) as centre,
+    ):
+        yield World(centre)
 
 
 def _page_routes() -> list[tuple[str, str]]:

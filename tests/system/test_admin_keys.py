@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
+from playwright.sync_api import Page, Route
 from support.admin import AdminCentre, served
 from support.browser import axe, shot
+from support.gateway import Gateway
 from support.scenes import connector, contoso, send
 
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import Page, Route
-    from support.gateway import Gateway
 
 pytestmark = pytest.mark.timeout(300)
 

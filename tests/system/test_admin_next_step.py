@@ -5,25 +5,20 @@ The sentence is the same on pages, in commands, over REST and in notices.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from playwright.sync_api import Page
 from support.admin import AdminCentre, served
 from support.browser import axe, looks, overflow, shot
+from support.gateway import Gateway
 from support.scenes import connector, contoso, send
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
-from gatepost.testing.sink import Behaviour
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from playwright.sync_api import Page
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Behaviour, Sink
 
 pytestmark = pytest.mark.timeout(300)
 FABRIKAM: dict[str, Any] = {"accepted_domain": [{"name": "fabrikam.example"}]}

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from playwright.sync_api import APIRequestContext, Browser, Page
 from support.admin import OWNER, AdminCentre, served
 from support.browser import axe, context, shot
+from support.gateway import Gateway
 from support.issuer import Issuer
 from support.scenes import contoso
 
-from gatepost.testing.pki import make_key
+from gatepost.testing.pki import Pki, make_key
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from playwright.sync_api import APIRequestContext, Browser, Page
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Pki
 
 pytestmark = pytest.mark.timeout(300)  # log-ins of a browser, on a machine that has other things to do
 SECRET = "a client secret + with / signs"

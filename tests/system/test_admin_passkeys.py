@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, CDPSession, Page
 from support.admin import OWNER, PASSWORD, AdminCentre, served
 from support.browser import axe, context, shot
+from support.gateway import Gateway
 from support.scenes import contoso
 
 from gatepost.manage.access.schema import ACCESS
 from gatepost.store.storage import Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from playwright.sync_api import Browser, CDPSession, Page
-    from support.gateway import Gateway
 
 
 @pytest.fixture

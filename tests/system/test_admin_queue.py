@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from playwright.sync_api import Page
 from support.admin import AdminCentre, served
 from support.browser import axe, looks, overflow, shot
+from support.gateway import Gateway
 from support.scenes import ALICE, connector, contoso, message, send
 
 from gatepost.testing.process import wait_until
-from gatepost.testing.sink import Behaviour
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import Page
-    from support.gateway import Gateway
-
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Behaviour, Sink
 
 BODY = "A secret that no page shows."
 SUBJECT = "<script>alert(1)</script> " + "W" * 300

@@ -9,29 +9,24 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from playwright.sync_api import Browser, Page
 from support import partners
-from support.admin import AdminCentre, served
+from support.admin import AdminCentre, running
 from support.browser import EACH_LOOK, LOOKS, axe, context, overflow, shot
 from support.debian import need
-from support.gateway import Gateway
 from support.partners import Partner, World
 from support.process import loopback
 from support.scenes import STRANGER, connector, contoso, outcomes, send
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser, Page
-
-    from gatepost.testing.pki import Pki
 
 pytestmark = pytest.mark.timeout(300)  # a browser, a name server and a resolver on a machine with other work
 
@@ -76,14 +71,14 @@ def centre(world: World, pki: Pki) -> Iterator[AdminCentre]:
         forced = connector(FORCED, sink.address, tls_settings="domain-validation", tls_domain="mx.forced.example")
         resources = contoso(outbound=[forced])
         resources["organization"]["fabrikam"] = {"accepted_domain": [{"name": "fabrikam.example"}]}
-        made = served(
-            lambda given, **options: stack.enter_context(Gateway(given, **options)),
+        served = running(
             resources,
             nameservers=[world.dns.address],
             anchors=pki.root,
             certificates=[pki.leaf("mx1.contoso.example")],
             settings={"outbound": {"private_policy_hosts": True}},
         )
+        made = stack.enter_context(served)
         for domain in (*TABLE, FORCED):
             send(made.gateway.port, f"bob@{domain}")
         for tls in (True, False):

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
-from support.admin import OWNER, PASSWORD, AdminCentre, served
+from playwright.sync_api import Browser, Page
+from support.admin import OWNER, PASSWORD, AdminCentre, running
 from support.browser import axe, context, look, shot
 from support.debian import need
-from support.gateway import Gateway
 from support.scenes import OWN_SERVERS, connector, contoso, send
 
 from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import Folder, free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser, Page
-
-    from gatepost.testing.pki import Pki
 
 RULE = {"name": "secrets", "header_name": "X-Secret", "route_via_connector": "bank.example"}
 HOOK = {"name": "clamd", "type": "clamav", "address": "unix:/run/none.ctl", "enabled": False}
@@ -151,9 +145,6 @@ def centre(zone: DnsServer) -> Iterator[AdminCentre]:
         )
         resources["organization"]["fabrikam"] = {"accepted_domain": [{"name": "fabrikam.example"}]}
 
-        def make(given: Any, **options: Any) -> Gateway:
-            return stack.enter_context(Gateway(given, **options))
-
         settings = {
             "store": {"master_key": f"file:{master}"},
             "acme": {
@@ -162,7 +153,7 @@ def centre(zone: DnsServer) -> Iterator[AdminCentre]:
                 "http_address": f"127.0.0.1:{free_port()}",
             },
         }
-        made = served(make, resources, settings=settings, nameservers=[zone.address])
+        made = stack.enter_context(running(resources, settings=settings, nameservers=[zone.address]))
         send(made.gateway.port, "bob@nowhere.example", source="127.0.0.8")  # all that it may send today
         wait_until(lambda: "server billing\t1" in made.gateway.cli("limit", "list").stdout, "the count, a moment later")
         yield made

@@ -7,21 +7,17 @@ was not translated, unless it is code, a reply, or what an administrator named.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser, Page
 from support.admin import OWNER, PASSWORD, AdminCentre
 from support.admin_scenes import centre_with_waiting_mail
 from support.browser import context, shot
 from support.debian import need
 from support.drills import drill
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser, Page
-
-    from gatepost.testing.pki import Pki
+from gatepost.testing.pki import Pki
 
 LOCALES = {"sv": ("sv-SE", "Logga in"), "de": ("de-DE", "Anmelden"), "en": ("en-US", "Log in")}
 ENGLISH = re.compile(r"\b(?:the|which|does|and|its|with|is|are|not|of|must|this|that|until)\b")

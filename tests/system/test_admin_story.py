@@ -7,24 +7,19 @@ the gateway's own certificate is changed. Pictures of it are kept for the docume
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
+from playwright.sync_api import Page
 from support.admin import OWNER, PASSWORD, AdminCentre, settings
 from support.browser import axe, shot
 from support.clients import openssl_s_client
+from support.gateway import Gateway
+from support.peers import Postfix
 from support.scenes import message, send
 
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import Page
-    from support.gateway import Gateway
-    from support.peers import Postfix
-
-    from gatepost.testing.pki import Leaf, Pki
 
 HOST, NAME = "mx1.contoso.example", "mx.bank.example"
 ALICE, BOB = "alice@contoso.example", "bob@bank.example"

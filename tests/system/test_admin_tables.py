@@ -7,27 +7,21 @@ hosts. A telephone shows rows as cards (`test_admin_every_page`).
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import pytest
-from support.admin import served
+from playwright.sync_api import Browser, ViewportSize
+from support.admin import AdminCentre, running
 from support.browser import context
 from support.debian import need
-from support.gateway import Gateway
 from support.postgres import sqlite_only
 
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.sqlite.trace import write_events
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser, ViewportSize
-    from support.admin import AdminCentre
-
-    from gatepost.testing.pki import Pki
+from gatepost.testing.pki import Pki
 
 LOCALES = {"en": "en-GB", "sv": "sv-SE", "de": "de-DE"}
 # German words are the longest.
@@ -100,12 +94,8 @@ def centre(pki: Pki) -> Iterator[AdminCentre]:
         ],
     }
     with ExitStack() as stack:
-
-        def make(given: Any, **options: Any) -> Gateway:
-            return stack.enter_context(Gateway(given, **options))
-
-        made = served(
-            make, {"organization": {ORGANIZATION: organization}}, certificates=[pki.leaf(hosts[0], names=hosts)]
+        made = stack.enter_context(
+            running({"organization": {ORGANIZATION: organization}}, certificates=[pki.leaf(hosts[0], names=hosts)])
         )
         write_events(made.gateway.data_dir / "trace", "0", list(_events()))
         yield made

@@ -5,26 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 from support.admin import AdminCentre, served
 from support.browser import axe, looks, overflow, shot
+from support.gateway import Gateway
 from support.scenes import connector, contoso, message, send
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
-from gatepost.testing.sink import Behaviour
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import Page
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Behaviour, Sink
 
 HOSTILE = "<script>alert(document.domain)</script> =1+1 " + "W" * 300
 REPLY = "450 4.2.1 <img src=x onerror=alert(1)> " + "y" * 200

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
 from support.admin import OWNER, PASSWORD, AdminCentre
 from support.admin_scenes import centre_with_waiting_mail
 from support.browser import COLOUR_RULES, PHONE, axe, context, overflow, shot
 from support.debian import need
 
 from gatepost.manage.pages.navigation import NAVIGATION
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser, BrowserContext, Page
-
-    from gatepost.testing.pki import Pki
+from gatepost.testing.pki import Pki
 
 LANGUAGES = {"sv": ("sv-SE", "Logga in", "Kö"), "de": ("de-DE", "Anmelden", "Warteschlange")}
 NARROW = {"width": 1024, "height": 768}

@@ -13,20 +13,17 @@ import socket
 import ssl
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from support.admin import OWNER, PASSWORD, AdminCentre, served
+from support.admin import OWNER, PASSWORD, AdminCentre, running
 from support.debian import need
-from support.gateway import Gateway
 from support.person import Person
 from support.scenes import contoso, message, send
 
 from gatepost.manage.pages.routes import ROUTES
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MEBI = 1024 * 1024
 PASSWD = "root:x:0"
@@ -35,17 +32,8 @@ PASSWD = "root:x:0"
 @pytest.fixture(scope="module")
 def centre() -> Iterator[AdminCentre]:
     """For all tests; none leaves anything behind."""
-    started: list[Gateway] = []
-
-    def make(resources: Any, **options: Any) -> Gateway:
-        started.append(Gateway(resources, **options))
-        return started[-1].__enter__()
-
-    try:
-        yield served(make, contoso())
-    finally:
-        for one in started:
-            one.__exit__(None)
+    with running(contoso()) as centre:
+        yield centre
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import shlex
 import ssl
 import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 
@@ -14,24 +16,16 @@ import pytest
 import tomlkit
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from support.admin import AdminCentre, served
+from playwright.sync_api import Browser, Page
+from support.admin import AdminCentre, running
 from support.browser import PHONE, axe, context, look, overflow, shot
 from support.debian import need
-from support.gateway import Gateway
+from support.peers import Postfix
 from support.scenes import ALICE, OWN_SERVERS, contoso, send
 
 from gatepost.testing.pki import Pki
 from gatepost.testing.process import Folder, wait_until
-from gatepost.testing.sink import Behaviour
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from playwright.sync_api import Browser, Page
-    from support.peers import Postfix
-
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Behaviour, Sink
 
 NAME = "mx.bank.example"
 START = "/connectors/new?organization=contoso"
@@ -47,15 +41,12 @@ def centre(pki: Pki) -> Iterator[AdminCentre]:
             "accepted_domain": [{"name": "fabrikam.example", "type": "internal-relay"}]
         }
 
-        def make(given: Any, **options: Any) -> Gateway:
-            return stack.enter_context(Gateway(given, **options))
-
         folder = Folder("wizard")
         stack.callback(folder.remove)
         master = folder.write("master.key", "m" * 32, 0o600)
         settings = {"store": {"master_key": f"file:{master}"}}
         certificates = [pki.leaf("mx1.contoso.example")]
-        yield served(make, resources, settings=settings, anchors=pki.root, certificates=certificates)
+        yield stack.enter_context(running(resources, settings=settings, anchors=pki.root, certificates=certificates))
 
 
 def newest(centre: AdminCentre) -> Any:

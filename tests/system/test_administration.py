@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import time
 import tomllib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from support.gateway import Gateway
@@ -18,15 +19,10 @@ from support.pace import Pace
 from support.raw import RawClient
 from support.scenes import ALICE, OWN_SERVERS, STRANGER, connector, contoso, message, send
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import FixtureError, wait_until
-from gatepost.testing.sink import Behaviour
+from gatepost.testing.sink import Behaviour, Sink
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
 
 # One fault of each kind; the words that must be said about it.
 FAULTS = """

@@ -10,7 +10,8 @@ import re
 import smtplib
 import time
 from base64 import b64encode
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import dkim
 import dns.resolver
@@ -25,9 +26,6 @@ from support.scenes import connector, contoso, send
 from gatepost.testing.process import Folder, wait_until
 from gatepost.testing.signed_zone import Zone
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 HOST = "mx1.contoso.example"
 ANN = "ann@contoso.example"
@@ -85,19 +83,6 @@ ZONES = {
 def names() -> Iterator[SignedDns]:
     with SignedDns(ZONES) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def partner() -> Iterator[Sink]:
-    with Sink() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Folder]:
-    made = Folder("authentication")
-    yield made
-    made.remove()
 
 
 @pytest.fixture(scope="module")

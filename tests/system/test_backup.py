@@ -16,8 +16,10 @@ import stat
 import subprocess
 import tarfile
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -27,16 +29,9 @@ from support.kill_points import MortalGateway, Point
 from support.scenes import ALICE, connector, contoso, message, send
 from support.senders import Senders
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import Folder, wait_until
-from gatepost.testing.sink import Behaviour
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import ExitStack
-    from pathlib import Path
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Behaviour, Sink
 
 CLIENTS = 3
 ANN, BOB, LATER = "ann@contoso.example", "bob@partner.example", "carol@later.example"

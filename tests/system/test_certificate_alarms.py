@@ -8,33 +8,27 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from email import message_from_bytes, policy
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from support.dnssec import SignedDns
+from support.gateway import Gateway
 from support.scenes import contoso
 
-from gatepost.analysis.checks.certificate_alarms import TlsaState
+from gatepost.analysis.checks.certificate_alarms import Observed, TlsaState
 from gatepost.analysis.checks.own_certificates import OwnCertificates
 from gatepost.net.identity import ServerIdentity
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
-from gatepost.testing.pki import Leaf
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.signed_zone import Zone
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from support.dnssec import SignedDns
-    from support.gateway import Gateway
-
-    from gatepost.analysis.checks.certificate_alarms import Observed
-    from gatepost.testing.name_server import DnsServer
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.status_server import StatusServer
+from gatepost.testing.status_server import StatusServer
 
 OWNER = "ann@contoso.example"
 NAME = "mx1.contoso.example"

@@ -10,9 +10,11 @@ import re
 import socket
 import ssl
 import subprocess
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -20,13 +22,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.gateway import Gateway
 
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from gatepost.testing.pki import Leaf, Pki
 
 HOST = "mx1.contoso.example"
 CRL, OCSP = "http://crl.ca.example/ca.crl", "http://ocsp.ca.example"

@@ -5,23 +5,18 @@ from __future__ import annotations
 import hashlib
 import shutil
 import ssl
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from support.gateway import Gateway
 from support.raw import RawClient
 from support.scenes import ALICE, connector, contoso, send
 
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Leaf, Pki
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 NAME = "mx1.contoso.example"
 LABEL = "contoso-to-bank"

@@ -9,31 +9,27 @@ from __future__ import annotations
 import re
 import ssl
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import Any, Self
 
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256, Hash
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.clients import openssl_s_client
+from support.gateway import Gateway
 from support.raw import RawClient
 from support.scenes import contoso, send
 
 from gatepost.decoding import from_json
 from gatepost.store.storage import Storage
+from gatepost.testing.gateway import CliRun
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.signed_zone import Zone
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.gateway import CliRun
-    from gatepost.testing.pki import Leaf, Pki
 
 PARTNER = {"name": "bank", "connector_type": "partner", "sender_domains": ["bank.example"], "require_tls": False}
 

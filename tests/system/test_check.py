@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -19,24 +21,17 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.x509 import ocsp
 from support.debian import need
+from support.dnssec import SignedDns
 from support.policy_host import PolicyHost
 from support.process import loopback, run_gatepost
 from support.stapling import Stapler
 
 from gatepost.testing.gateway import CliRun
-from gatepost.testing.pki import Pki
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import free_port
 from gatepost.testing.signed_zone import Zone
 from gatepost.testing.sink import EXTENSIONS, Behaviour, Sink
 from gatepost.testing.status_server import StatusServer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from support.dnssec import SignedDns
-
-    from gatepost.testing.pki import Leaf
 
 NET = loopback("25")
 HOSTS = (

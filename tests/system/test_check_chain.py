@@ -10,8 +10,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -19,14 +21,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from cryptography.x509 import load_pem_x509_certificates
 
 from gatepost.manage.cli import main
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from gatepost.testing.pki import Leaf, Pki
-    from gatepost.testing.status_server import StatusServer
+from gatepost.testing.status_server import StatusServer
 
 NAME = "mx1.contoso.example"
 

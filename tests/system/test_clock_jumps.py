@@ -7,7 +7,9 @@ most between two looks, by whatever time, and nothing is lost, doubled or unsign
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from support.gateway import Gateway
@@ -15,13 +17,7 @@ from support.load import wait_empty
 from support.scenes import connector, contoso, message, send
 
 from gatepost.testing.process import wait_until
-from gatepost.testing.sink import Behaviour
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import ExitStack
-
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Behaviour, Sink
 
 ANN, BOB = "ann@contoso.example", "bob@partner.example"
 DAY = 86_400.0

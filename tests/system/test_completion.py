@@ -7,15 +7,12 @@ import pty
 import select
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.debian import need
 from support.process import BIN
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 SPACED = "Insurer of us"
 _RESOURCES = """

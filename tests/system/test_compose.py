@@ -14,9 +14,10 @@ import smtplib
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 import pytest
 from support.debian import MARK
@@ -25,9 +26,6 @@ from support.scenes import ALICE, OWN_SERVERS, connector, contoso, message, send
 from gatepost.testing.name_server import DnsServer
 from gatepost.testing.process import Folder, wait_until
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 RESOLVER: Final = "192.0.2.53"

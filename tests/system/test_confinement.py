@@ -10,21 +10,18 @@ import json
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from support.admin import served
+from support.gateway import Gateway
 from support.postgres import sqlite_only
 from support.scenes import contoso, send
 
 from gatepost.node.landlock import landlock_version
 from gatepost.node.system_calls import is_filter_known
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.gateway import Gateway
 
 VERSION = landlock_version()
 pytestmark = pytest.mark.skipif(

@@ -16,8 +16,9 @@ import shlex
 import shutil
 import smtplib
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 from support.debian import MARK, need
@@ -25,15 +26,10 @@ from support.next_version import NextVersion
 from support.process import ROOT
 from support.scenes import blind_context
 
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import free_port, wait_until
-from gatepost.testing.sink import Behaviour
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from gatepost.testing.name_server import DnsServer
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Behaviour, Sink
 
 OWN, LATE = "postmaster@contoso.example", "late@bank.example"
 LATER: Final = Behaviour(recipients={LATE: "451 4.3.0 Later"})

@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import itertools
 import smtplib
+import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from support.gateway import Gateway
 from support.process import run_gatepost
 from support.raw import RawClient
-from support.scanners import EICAR, GTUBE, Misbehaving, answering, deaf, dying, http, silent
+from support.scanners import EICAR, GTUBE, Clamd, Misbehaving, Rspamd, answering, deaf, dying, http, silent
 from support.scenes import ALICE, STRANGER, contoso, message, send
 
 from gatepost.testing.mail import without_trace
 from gatepost.testing.process import free_port, wait_until
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Iterator
-
-    from support.scanners import Clamd, Rspamd
 
 ANN = "ann@contoso.example"
 JOE = "joe@fabrikam.example"

@@ -7,25 +7,19 @@ the parent, insecure delegations, no records, unusable ones, aliases.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from random import Random
-from typing import TYPE_CHECKING
 
 import pytest
+from support.dnssec import SignedDns
 
 from gatepost.net.lookups.dns import Resolver
-from gatepost.net.lookups.mx import MailRouter
+from gatepost.net.lookups.mx import MailHosts, MailRouter
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.protocols.dane.tlsa import TlsaLookup, TlsaStatus
 from gatepost.testing.signed_zone import Zone
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from support.dnssec import SignedDns
-
-    from gatepost.net.lookups.mx import MailHosts
 
 GOOD, OTHER = "030101" + "ab" * 32, "020101" + "cd" * 32
 ZONES = {

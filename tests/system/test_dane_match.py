@@ -10,9 +10,10 @@ import itertools
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -23,13 +24,8 @@ from support.process import Child
 from gatepost.net.certificate import spki_der
 from gatepost.net.dane import judge, unreadable
 from gatepost.protocols.dane.tlsa import classify
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from gatepost.testing.pki import Leaf, Pki
 
 NAME = "mx.partner.example"
 _DIGESTS = {0: bytes, 1: lambda part: hashlib.sha256(part).digest(), 2: lambda part: hashlib.sha512(part).digest()}

@@ -5,22 +5,16 @@ from __future__ import annotations
 import functools
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import pytest
+from support.postgres import Postgres
 
-from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import Database, Schema, StoreBusy, StoreFailure
 from gatepost.store.storage import Storage
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from support.postgres import Postgres
-
 
 SCHEMA = Schema(
     name="fruit",
@@ -39,14 +33,6 @@ SCHEMA = Schema(
     upgrades=MappingProxyType({1: "ALTER TABLE fruit ADD COLUMN colour TEXT NOT NULL DEFAULT ''"}),
 )
 INSERT = "INSERT INTO fruit (name, weight, seed) VALUES (?, ?, ?)"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    if request.param == "sqlite":
-        return Storage(SQLITE, tmp_path)
-    server: Postgres = request.getfixturevalue("postgres")
-    return Storage(server.database(), tmp_path)
 
 
 @pytest.fixture

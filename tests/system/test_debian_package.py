@@ -13,20 +13,16 @@ import ssl
 import stat
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from support.clean_root import CleanRoot, base, built_package
 from support.process import loopback
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 SETTINGS = "etc/gatepost/gatepost.toml"
 DATA = "var/lib/gatepost"

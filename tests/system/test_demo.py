@@ -9,9 +9,9 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from support.debian import need
@@ -20,9 +20,6 @@ from support.process import BIN, ROOT
 from support.tutorial import commands
 
 from gatepost.testing.process import Folder
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # What the demonstration must say of each of its five messages, in this order.
 OUTCOMES = [

@@ -7,21 +7,17 @@ destination, and its sender is told of the delay. Memory outlives restarts, and 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from support.gateway import Gateway
 from support.scenes import ALICE, connector, contoso, message, send
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Sink
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
 
 BOB = "bob@partner.example"
 FRESH = {"queue": {"idle_connection": "0.001s", "retry": ["1h"]}}  # a connection of its own for each message

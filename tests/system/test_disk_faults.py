@@ -10,7 +10,8 @@ import smtplib
 import subprocess
 import threading
 import time
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from support.block_disk import BlockDisk
@@ -21,10 +22,6 @@ from support.postgres import sqlite_only
 from support.scenes import contoso, message, send
 
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from contextlib import ExitStack
-    from pathlib import Path
 
 pytestmark = sqlite_only("the queue is on the database server's disk")
 

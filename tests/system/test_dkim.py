@@ -10,7 +10,9 @@ import re
 import signal
 import smtplib
 import subprocess
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import dkim
 import dns.resolver
@@ -21,17 +23,12 @@ from support.peers import Postfix
 from support.scenes import ALICE, blind_context, connector, contoso, send
 from support.smime import MailAuthority, decrypted
 
+from gatepost.testing.gateway import CliRun
 from gatepost.testing.mail import with_crlf
 from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import Folder, wait_until
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from gatepost.testing.gateway import CliRun
-    from gatepost.testing.pki import Pki
 
 HOST = "mx1.contoso.example"
 ANN = "ann@contoso.example"
@@ -45,19 +42,6 @@ WORKERS = 2
 def zone() -> Iterator[DnsServer]:
     with DnsServer({}, ttl=0) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def partner() -> Iterator[Sink]:
-    with Sink() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Folder]:
-    made = Folder("dkim")
-    yield made
-    made.remove()
 
 
 @pytest.fixture(scope="module")

@@ -9,26 +9,22 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from support.debian import need
+from support.dnssec import SignedDns
 from support.gateway import Gateway
 from support.partners import WRONG, leaf_record
 from support.process import loopback
 from support.scenes import ALICE, connector, contoso, outcomes, send
 
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.signed_zone import Zone
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from support.dnssec import SignedDns
-
-    from gatepost.testing.name_server import DnsServer
-    from gatepost.testing.pki import Leaf, Pki
 
 ADDRESS = loopback("29.1")
 SETTINGS = {"alarms": {"look": "1s", "partner_failing": "2s"}, "queue": {"retry": ["1h"]}, "dns": {"attempts": 1}}

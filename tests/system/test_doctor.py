@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from playwright.sync_api import Browser
 from support.admin import AdminCentre, served
 from support.browser import EACH_LOOK, LOOKS, axe, context, overflow, shot
+from support.gateway import Gateway
 from support.scenes import contoso
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import Browser
-    from support.gateway import Gateway
-
-    from gatepost.testing.name_server import DnsServer
+from gatepost.testing.name_server import DnsServer
 
 pytestmark = pytest.mark.timeout(300)  # a browser on a machine with other work
 NAME = "mx1.contoso.example"

@@ -6,17 +6,13 @@ import os
 import signal
 import smtplib
 import socket
+from collections.abc import Callable
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING
 
+from support.gateway import Gateway
 from support.scenes import ALICE, contoso, message
 
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.gateway import Gateway
 
 
 def is_refused(port: int) -> bool:

@@ -10,10 +10,11 @@ import hashlib
 import json
 import stat
 import threading
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.drills import drill
@@ -21,16 +22,12 @@ from support.gateway import Gateway
 from support.scenes import connector, contoso, send
 
 from gatepost.analysis.checks.evidence import drill_documents
+from gatepost.store.documents import Documents
 from gatepost.store.storage import Storage
 from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gatepost.store.documents import Documents
-    from gatepost.testing.pki import Pki
 
 NAME = "mx.partner.example"
 CHANNEL = {

@@ -10,8 +10,9 @@ import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.drills import drill
@@ -19,13 +20,9 @@ from support.gateway import Gateway
 from support.process import run_gatepost
 from support.scenes import connector, contoso, send
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from gatepost.testing.pki import Pki
 
 VERIFIER = Path(__file__).resolve().parents[2] / "docs" / "verify_evidence.py"
 """The independent verifier: standard library and openssl."""

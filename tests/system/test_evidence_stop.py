@@ -6,20 +6,16 @@ import os
 import re
 import signal
 import smtplib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from support.gateway import Gateway
+from support.postgres import Postgres
 from support.scenes import ALICE, connector, contoso, message, send
 
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.gateway import Gateway
-    from support.postgres import Postgres
-
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -6,24 +6,19 @@ mean to differ from Exchange (exceptions to a lock-down work, IPv6 networks are 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.clients import openssl_s_client
 from support.debian import need
 from support.gateway import Gateway
-from support.raw import RawClient
+from support.raw import RawClient, RawReply
 from support.scenes import message
 
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from support.raw import RawReply
-
-    from gatepost.testing.pki import Leaf, Pki
 
 OUTSIDE = "someone@internet.example"
 STRANGER = "127.0.0.99"

@@ -5,19 +5,16 @@ O6 to O8 are in test_mail_flow_rules, V1 in test_validate. No partner that falls
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.gateway import Gateway
 from support.scenes import connector, contoso, outcomes, send
 
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gatepost.testing.pki import Leaf, Pki
 
 
 @dataclass(frozen=True, slots=True)

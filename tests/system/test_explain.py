@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import json
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.gateway import Gateway
 from support.postgres import sqlite_only
-from support.raw import RawClient
+from support.raw import RawClient, RawReply
 from support.scenes import message, outcomes
 
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from support.raw import RawReply
-
-    from gatepost.testing.pki import Leaf, Pki
 
 pytestmark = pytest.mark.timeout(400)  # whoever comes first waits for forty commands, which may take two minutes
 

@@ -13,10 +13,10 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import pytest
 from support.detour import Way
@@ -27,9 +27,6 @@ from support.pair import Pair
 from support.stranger import Stranger
 
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 RECOVERY = 25.0
 """Seconds within which a healthy destination gets new mail again, a take-over of 15 s included."""

@@ -7,8 +7,8 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import dns.message
 import dns.query
@@ -17,21 +17,15 @@ import pytest
 from support import debian, process
 from support.clients import openssl_s_client, swaks
 from support.gateway import Gateway
+from support.peers import Exim, Postfix
 from support.process import Child
 from support.raw import ClosedError, RawClient
 
 from gatepost.testing.mail import Mail, read_maildir, without_trace
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import FixtureError, ProcessId, alive, free_port, greets, wait_until
-from gatepost.testing.sink import Behaviour
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.peers import Exim, Postfix
-
-    from gatepost.testing.name_server import DnsServer
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Behaviour, Sink
 
 MESSAGE = (
     b"From: Alice <alice@contoso.example>\r\nSubject: dots\r\n"

@@ -15,9 +15,10 @@ import sys
 import time
 import tomllib
 import urllib.request
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.flooder import Resetter
@@ -25,12 +26,8 @@ from support.gateway import Gateway
 from support.raw import ClosedError, RawClient
 from support.scenes import blind_context, contoso, message
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gatepost.testing.pki import Pki
 
 ANN = "ann@contoso.example"
 PARTNER = "127.0.0.77"

@@ -10,25 +10,20 @@ import ssl
 import struct
 import subprocess
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import tomlkit
 from support.debian import need
 from support.gateway import Gateway
 from support.haproxy import HaProxy
-from support.raw import ClosedError, RawClient
+from support.peers import Postfix
+from support.raw import ClosedError, RawClient, RawReply
 from support.scenes import message
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from support.peers import Postfix
-    from support.raw import RawReply
-
-    from gatepost.testing.pki import Pki
 
 BALANCER, FILTER = "127.0.9.9", "127.0.8.8"
 CLOUD = "127.0.4.4"

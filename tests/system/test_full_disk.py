@@ -10,7 +10,9 @@ import re
 import smtplib
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -22,11 +24,6 @@ from support.scenes import ALICE, connector, contoso, message
 
 from gatepost.testing.process import free_port, wait_until
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import ExitStack
-    from pathlib import Path
 
 pytestmark = sqlite_only("the queue is on the database server's disk")
 

@@ -7,7 +7,10 @@ there is room again; the gateway says what is wrong in its log, health, metrics,
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.disk import Filler, mount, unmount
@@ -17,13 +20,7 @@ from support.postgres import sqlite_only
 from support.scenes import ALICE, connector, contoso
 
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import ExitStack
-    from pathlib import Path
-
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 pytestmark = sqlite_only("the trace is on the database server's disk")
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser, Locator, Page, Position
 from support.browser import DESKTOP, EACH_LOOK, LOOKS, PHONE, axe, context, overflow, shot
 from support.debian import need
 from support.gallery import ENDED, Gallery
 
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser, Locator, Page, Position
-
 
 # What a keyboard must reach, numbered as `data-walk`; of radio buttons, only their group is a stop.
 CONTROLS = """() => [...document.querySelectorAll("a[href], button, input, select, textarea, summary")]

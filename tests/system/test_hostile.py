@@ -13,9 +13,9 @@ import ssl
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pytest
 from support.debian import need
@@ -25,12 +25,8 @@ from support.raw import ClosedError, RawClient
 from support.scenes import blind_context, contoso, message
 from support.siege import MEGABYTE, Witness, codes, flood
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from gatepost.testing.pki import Pki
 
 SMUGGLER = "smuggler@elsewhere.example"
 VICTIM = "victim@contoso.example"

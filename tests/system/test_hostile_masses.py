@@ -13,8 +13,8 @@ import socket
 import sqlite3
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING
 
 import pytest
 from support.flooder import client_hello
@@ -23,10 +23,7 @@ from support.raw import RawClient
 from support.scenes import contoso
 from support.siege import MEGABYTE, Witness, codes, flood
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gatepost.testing.pki import Pki
+from gatepost.testing.pki import Pki
 
 ANN = "ann@contoso.example"
 OCTETS = 32 * 1024  # a handshake that waits for the rest of its ClientHello

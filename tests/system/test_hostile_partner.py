@@ -6,9 +6,10 @@ place, silence: each ends in one clear row of the trace, in bounded memory, and 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.gateway import Gateway
@@ -17,9 +18,6 @@ from support.script import Script
 from support.siege import MEGABYTE
 
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
 
 HELLO = b"250-script.example\r\n"
 STARTTLS = HELLO + b"250 STARTTLS\r\n"

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 import shlex
 import smtplib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from support.debian import need
@@ -20,14 +21,10 @@ from support.peers import Postfix
 from support.process import loopback
 from support.scenes import blind_context, connector, contoso, message, send
 
+from gatepost.testing.mail import Mail
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import free_port, wait_until
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from gatepost.testing.mail import Mail
-    from gatepost.testing.pki import Leaf, Pki
 
 GATE, EXCHANGE = "mx1.contoso.example", "ex1.contoso.example"
 ANN = "ann@contoso.example"  # has a mailbox on the gateway; Exchange knows her as a mail user

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.clients import swaks
@@ -22,14 +24,9 @@ from support.peers import Postfix
 from support.process import loopback
 from support.scenes import ALICE, message, outcomes, send
 
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from gatepost.testing.pki import Leaf, Pki
 
 BOX = f'\n[[organization.contoso.mailbox]]\naddress = "{ALICE}"\n'
 

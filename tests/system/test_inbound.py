@@ -6,8 +6,9 @@ Each refusal has its code and ends in [HOST TIME SESSION], and `trace search --s
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.clients import SwaksRun, swaks
@@ -16,14 +17,10 @@ from support.gateway import Gateway
 from support.raw import ClosedError, RawClient
 from support.scenes import ALICE, STRANGER, connector, contoso, message
 
+from gatepost.testing.mail import Mail
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from gatepost.testing.mail import Mail
-    from gatepost.testing.pki import Pki
 
 ANN = "ann@contoso.example"
 OUTSIDE = "bob@partner.example"

@@ -7,7 +7,8 @@ breaking the session and judged afterwards, as the trace tells.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support.clients import TlsRun, openssl_s_client
@@ -15,10 +16,7 @@ from support.debian import need
 from support.gateway import Gateway
 from support.scenes import contoso, message, outcomes
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gatepost.testing.pki import Leaf, Pki
+from gatepost.testing.pki import Leaf, Pki
 
 
 @pytest.fixture(scope="module")

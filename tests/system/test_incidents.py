@@ -7,28 +7,22 @@ import re
 import shlex
 import signal
 import smtplib
+from collections.abc import Callable
+from contextlib import ExitStack
 from email import message_from_bytes, policy
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.disk import Filler, mount, unmount
 from support.gateway import Gateway
-from support.postgres import sqlite_only
+from support.postgres import Postgres, sqlite_only
 from support.scenes import connector, contoso, send
 from support.webhook import WebhookReceiver
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
-from gatepost.testing.sink import Behaviour
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import ExitStack
-    from pathlib import Path
-
-    from support.postgres import Postgres
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Behaviour, Sink
 
 ANN = "ann@contoso.example"
 BOB = "bob@partner.example"

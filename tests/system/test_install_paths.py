@@ -9,17 +9,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from support.clean_root import CleanRoot, base, built_package, with_venv
 from support.debian import MARK, need
 from support.process import ROOT
 from support.tutorial import shell, steps
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 USER = "learner"
 PLAIN = "/usr/local/bin:/usr/bin:/bin"

@@ -7,22 +7,18 @@ tried: certificates of others, one that is no node's, somebody in the other node
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from support.gateway import Gateway
 from support.scenes import ALICE, STRANGER, connector, message, send
 from support.site_scene import KEY, KEY_VARIABLE, MX1, MX2, SITE, URIS, TwoNodes, organizations
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Pki
 
 ANN, BOB, TOM, KEN = "ann@contoso.example", "bob@fabrikam.example", "tom@contoso.example", "ken@contoso.example"
 BIG = 12 * 1024 * 1024

@@ -7,8 +7,8 @@ other at the usual port.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 import pytest
 from support.gateway import Gateway
@@ -17,9 +17,6 @@ from support.scenes import STRANGER, message, send
 from support.site_scene import KEY, KEY_VARIABLE, MX1, MX2, SITE, organizations
 
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ANN, BOB = "ann@contoso.example", "bob@fabrikam.example"
 PORT, JOINING = 8445, 8444

@@ -10,8 +10,9 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.clients import openssl_s_client
@@ -20,13 +21,8 @@ from support.imposter import Imposter
 from support.scenes import ALICE, STRANGER, message, send
 from support.site_scene import KEY, KEY_VARIABLE, MX1, MX2, SITE, URIS, TwoNodes, organizations
 
-from gatepost.testing.pki import Leaf
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gatepost.testing.pki import Pki
 
 pytestmark = pytest.mark.timeout(300)  # nodes are stopped, killed and started again and again
 

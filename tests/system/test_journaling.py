@@ -9,30 +9,24 @@ from __future__ import annotations
 import email
 import email.policy
 import smtplib
-from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from email.message import EmailMessage
+from typing import Any
 
 import pytest
 from support.debian import need
 from support.dovecot import Dovecot
+from support.gateway import Gateway
+from support.peers import Postfix
 from support.scenes import ALICE, STRANGER, connector, contoso, outcomes, send
 
+from gatepost.testing.mail import Mail
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
-from gatepost.testing.sink import Behaviour
+from gatepost.testing.sink import Behaviour, Sink
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import ExitStack
-    from email.message import EmailMessage
-
-    from support.gateway import Gateway
-    from support.peers import Postfix
-
-    from gatepost.testing.mail import Mail
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
-
-    type Start[T] = Callable[..., T]
+type Start[T] = Callable[..., T]
 
 ANN, BEN, JOURNAL = "ann@contoso.example", "ben@contoso.example", "journal@contoso.example"
 ARCHIVE, LOST = "contoso@archive.example", "lost@contoso.example"

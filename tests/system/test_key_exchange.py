@@ -5,23 +5,19 @@ Down the list of groups, never of versions, and never below a demand; what was f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from support.clients import openssl_s_client
+from support.gateway import Gateway
 from support.narrow import NarrowPath
+from support.peers import Postfix
 from support.scenes import ALICE, connector, contoso, message, outcomes, send
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.gateway import Gateway
-    from support.peers import Postfix
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 NAME = "mx.partner.example"
 QUICK: dict[str, Any] = {"queue": {"retry": ["1s"]}}

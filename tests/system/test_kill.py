@@ -16,23 +16,17 @@ import smtplib
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING
 
 import pytest
 from support.admin import served
+from support.gateway import Gateway
 from support.load import BEHAVIOUR, Changes, Load, account, resources, wait_empty
 from support.scenes import connector, contoso, message, send
 
 from gatepost.testing.process import alive, greets, wait_until
-from gatepost.testing.sink import Behaviour
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Behaviour, Sink
 
 MANY = int(os.environ.get("GATEPOST_KILLS", "60"))
 

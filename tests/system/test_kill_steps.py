@@ -13,8 +13,9 @@ import signal
 import smtplib
 import sqlite3
 import ssl
-from contextlib import closing
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 import tomlkit
@@ -24,15 +25,9 @@ from support.mail_kills import DEFERS, GONE, REFUSES_GONE, SEND, Kill, is_acknow
 from support.postgres import sqlite_only
 from support.scenes import ALICE, blind_context, connector, contoso, send
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import ExitStack
-    from pathlib import Path
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 pytestmark = sqlite_only(
     "the steps of a commit are those of SQLite's writer; test_kill_steps_nodes.py has those of PostgreSQL"

@@ -6,17 +6,13 @@ stays dead until the other has delivered its mail. `test_kill_steps.py` has the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from support.kill_points import MortalGateway, Point
 from support.mail_kills import DEFERS, GONE, REFUSES_GONE, SEND, Kill, is_acknowledged
 from support.nodes import Nodes
+from support.postgres import Postgres
 
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from support.postgres import Postgres
 
 COMMIT = "gatepost.store.postgres.flusher:Flusher._write_plan"
 RETRIES = "gatepost.store.postgres.retry_commits:RetryCommits"

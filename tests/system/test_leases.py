@@ -5,22 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
 
 import pytest
 from support.cut import CutWay
 from support.pace import Pace
+from support.postgres import Postgres
 from support.process import Script
 
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.leases import LEASE_SECONDS, RENEWAL_SECONDS
 from gatepost.store.storage import Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from support.postgres import Postgres
 
 SLACK = 2.0  # of a machine that is otherwise idle
 HOLDER = """

@@ -13,31 +13,27 @@ import json
 import select
 import socket
 import threading
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import uvloop
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.debian import need
+from support.dnssec import SignedDns
+from support.gateway import Gateway
 from support.scenes import connector, contoso, outcomes, send
 
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.unbound import UnboundContext, UnboundError
 from gatepost.net.lookups.validator import Validator, ValidatorError
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.signed_zone import Zone
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
-
-    from support.dnssec import SignedDns
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Leaf, Pki
 
 GOOD, JUNK = "030101" + "ab" * 32, "03010100"
 CROWD = 200

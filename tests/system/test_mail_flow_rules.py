@@ -7,21 +7,17 @@ leaves in clear. Centralised transport goes out to a Postfix and comes back with
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from support.gateway import Gateway
+from support.peers import Postfix
 from support.scenes import STRANGER, connector, contoso, message, outcomes, send
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import free_port
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from support.peers import Postfix
-
-    from gatepost.testing.pki import Pki
 
 NAMES = ("exact", "wild", "home", "all", "hub")
 SECRET = "secret@contoso.example"

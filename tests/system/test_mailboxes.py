@@ -9,27 +9,22 @@ from __future__ import annotations
 import smtplib
 import socketserver
 import threading
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any, ClassVar
 
 import pytest
 from support.debian import need
 from support.dovecot import Dovecot
+from support.gateway import Gateway
 from support.scenes import ALICE, STRANGER, connector, contoso, message, outcomes, send
 
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
-from gatepost.testing.sink import EXTENSIONS, Behaviour
+from gatepost.testing.sink import EXTENSIONS, Behaviour, Sink
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import ExitStack
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.name_server import DnsServer
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
-
-    type Start[T] = Callable[..., T]
+type Start[T] = Callable[..., T]
 
 ANN, BOB, GHOST = "ann@contoso.example", "bob@contoso.example", "ghost@contoso.example"
 AWAY, BOTH = "away@contoso.example", "both@contoso.example"

@@ -8,8 +8,10 @@ import re
 import signal
 import smtplib
 import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -17,6 +19,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as classic
 from support.debian import need
+from support.gateway import Gateway
 from support.raw import RawClient
 from support.scenes import STRANGER, connector, contoso, message, send
 from support.webhook import WebhookReceiver
@@ -24,16 +27,9 @@ from support.webhook import WebhookReceiver
 from gatepost.events.metrics.catalogue import CATALOGUE, MetricKind
 from gatepost.mail.queue.shared_limits import LIMITS_FILE
 from gatepost.store.node_failures import FAILURES_FILE
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from contextlib import ExitStack
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 ANN = "ann@contoso.example"
 BOB = "bob@partner.example"

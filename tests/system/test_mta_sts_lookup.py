@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
 
 import pytest
 from support.policy_host import PATH, PolicyHost
 from support.process import Script
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import ExitStack
-    from pathlib import Path
-
-    from gatepost.testing.name_server import DnsServer
-    from gatepost.testing.pki import Pki
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Pki
 
 DOMAIN = "partner.example"
 NAME = f"mta-sts.{DOMAIN}"

@@ -11,10 +11,10 @@ import os
 import signal
 import socket
 import ssl
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from support.debian import need
@@ -24,13 +24,9 @@ from support.process import loopback
 from support.scenes import contoso, outcomes, send
 
 from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import FixtureError, free_port, greets, wait_until
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gatepost.testing.pki import Leaf, Pki
 
 ADDRESS, MX_ADDRESS = loopback("101.1"), loopback("101.2")
 HOSTNAME, MX = "mx1.contoso.example", "mx.served.test"

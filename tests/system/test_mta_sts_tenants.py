@@ -5,25 +5,20 @@ NSD and Unbound serve the names, one HTTPS server all policies, and a real gatew
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import pytest
 from support.debian import need
+from support.dnssec import SignedDns
+from support.gateway import Gateway
 from support.policy_host import PolicyHost
 from support.process import loopback
 from support.scenes import OWN_SERVERS, contoso, message, outcomes, send
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.signed_zone import Zone
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from support.dnssec import SignedDns
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Pki
 
 MX, POLICIES = loopback("31.1"), loopback("31.2")
 JOE = "joe@fabrikam.example"

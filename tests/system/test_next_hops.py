@@ -9,22 +9,19 @@ from __future__ import annotations
 import os
 import smtplib
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from support.gateway import Gateway
+from support.peers import Postfix
 from support.relays import Relay, Relays
 from support.scanners import Misbehaving, silent
 from support.scenes import ALICE, OWN_SERVERS, connector, contoso, message, send
 
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from support.gateway import Gateway
-    from support.peers import Postfix
 
 MESSAGES = int(os.environ.get("GATEPOST_MESSAGES", "1000"))
 DOMAINS = int(os.environ.get("GATEPOST_DOMAINS", "100"))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
 from support.gateway import Gateway
@@ -20,9 +20,6 @@ from support.site_scene import KEY, KEY_VARIABLE, MX1, MX2, SITE, organizations
 
 from gatepost.testing.process import Folder, wait_until
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ANN, BOB = "ann@contoso.example", "bob@partner.example"
 PORT, JOINING = 8445, 8444

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from support.gateway import Gateway
 from support.process import Script
 from support.raw import RawClient
 from support.scenes import contoso
 
-from gatepost.settings.store_url import SQLITE
 from gatepost.store.nodes import (
     EXPIRY_SECONDS,
     NodeFigures,
     NodeIdentity,
     NodeNameTaken,
+    NodeRegistry,
     NodeState,
 )
 from gatepost.store.site_tables import SITE
 from gatepost.store.storage import Storage
 from gatepost.testing.process import wait_until
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from support.gateway import Gateway
-    from support.postgres import Postgres
-
-    from gatepost.store.nodes import NodeRegistry
 
 NODE = NodeIdentity("mx1", "start 1", "data 1", "host1", "1.0", ("mx 0.0.0.0:25",))
 BEATS = """
@@ -45,14 +38,6 @@ node = NodeIdentity("wrong", "start 1", "data 1", "host1", "1.0")
 registry.enter(node)
 registry.beat(node, 0, 1, 7, NodeFigures())
 """
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    if request.param == "sqlite":
-        return Storage(SQLITE, tmp_path)
-    server: Postgres = request.getfixturevalue("postgres")
-    return Storage(server.database(), tmp_path)
 
 
 @pytest.fixture

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.detour import Way
+from support.gateway import Gateway
 from support.nodes import Nodes, SiteLoad
 from support.postgres import Postgres
 from support.scenes import ALICE, connector, contoso, send
 
+from gatepost.testing.gateway import CliRun
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Behaviour
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from support.gateway import Gateway
-
-    from gatepost.testing.gateway import CliRun
 
 QUICK = {"store": {"takeover_after": "5s"}}
 

@@ -9,21 +9,18 @@ from __future__ import annotations
 import subprocess
 import time
 import tomllib
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.gateway import Gateway
+from support.postgres import Postgres
 from support.scenes import STRANGER, message, send
 
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from support.postgres import Postgres
 
 MX1, MX2, MX3 = "mx1.contoso.example", "mx2.contoso.example", "mx3.contoso.example"
 ANN, BOB = "ann@contoso.example", "bob@fabrikam.example"

@@ -8,27 +8,23 @@ import os
 import signal
 import ssl
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from playwright.sync_api import Page
 from support.admin import AdminCentre, settings
 from support.browser import axe, overflow, shot
+from support.gateway import Gateway
 from support.nodes import Nodes
+from support.postgres import Postgres
 from support.raw import RawClient
 from support.scenes import contoso
 
+from gatepost.testing.gateway import CliRun
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from playwright.sync_api import Page
-    from support.gateway import Gateway
-    from support.postgres import Postgres
-
-    from gatepost.testing.gateway import CliRun
-    from gatepost.testing.pki import Leaf, Pki
 
 HOST = "mx.contoso.example"
 SEEN = 30.0  # seconds until a change was taken up and looked at

@@ -14,9 +14,11 @@ import smtplib
 import ssl
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.debian import need
@@ -24,14 +26,8 @@ from support.gateway import Gateway
 from support.issuer import CONFIGURATION, KEYS, Issuer
 from support.raw import ClosedError, RawClient, RawReply
 
-from gatepost.testing.pki import make_key
+from gatepost.testing.pki import Pki, make_key
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from gatepost.testing.pki import Pki
 
 HOST = "mx1.contoso.example"
 ANN = "ann@contoso.example"

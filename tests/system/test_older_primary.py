@@ -6,21 +6,17 @@ Two nodes, a primary and an asynchronous standby, both in `store.url`. Nothing f
 from __future__ import annotations
 
 import smtplib
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 from support import postgres
+from support.gateway import Gateway
 from support.nodes import Nodes
 from support.postgres import Postgres
 from support.scenes import ALICE, message
 
 from gatepost.store.postgres.server import DatabaseServer
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from support.gateway import Gateway
 
 _OPTIONS = {"wal_retrieve_retry_interval": "200ms", "wal_log_hints": "on"}
 _OURS = "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ '^gatepost (queue|manage|trace|conf)'"

@@ -7,21 +7,16 @@ import resource
 import smtplib
 import socket
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from support.flooder import client_hello
+from support.gateway import Gateway
 from support.scenes import ALICE, contoso, message
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import greets, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Pki
 
 ANN = "ann@contoso.example"
 FILES = 240

@@ -10,22 +10,19 @@ import copy
 import os
 import signal
 import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.gateway import Gateway
 from support.raw import RawClient, RawReply
 from support.scenes import ALICE, STRANGER, connector, contoso, send
 
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from gatepost.testing.pki import Leaf, Pki
 
 HOST = "mx1.contoso.example"
 OUTSIDE = "bob@partner.example"

@@ -11,15 +11,17 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.dnssec import SignedDns
 from support.gateway import Gateway
 from support.nodes import Nodes
-from support.outages import Traffic, Watched, arrivals
+from support.outages import Arrival, Said, Traffic, Watched, arrivals
 from support.partners import Partner, World
 from support.pebble import Pebble
 from support.postgres import Postgres, sqlite_only
@@ -27,17 +29,10 @@ from support.scanners import Clamd, Rspamd
 from support.scenes import ALICE, STRANGER, connector, contoso
 from support.slapd import BASE, PASSWORD, READER, Slapd
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import FixtureError, wait_until
 from gatepost.testing.sink import Behaviour, Sink
 from gatepost.testing.status_server import StatusServer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from support.outages import Arrival, Said
-
-    from gatepost.testing.pki import Pki
 
 MINUTES = float(os.environ.get("GATEPOST_OUTAGES", "1.5"))  # longer than the records of the zones live
 SECONDS = MINUTES * 60

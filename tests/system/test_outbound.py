@@ -9,25 +9,20 @@ from __future__ import annotations
 
 import re
 import ssl
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.debian import need
 from support.gateway import Gateway
-from support.peers import Postfix
+from support.peers import Exim, Postfix
 from support.scenes import connector, contoso, message, outcomes, send
 
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from support.peers import Exim
-
-    from gatepost.testing.pki import Leaf, Pki
 
 NAME = "mx.partner.example"
 

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import email
 import email.policy
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from email.message import Message
+from typing import Any
 
 import pytest
 from support.gateway import Gateway
 from support.raw import RawClient
 from support.scenes import ALICE, connector, contoso, message, outcomes, send
 
+from gatepost.testing.mail import Mail
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from email.message import Message
-
-    from gatepost.testing.mail import Mail
-    from gatepost.testing.pki import Pki
 
 
 @dataclass(frozen=True, slots=True)

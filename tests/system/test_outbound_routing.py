@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import smtplib
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.debian import need
 from support.gateway import Gateway
+from support.peers import Postfix
 from support.process import loopback
 from support.scenes import ALICE, connector, contoso, message, outcomes, send
 
 from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from support.peers import Postfix
-
-    from gatepost.testing.pki import Pki
 
 # What the name server knows. Hosts a, b and the IPv6 one take mail; c is dead; d says 421; e drops the connection.
 HOSTS = {name: loopback(f"2.{number}") for number, name in enumerate("abcde", 2)}

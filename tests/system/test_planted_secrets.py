@@ -8,24 +8,18 @@ alone and in that of AUTH, in hexadecimal.
 from __future__ import annotations
 
 import base64
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from support.admin import PASSWORD, served
+from support.gateway import Gateway
 from support.raw import RawClient
 from support.scenes import connector, contoso, send
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import Folder, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import ExitStack
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 ANN = "ann@contoso.example"
 PLANTED = {

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterator
+from typing import Self
 
 import pytest
 from support.debian import need
 from support.libpq import answers
+from support.postgres import Postgres
 from support.process import Child
 
 from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.postgres.check import check_server
 from gatepost.testing.process import Folder, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from support.postgres import Postgres
 
 OURS = "statement_timeout,lock_timeout,idle_in_transaction_session_timeout,jit"
 """What each of our sessions asks for, and a pooler must be told to pass over."""

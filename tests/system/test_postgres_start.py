@@ -9,8 +9,8 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from support.postgres import Postgres
@@ -25,14 +25,10 @@ from gatepost.store.postgres.trace_tables import DAY, partition
 from gatepost.store.postgres.trace_tables import SCHEMA as TRACE
 from gatepost.store.site_tables import SITE
 from gatepost.store.storage import Storage
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import FixtureError, Folder
 from gatepost.times import day_text
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gatepost.testing.pki import Pki
 
 # asyncpg leaves the socket of a refused connection to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -10,7 +10,9 @@ import os
 import random
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from support.block_disk import BlockDisk
@@ -19,13 +21,7 @@ from support.load import BEHAVIOUR, Account, Load, account, resources, wait_empt
 from support.postgres import sqlite_only
 
 from gatepost.testing.process import alive
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import ExitStack
-    from pathlib import Path
-
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 CUTS = int(os.environ.get("GATEPOST_POWERCUTS", "6"))
 pytestmark = [pytest.mark.long, sqlite_only("the database server has its own disk")]

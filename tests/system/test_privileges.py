@@ -11,22 +11,19 @@ import pwd
 import shutil
 import stat
 import subprocess
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.debian import need
 from support.gateway import Gateway
 from support.process import GATEPOST
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import FixtureError, Folder, free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import ExitStack
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 ACCOUNT = "nobody"
 RESOURCES = """

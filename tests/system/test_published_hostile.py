@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -26,13 +27,8 @@ from support.scenes import contoso, outcomes, send
 
 from gatepost.manage.cli import main
 from gatepost.testing.name_server import DnsServer
-from gatepost.testing.pki import Pki
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from gatepost.testing.pki import Leaf
 
 NET = loopback("4.{}")
 POLICIES = NET.format(2)

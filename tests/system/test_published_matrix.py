@@ -8,8 +8,9 @@ Exchange's code (exchange.md section 10; D1 to D3, M1 to M3 are its tests), and 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -20,12 +21,8 @@ from support.partners import RESOLVER, WRONG, Partner, World
 from support.scenes import ALICE, connector, contoso, outcomes, send
 
 from gatepost.manage.cli import main
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gatepost.testing.pki import Pki
 
 
 @dataclass(frozen=True, slots=True)

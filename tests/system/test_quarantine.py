@@ -8,15 +8,16 @@ from __future__ import annotations
 import smtplib
 import time
 import urllib.request
+from collections.abc import Iterator
 from contextlib import closing
 from email import message_from_bytes, policy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from playwright.sync_api import expect
-from support.admin import served
+from playwright.sync_api import Page, expect
+from support.admin import AdminCentre, running
 from support.gateway import Gateway
-from support.scanners import EICAR
+from support.scanners import EICAR, Clamd, Rspamd
 from support.scenes import STRANGER, connector, contoso, message, send
 
 from gatepost.node.expiry_clock import CLOCK_CONTENT
@@ -24,13 +25,6 @@ from gatepost.store.storage import Storage
 from gatepost.testing.mail import without_trace
 from gatepost.testing.process import free_port, wait_until
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Page
-    from support.admin import AdminCentre
-    from support.scanners import Clamd, Rspamd
 
 ANN, JOE = "ann@contoso.example", "joe@contoso.example"
 FAY = "fay@fabrikam.example"
@@ -65,18 +59,8 @@ def sink() -> Iterator[Sink]:
 
 @pytest.fixture(scope="module")
 def centre(clamd: Clamd, sink: Sink) -> Iterator[AdminCentre]:
-    gateways: list[Gateway] = []
-
-    def make(given: Any, **options: Any) -> Gateway:
-        gateways.append(Gateway(given, **options).start())
-        return gateways[0]
-
-    try:
-        yield served(make, resources(clamd, sink.port), settings={"quarantine": {"digest_hour": 0}})
-    finally:
-        for gateway in gateways:
-            gateway.stop()
-            gateway.remove()
+    with running(resources(clamd, sink.port), settings={"quarantine": {"digest_hour": 0}}) as centre:
+        yield centre
 
 
 def held(gateway: Gateway, **filters: str) -> list[dict[str, Any]]:

@@ -10,7 +10,10 @@ from __future__ import annotations
 import os
 import smtplib
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.admin import AdminCentre
@@ -21,13 +24,7 @@ from support.raw import RawClient
 from support.scenes import ALICE, OWN_SERVERS, STRANGER, connector, contoso, message
 
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import ExitStack
-    from pathlib import Path
-
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 pytestmark = sqlite_only("each test names its store")
 

@@ -7,18 +7,14 @@ import smtplib
 import ssl
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from gatepost.testing.process import Child, Folder, free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 ROOT = {"GATEPOST_SERVER__USER": "root"} if os.geteuid() == 0 else {}
 

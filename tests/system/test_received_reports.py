@@ -8,22 +8,19 @@ from __future__ import annotations
 import gzip
 import json
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.message import EmailMessage
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.debian import need
 from support.gateway import Gateway
 from support.scenes import contoso, send
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from gatepost.testing.pki import Pki
 
 HOST = "mx1.contoso.example"
 BOX = "tls-reports@contoso.example"

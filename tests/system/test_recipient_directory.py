@@ -5,25 +5,21 @@ from __future__ import annotations
 import smtplib
 import socket
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
+from support.gateway import Gateway
 from support.scenes import STRANGER, connector, contoso, send
 from support.slapd import BASE, PASSWORD, READER, Slapd
 
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Sink
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Leaf, Pki
-    from gatepost.testing.sink import Sink
-
-    type Start[T] = Callable[..., T]
+type Start[T] = Callable[..., T]
 
 ANN, ALIAS, NOBODY = "ann@relay.example", "sales@relay.example", "nobody@relay.example"
 PEOPLE = {ANN: (f"SMTP:{ANN}", f"smtp:{ALIAS}", "X500:/o=x"), "bob@relay.example": ()}

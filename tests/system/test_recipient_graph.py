@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import smtplib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
+from support.gateway import Gateway
 from support.graph import CLIENT, SECRET, TENANT, Graph
 from support.scenes import STRANGER, connector, contoso
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import Folder, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import ExitStack
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 ANN, ALIAS, TEAM, NOBODY = (f"{name}@relay.example" for name in ("ann", "o'hara", "team", "nobody"))
 USERS = [[f"SMTP:{ANN}", f"smtp:{ALIAS}", "X500:/o=x"], ["SMTP:bob@relay.example"]]

@@ -7,25 +7,20 @@ from __future__ import annotations
 
 import smtplib
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from support.gateway import Gateway
+from support.peers import Postfix
 from support.scenes import ALICE, STRANGER, connector, contoso, message, outcomes, send
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
-from gatepost.testing.sink import Behaviour
+from gatepost.testing.sink import Behaviour, Sink
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.gateway import Gateway
-    from support.peers import Postfix
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
-
-    type Start[T] = Callable[..., T]
+type Start[T] = Callable[..., T]
 
 KNOWN, NOBODY = "known@relay.example", "nobody@relay.example"
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 import json
 import smtplib
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from support.gateway import Gateway
 from support.scenes import blind_context, connector, contoso, message, send
 
 from gatepost.analysis.rehearsal.recorded import Effect
@@ -23,17 +25,10 @@ from gatepost.analysis.rehearsal.replay import Replay
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
-from gatepost.testing.sink import Behaviour
+from gatepost.testing.sink import Behaviour, Sink
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Leaf, Pki
-    from gatepost.testing.sink import Sink
 
 BANK = {
     "name": "bank",

@@ -10,13 +10,14 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import pytest
-from click.testing import CliRunner
-from support.admin import AdminCentre, served
+from click.testing import CliRunner, Result
+from support.admin import AdminCentre, running, served
 from support.drills import conclusive
 from support.gateway import Gateway
 from support.scenes import ALICE, STRANGER, connector, contoso, message, send
@@ -33,14 +34,8 @@ from gatepost.store.sent_reports import StoredReport
 from gatepost.store.sqlite.trace_files import day_of
 from gatepost.store.storage import Storage
 from gatepost.testing.gateway import CliRun
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from click.testing import Result
-
-    from gatepost.testing.pki import Leaf, Pki
 
 ANN = "ann@contoso.example"
 BANK = connector("bank.example", "127.0.0.1:1", tls_settings="encryption-only")
@@ -166,16 +161,10 @@ def _filled(server: Gateway, pki: Pki) -> None:
 @pytest.fixture(scope="module")
 def remote(tmp_path_factory: pytest.TempPathFactory, pki: Pki) -> Iterator[Remote]:
     """One gateway for the tests that change nothing that others look at."""
-    started: list[Gateway] = []
-
-    def make(given: Any = "", **options: Any) -> Gateway:
-        started.append(Gateway(given, **options))
-        return started[0].__enter__()
-
     folder = tmp_path_factory.mktemp("remote")
     options: dict[str, Any] = {"settings": sealing(folder), "nameservers": ["127.0.0.1:1"]}
-    found = Remote(served(make, resources(), **options), folder)
-    try:
+    with running(resources(), **options) as centre:
+        found = Remote(centre, folder)
         found.token_file("owner")
         server = found.centre.gateway
         send(server.port, ANN)
@@ -193,9 +182,6 @@ def remote(tmp_path_factory: pytest.TempPathFactory, pki: Pki) -> Iterator[Remot
         wait_until(lambda: "has no certificate" not in _here(server, "status").stdout, "what was added is presented")
         wait_until(lambda: _alarms_kept(server), "the gateway judged the certificates that were added")
         yield found
-    finally:
-        for one in started:
-            one.__exit__(None, None, None)
 
 
 def _seed(data: Path) -> None:

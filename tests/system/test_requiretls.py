@@ -8,30 +8,26 @@ never sees a MAIL command, and its sender is told at once.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.debian import need
+from support.dnssec import SignedDns
 from support.gateway import Gateway
 from support.peers import Postfix
 from support.policy_host import PolicyHost
 from support.process import loopback
 from support.scenes import ALICE, connector, contoso, message, outcomes, send
 
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.signed_zone import Zone
 from gatepost.testing.sink import EXTENSIONS, Behaviour, Sink
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from support.dnssec import SignedDns
-
-    from gatepost.testing.pki import Leaf, Pki
 
 ADDRESSES = {name: loopback(f"8.{10 + number}") for number, name in enumerate("abcdefghipqz")}
 OFFERS = Behaviour(extensions=(*EXTENSIONS, "REQUIRETLS"))

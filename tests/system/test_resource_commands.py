@@ -6,19 +6,15 @@ Every change is soon in force. Commands that change the same organization at the
 from __future__ import annotations
 
 import smtplib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import pytest
+from support.gateway import Gateway
 from support.scenes import ALICE, connector, contoso, message, send
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
+from gatepost.testing.pki import Pki
+from gatepost.testing.sink import Sink
 
 BOB = "bob@partner.example"
 

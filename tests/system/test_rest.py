@@ -10,22 +10,19 @@ from __future__ import annotations
 import json
 import subprocess
 import textwrap
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-from support.admin import AdminCentre, served
+from support.admin import AdminCentre, running, served
 from support.debian import need
 from support.gateway import Gateway
 from support.process import ROOT
 from support.scenes import connector, contoso, message, send
 
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 V1 = "/api/v1"
 OWN = f"{V1}/organizations/contoso"
@@ -35,17 +32,8 @@ MANY = [f"user{number:03}@contoso.example" for number in range(230)]
 @pytest.fixture(scope="module")
 def centre() -> Iterator[AdminCentre]:
     """For all tests, each of which leaves its own connectors behind."""
-    started: list[Gateway] = []
-
-    def make(resources: Any, **options: Any) -> Gateway:
-        started.append(Gateway(resources, **options))
-        return started[-1].__enter__()
-
-    try:
-        yield served(make, contoso(mailboxes=MANY, outbound=[connector("bank.example", "127.0.0.1:9")]))
-    finally:
-        for one in started:
-            one.__exit__(None)
+    with running(contoso(mailboxes=MANY, outbound=[connector("bank.example", "127.0.0.1:9")])) as centre:
+        yield centre
 
 
 @pytest.fixture(scope="module")

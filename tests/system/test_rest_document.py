@@ -12,18 +12,14 @@ import json
 import os
 import secrets
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from support.admin import AdminCentre, served
+from support.gateway import Gateway
 from support.process import BIN, ROOT
 from support.scenes import connector, contoso, send
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from support.gateway import Gateway
 
 CHECKS = (
     "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance",

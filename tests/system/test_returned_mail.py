@@ -9,19 +9,16 @@ from __future__ import annotations
 import base64
 import email
 import email.policy
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from email.message import Message
+from typing import Any
 
 import pytest
+from support.gateway import Gateway
+from support.peers import Postfix
 from support.scenes import connector, contoso, send
 
 from gatepost.testing.sink import EXTENSIONS, Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from email.message import Message
-
-    from support.gateway import Gateway
-    from support.peers import Postfix
 
 SENDER = "sam@branch.example"
 PLAIN = ("PIPELINING", "ENHANCEDSTATUSCODES")

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from support.gateway import Gateway
 from support.raw import RawClient, RawReply
 from support.scenes import connector, contoso, message, send
 
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Leaf, Pki
-    from gatepost.testing.sink import Sink
-    from gatepost.testing.status_server import StatusServer
+from gatepost.testing.sink import Sink
+from gatepost.testing.status_server import StatusServer
 
 NAME = "mx.partner.example"
 OWN = "mail.contoso.example"

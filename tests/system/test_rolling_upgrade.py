@@ -9,24 +9,20 @@ import random
 import smtplib
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from support.gateway import Gateway
 from support.next_version import VERSION, NextVersion
 from support.nodes import Nodes
+from support.postgres import Postgres
 from support.scenes import ALICE, connector, contoso, message, send
 from support.senders import Senders
 
 from gatepost.store.postgres.queue_schema import QUEUE_SCHEMA
 from gatepost.testing.process import Folder, free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import ExitStack
-
-    from support.gateway import Gateway
-    from support.postgres import Postgres
 
 ROLES = Path(__file__).parents[2] / "deploy/postgresql/roles.sql"
 AWAY = connector("away.example", f"127.0.0.1:{free_port()}")

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.debian import need
@@ -22,13 +23,9 @@ from support.raw import RawClient
 from support.scenes import ALICE, connector, contoso, message
 
 from gatepost.testing.mail import Mail, with_crlf, without_trace
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import resident, wait_until
 from gatepost.testing.sink import EXTENSIONS, Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from gatepost.testing.pki import Pki
 
 MEGABYTE = 1 << 20
 HEAD = b"From: <alice@contoso.example>\r\nSubject: round trip\r\n"

@@ -5,29 +5,24 @@ from __future__ import annotations
 import shlex
 import smtplib
 import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from support.gateway import Gateway
+from support.peers import Postfix
+from support.postgres import Postgres
 from support.relays import Relay, Relays
 from support.scenes import ALICE, OWN_SERVERS, blind_context, connector, contoso, message, send
 
 from gatepost.store.sending_usage import SenderUsage
 from gatepost.store.storage import Storage
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
-from gatepost.testing.sink import Behaviour
+from gatepost.testing.sink import Behaviour, Sink
 from gatepost.times import day_text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from support.gateway import Gateway
-    from support.peers import Postfix
-    from support.postgres import Postgres
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
 
 
 def flood(server: Gateway, domain: str, number: int) -> None:

@@ -13,10 +13,12 @@ import json
 import os
 import sqlite3
 import subprocess
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import dkim
 import dns.resolver
@@ -26,14 +28,9 @@ from support.gateway import Gateway
 from support.scenes import connector, contoso, send
 
 from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import free_port, wait_until
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from gatepost.testing.pki import Pki
 
 HOST = "mx1.contoso.example"
 PARTNER, SINK, LATE = "mx1.partner.example", "mx.sink.example", "mx.late.example"

@@ -7,30 +7,26 @@ are served on port 443 of others. Two workers count, and what they counted toget
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.debian import need
+from support.dnssec import SignedDns
 from support.gateway import Gateway
 from support.policy_host import PolicyHost
 from support.process import loopback
 from support.scenes import connector, contoso, message, outcomes, send
 
 from gatepost.store.storage import Storage
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.signed_zone import Zone
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from support.dnssec import SignedDns
-
-    from gatepost.testing.pki import Leaf, Pki
 
 NET = loopback("28")
 NUMBERS = {name: number for number, name in enumerate(

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import statistics
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from support.debian import need
+from support.gateway import Gateway
 from support.partners import ADDRESS, Partner, World
 from support.scenes import connector, contoso, outcomes, send
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Pki
 
 
 def domains(number: int) -> list[str]:

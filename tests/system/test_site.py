@@ -6,17 +6,15 @@ One gateway keeps the authority and serves it, another joins. Lives are ten seco
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.gateway import Gateway
 
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 HOME, AWAY, EXCHANGE = "mx1.contoso.example", "mx2.contoso.example", "exch.contoso.example"
 

@@ -7,25 +7,21 @@ administrator is told.
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from support.drills import drill
+from support.gateway import Gateway
+from support.peers import Postfix
 from support.scenes import connector, contoso, send
 from support.smart_hosts import PASSWORD, USER, AuthorizationServer, DovecotSubmission, postfix_with_sasl
 
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import Folder, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import ExitStack
-
-    from support.gateway import Gateway
-    from support.peers import Postfix
-
-    from gatepost.testing.pki import Leaf, Pki
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 BOB = "bob@partner.example"
 RELAY = "relay.example"

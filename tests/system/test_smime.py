@@ -7,8 +7,9 @@ from __future__ import annotations
 import base64
 import json
 import os
+from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support import debian
@@ -19,13 +20,9 @@ from support.smime import MailAuthority, Person, cms, decrypted, verified
 
 from gatepost.pki.smime import ber
 from gatepost.store.storage import Storage
+from gatepost.testing.mail import Mail
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gatepost.testing.mail import Mail
 
 BOB, EVA = "bob@secret.test", "eva@secret.test"
 HEADER = f"From: Alice <{ALICE}>\r\nTo: {BOB}, Eva <{EVA}>\r\nSubject: figures\r\n".encode()

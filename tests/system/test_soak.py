@@ -13,23 +13,18 @@ import statistics
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pytest
+from support.gateway import Gateway
 from support.load import BEHAVIOUR, Load, account, in_mailboxes, resources, wait_empty
 from support.postgres import sqlite_only
 
-from gatepost.testing.sink import Behaviour
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
+from gatepost.testing.pki import Pki
+from gatepost.testing.sink import Behaviour, Sink
 
 _TELLING = re.compile(r"gatepost\.node\.supervisor|may arrive twice")  # what explains a delivery that is repeated
 REFUSING = Behaviour(replies=dict.fromkeys(("MAIL", "RCPT"), "451 4.3.0 Later"))

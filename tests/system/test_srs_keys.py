@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import smtplib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from support.gateway import Gateway
+from support.postgres import Postgres
 from support.scenes import ALICE, connector, contoso, message, send
 
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from support.gateway import Gateway
-    from support.postgres import Postgres
-
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 AWAY, OUTSIDE, STRANGER = "away@contoso.example", "home@provider.example", "mallory@elsewhere.example"
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 from support.clients import openssl_s_client
+from support.gateway import Gateway
 from support.scenes import contoso
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.status_server import StatusServer
+from gatepost.testing.status_server import StatusServer
 
 NAME = "mx1.contoso.example"
 

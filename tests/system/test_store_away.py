@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import smtplib
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
 from support.detour import Way
 from support.disk import Filler
+from support.gateway import Gateway
 from support.nodes import Nodes
 from support.pace import Pace
 from support.pair import Pair
@@ -23,11 +24,6 @@ from support.scenes import message
 from support.stranger import Stranger
 
 from gatepost.testing.process import FixtureError, free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from support.gateway import Gateway
 
 ALICE, BOB = "alice@contoso.example", "bob@partner.example"
 RETURN = 5.0  # seconds within which mail is taken again, and a command has its answer

@@ -7,36 +7,21 @@ import os
 import statistics
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
+from support.postgres import Postgres
 
-from gatepost.settings.store_url import SQLITE
 from gatepost.store.changes import ConfigConflict, ConfigStore, on_newest
 from gatepost.store.interface import OutcomeUnknown, StoreBusy, StoreFailure
 from gatepost.store.postgres.database import PostgresConnection
 from gatepost.store.storage import Storage
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-
-    from support.postgres import Postgres
-
 CONTOSO = {"accepted_domains": [{"name": "contoso.example"}]}
 FABRIKAM = {"accepted_domains": [{"name": "fabrikam.example"}]}
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    if request.param == "sqlite":
-        yield Storage(SQLITE, tmp_path / "a")
-        return
-    server: Postgres = request.getfixturevalue("postgres")
-    storage = Storage(server.database(), tmp_path / "a")
-    yield storage
-    storage.disconnect()
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING
 
 import pytest
 from support.process import Script
@@ -14,15 +14,8 @@ from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail,
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure, StoreFull
 from gatepost.store.sent_reports import SentState, StoredReport
-from gatepost.store.session_counts import MOST_FAILURES, MOST_POLICIES
+from gatepost.store.session_counts import MOST_FAILURES, MOST_POLICIES, SessionCounts
 from gatepost.store.storage import Storage
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from support.postgres import Postgres
-
-    from gatepost.store.session_counts import SessionCounts
 
 DAY, DOMAIN = "2026-11-24", "b.example"
 STS = applied(PolicyType.STS, DOMAIN, ["version: STSv1", "mode: enforce"], ["*.b.example"])
@@ -41,14 +34,6 @@ for number in range(10):
     failure = detail(ResultType.VALIDATION_FAILURE, address=f"{name}{number}")
     counts.write(day, [Count(day, "b.example", policy, None, 3), Count(day, "b.example", policy, failure, 1)])
 """
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    if request.param == "sqlite":
-        return Storage(SQLITE, tmp_path)
-    server: Postgres = request.getfixturevalue("postgres")
-    return Storage(server.database(), tmp_path)
 
 
 @pytest.fixture

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
-import pytest
+from support.postgres import Postgres
 
 from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName, SeenSession, accept, seen
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
-from gatepost.settings.store_url import SQLITE
+from gatepost.store.destinations import WorkerDestinations
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from support.postgres import Postgres
-
-    from gatepost.store.destinations import WorkerDestinations
 
 AUTH = Achieved(TlsLevel.AUTHENTICATED, MxLevel.DNSSEC)
 PARTNER, OTHER = DestinationName("contoso", "partner.example"), DestinationName("contoso", "", "Bank")
@@ -31,14 +24,6 @@ SOON = 30.0  # seconds, of which most are for a busy machine
 
 def session(at: float = NOW, host: str = "mx1") -> SeenSession:
     return SeenSession(host, AUTH, at, "TLSv1.3")
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    if request.param == "sqlite":
-        return Storage(SQLITE, tmp_path)
-    server: Postgres = request.getfixturevalue("postgres")
-    return Storage(server.database(), tmp_path)
 
 
 def knows(worker: WorkerDestinations, name: DestinationName) -> bool:

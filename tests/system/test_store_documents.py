@@ -4,29 +4,12 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
-
-import pytest
 
 from gatepost.analysis.checks.evidence import drill_documents, keep, last, previous
 from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
-from gatepost.settings.store_url import SQLITE
 from gatepost.store.storage import Storage
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from support.postgres import Postgres
-
 DRILL = {"organization": "contoso", "connector": "Partner B/ü", "verdict": "drill passed", "attacks": 14}
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    if request.param == "sqlite":
-        return Storage(SQLITE, tmp_path)
-    server: Postgres = request.getfixturevalue("postgres")
-    return Storage(server.database(), tmp_path)
 
 
 def test_the_last_result_of_a_check_is_kept(storage: Storage) -> None:

@@ -8,13 +8,15 @@ import logging
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from support.postgres import Postgres
 
-from gatepost.analysis.reports.evidence_audit import audit_log
+from gatepost.analysis.reports.evidence_audit import LogAudit, audit_log
 from gatepost.analysis.reports.evidence_export import Selection, chosen_segments, write_json
 from gatepost.events.evidence.audit import FaultKind
 from gatepost.events.evidence.entry import Privacy
@@ -27,18 +29,10 @@ from gatepost.store import buffer
 from gatepost.store.documents import DocumentFiles
 from gatepost.store.evidence import EvidenceWriter
 from gatepost.store.evidence_files import copy_log
-from gatepost.store.evidence_log import read_heads
+from gatepost.store.evidence_log import ChainWriter, Evidence, HeadWriter, read_heads
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.postgres import Postgres
-
-    from gatepost.analysis.reports.evidence_audit import LogAudit
-    from gatepost.store.evidence_log import ChainWriter, Evidence, HeadWriter
 
 NOON = 1_795_003_200.0  # 2026-11-18 12:00 UTC
 DAY = 86_400.0

@@ -9,26 +9,20 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import tomlkit
-from support.postgres import WORKER, worker_url
+from support.gateway import Gateway
+from support.postgres import WORKER, Postgres, worker_url
 from support.process import GATEPOST, Child
 from support.scenes import connector, contoso, message, send
 
+from gatepost.testing.gateway import CliRun
 from gatepost.testing.process import wait_until
-from gatepost.testing.sink import Behaviour
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from support.gateway import Gateway
-    from support.postgres import Postgres
-
-    from gatepost.testing.gateway import CliRun
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Behaviour, Sink
 
 LATER = Behaviour(replies={"RCPT": "450 4.2.1 Later"})
 LINES = "x" * 70 + "\r\n"

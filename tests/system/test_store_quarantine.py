@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
-from support.queue_site import Events, PostgresSite, SqliteSite, commit, eventually, message_of, read
+from support.postgres import Postgres
+from support.queue_site import Events, PostgresSite, Site, SqliteSite, commit, eventually, message_of, read
 
 from gatepost.mail.model.message import Delivery, QuarantineHold, Recipient
 from gatepost.mail.model.queue_id import format_id
-from gatepost.store.interface import QueueFilter
+from gatepost.store.interface import QueueFilter, Store
 from gatepost.store.quarantine import DAY, QuarantineFilter, QuarantinePlace, QuarantineUsage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from support.postgres import Postgres
-    from support.queue_site import Site
-
-    from gatepost.store.interface import Store
-
 
 VIRUS = QuarantineHold("contoso", "content hook 'av'", "clamav: Eicar", 30)
 RULE = QuarantineHold("fabrikam", "mail flow rule 'invoices'", "", 7)

@@ -7,15 +7,18 @@ import itertools
 import random
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
+from support.postgres import Postgres
 from support.queue_site import (
     INLINE,
     PARTNER,
     Events,
     PostgresSite,
+    Site,
     SqliteSite,
     accept,
     commit,
@@ -28,27 +31,17 @@ from support.queue_site import (
 )
 
 from gatepost.events.metrics.catalogue import COMMIT_SECONDS
-from gatepost.mail.model.message import Recipient, Return
+from gatepost.mail.model.message import Delivery, Recipient, Return
 from gatepost.mail.model.queue_id import format_id, made_at
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.net.tasks import spawn
 from gatepost.store import queue_admin
-from gatepost.store.interface import AdminNotice, MessageUnstorable, QueueFilter, Settlement, StoreFailure
+from gatepost.store.interface import AdminNotice, MessageUnstorable, QueueFilter, Settlement, Store, StoreFailure
 from gatepost.store.postgres import queue_rows
-from gatepost.store.queue_admin import QueuePlace, QueueTotals
+from gatepost.store.queue_admin import QueueEntry, QueuePlace, QueueTotals
 from gatepost.store.sqlite import administration
 from gatepost.store.suspension import Suspension, jitter_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from support.postgres import Postgres
-    from support.queue_site import Site
-
-    from gatepost.mail.model.message import Delivery
-    from gatepost.store.interface import Store
-    from gatepost.store.queue_admin import QueueEntry
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

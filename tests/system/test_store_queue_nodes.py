@@ -9,11 +9,14 @@ import subprocess
 import sys
 import textwrap
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 from support.detour import Detour
+from support.postgres import Postgres
 from support.queue_site import (
     INLINE,
     PARTNER,
@@ -29,17 +32,9 @@ from support.queue_site import (
 )
 
 from gatepost.net.tasks import spawn
-from gatepost.store.interface import OutcomeUnknown, QueueFilter, Settlement, StoreBusy, StoreFailure
+from gatepost.store.interface import OutcomeUnknown, QueueFilter, Settlement, Store, StoreBusy, StoreFailure
 from gatepost.store.postgres import owners, queue_rows
 from gatepost.store.postgres.queue import PostgresStore
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from support.postgres import Postgres
-
-    from gatepost.store.interface import Store
 
 pytestmark = pytest.mark.timeout(180)  # all of them take two minutes and a half: what takes long begins first
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from support.postgres import Postgres
 
 from gatepost.node.roles import login_secret
 from gatepost.node.site_secrets import prepare_site, srs_keys_of, ticket_secrets_of
@@ -28,13 +29,7 @@ from gatepost.store.interface import StoreBusy
 from gatepost.store.srs_keys import SRS_KEYS_FILE
 from gatepost.store.storage import Storage
 from gatepost.store.ticket_secrets import TICKETS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from support.postgres import Postgres
-
-    from gatepost.testing.pki import Pki
+from gatepost.testing.pki import Pki
 
 TOKEN = "t" * 43
 

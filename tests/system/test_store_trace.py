@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import product
+from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
+from support.postgres import Postgres
 
 from gatepost.decoding import from_json
 from gatepost.mail.model.trace_event import TraceEvent
@@ -20,16 +23,8 @@ from gatepost.store.postgres import trace as postgres_trace
 from gatepost.store.sqlite import message_trace as sqlite_search
 from gatepost.store.storage import Storage
 from gatepost.store.text_pattern import TextPattern
-from gatepost.store.trace import COLUMNS, HOUR, TEXT_COLUMNS, Among, Flow, TracePlace, tally_days, trace_event
+from gatepost.store.trace import COLUMNS, HOUR, TEXT_COLUMNS, Among, Flow, Trace, TracePlace, tally_days, trace_event
 from gatepost.times import day_text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-
-    from support.postgres import Postgres
-
-    from gatepost.store.trace import Trace
 
 NOON = datetime(2025, 11, 24, 12, tzinfo=UTC).timestamp()
 DAY = 86_400.0

@@ -15,8 +15,9 @@ import smtplib
 import ssl
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from support.clients import swaks
@@ -25,14 +26,9 @@ from support.gateway import Gateway
 from support.raw import ClosedError, RawClient
 from support.scenes import blind_context, connector, contoso
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from gatepost.testing.pki import Pki
 
 HOST = "mx1.contoso.example"
 ANN = "ann@contoso.example"
@@ -41,12 +37,6 @@ BOB = "bob@partner.example"
 WORD = "correct horse"
 BLIND = b"Bcc: secret@partner.example,\r\n more@partner.example\r\n"
 NO_DATE = b"From: <ann@contoso.example>\r\n" + BLIND + b"Subject: %s\r\n\r\nHello.\r\n"
-
-
-@pytest.fixture(scope="module")
-def partner() -> Iterator[Sink]:
-    with Sink() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import pytest
+from support.gateway import Gateway
 from support.nodes import Nodes
+from support.postgres import Postgres
 from support.scenes import message, send
 
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import EXTENSIONS, Behaviour
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from support.gateway import Gateway
-    from support.postgres import Postgres
 
 BOB = "bob@partner.example"
 STEPWISE = tuple(line for line in EXTENSIONS if line != "CHUNKING")  # the message follows the reply to DATA

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from html import unescape
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import tomlkit
 from click.testing import CliRunner
-from support.admin import PASSWORD, AdminCentre, served
+from support.admin import PASSWORD, AdminCentre, running
 from support.gateway import Gateway
 from support.issuer import Issuer
 from support.person import Person
@@ -20,14 +22,9 @@ from support.scenes import OWN_SERVERS, connector, send
 from gatepost.manage.cli import main
 from gatepost.store.storage import Storage
 from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from gatepost.testing.pki import Leaf, Pki
 
 ALLOWED = "127.0.77.1"
 NETWORK = "127.0.77.0/24"
@@ -109,13 +106,12 @@ def world(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]
         owned = stack.enter_context(Sink(hostname="owned.example"))
         own = pki.leaf("mx1.contoso.example")
 
-        def make(given: Any, **options: Any) -> Gateway:
-            return stack.enter_context(Gateway(given, **options))
-
         settings = {"network": {"tenants_may_reach": [NETWORK]}, "queue": {"retry": ["1s"]}}
         settings["server"] = {"own_addresses": [OWN_ADDRESS]}
         settings["oauth"] = {"timeout": "5s", "private_issuers": True}
-        centre = served(make, _resources(own, owned), settings=settings, nameservers=[dns.address], certificates=[own])
+        centre = stack.enter_context(
+            running(_resources(own, owned), settings=settings, nameservers=[dns.address], certificates=[own])
+        )
         token = centre.token("read", "connectors", name="alpha", organizations=("alpha",))
         words = ("user", "add", "tina", "--role", "administrator", "--organization", "alpha", "--password-stdin")
         centre.gateway.cli(*words, given=f"{PASSWORD}\n")

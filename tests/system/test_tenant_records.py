@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-from support.admin import AdminCentre, served
-from support.gateway import Gateway
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+from support.admin import AdminCentre, running
 
 MINE = "/api/v1/organizations/fabrikam"
 CONNECTOR = "/api/v1/organizations/contoso/inbound_connectors/large"
@@ -21,20 +18,11 @@ NOTHING = {"action": "retry", "messages": ["0caf000000000000"], "reason": "none 
 @pytest.fixture(scope="module")
 def centre() -> Iterator[AdminCentre]:
     """With three organizations, each of which may be of 64 KB, and add 400 KB a day."""
-    started: list[Gateway] = []
-
-    def make(resources: Any, **options: Any) -> Gateway:
-        started.append(Gateway(resources, **options))
-        return started[-1].__enter__()
-
     domains = {name: f"{name}.example" for name in ("contoso", "fabrikam", "northwind")}
     organizations = {name: {"accepted_domain": [{"name": domain}]} for name, domain in domains.items()}
     limits = {"limits": {"organization_bytes": "64KB", "tenant_records_per_day": "400KB"}}
-    try:
-        yield served(make, {"organization": organizations}, settings=limits)
-    finally:
-        for gateway in started:
-            gateway.__exit__(None)
+    with running({"organization": organizations}, settings=limits) as centre:
+        yield centre
 
 
 def _token(centre: AdminCentre, organization: str, number: int) -> str:

@@ -7,7 +7,9 @@ the sender. Decisions by themselves are in tests/unit/policy/decisions/test_tena
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.admin import served
@@ -17,15 +19,10 @@ from support.raw import RawClient
 from support.scenes import ALICE, OWN_SERVERS, connector, contoso, send
 from support.smime import MailAuthority, cms
 
+from gatepost.testing.pki import Pki
+from gatepost.testing.sink import Sink
+from gatepost.testing.status_server import StatusServer
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
-    from gatepost.testing.status_server import StatusServer
 
 MALLORY = "mallory@fabrikam.example"
 BOB = "bob@bank.example"

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -28,13 +29,9 @@ from support.two_tenants import (
     two_tenants,
 )
 
+from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.manage.use_cases.declaration import Document, Visibility
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gatepost.manage.rest.endpoint import RestEndpoint
 
 KINDS_BY_PATH = {
     "accepted_domains": "accepted_domain", "mailboxes": "mailbox", "mail_flow_rules": "mail_flow_rule",

@@ -7,8 +7,10 @@ REST itself is tried in `test_tenants_apart.py`, pages with their forms in `test
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -23,7 +25,7 @@ from gatepost.manage.cli import main
 from gatepost.manage.use_cases.catalogue import USE_CASES
 from gatepost.manage.use_cases.change import ChangeResult
 from gatepost.manage.use_cases.context import AuditTrail, Context, Gateway
-from gatepost.manage.use_cases.declaration import FileResult, Visibility
+from gatepost.manage.use_cases.declaration import FileResult, UseCase, Visibility
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.name_lookup import KINDS
 from gatepost.manage.use_cases.refusal import Refusal
@@ -32,12 +34,6 @@ from gatepost.settings.loader import load
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.storage import Storage
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
-    from gatepost.manage.use_cases.declaration import UseCase
 
 
 @pytest.fixture(scope="module")

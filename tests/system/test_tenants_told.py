@@ -7,13 +7,16 @@ own mail, and finds nothing of the other's connectors, rules, hosts and mailboxe
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
 from click.testing import CliRunner
 from msgspec import structs
 from support.admin import PASSWORD, AdminCentre, served
+from support.gateway import Gateway
 from support.person import Person
 from support.scenes import connector, send
 
@@ -21,15 +24,8 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.cli import main
 from gatepost.manage.pages.routes import ROUTES
 from gatepost.manage.rest.routes import ENDPOINTS
+from gatepost.testing.pki import Pki
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Pki
 
 A, B = "zeta-corp", "omega-corp"
 MARY, JOE = "mary@mary.example", "joe@joe.example"

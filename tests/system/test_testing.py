@@ -9,9 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import dns.exception
 import dns.flags
@@ -22,6 +22,7 @@ import pytest
 from cryptography import x509
 from support.debian import need
 from support.dnssec import STUB, UNBOUND, answers
+from support.gateway import Gateway
 from support.process import Child
 
 from gatepost.testing.name_server import DnsServer
@@ -31,11 +32,6 @@ from gatepost.testing.process import FixtureError, Folder, free_port, greets, wa
 from gatepost.testing.resources import organization
 from gatepost.testing.signed_zone import SignedZones, Zone
 from gatepost.testing.sink import Behaviour
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.gateway import Gateway
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/testing.md"

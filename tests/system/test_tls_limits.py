@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import shutil
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.clients import openssl_s_client, whole_period
 from support.drills import drill
+from support.gateway import Gateway
+from support.peers import Postfix
 from support.process import Child
 from support.scenes import ALICE, connector, contoso, message, outcomes, send
 
 from gatepost.net.engine import TlsFailure, client_context
 from gatepost.protocols.tls.limits import limited, offer
 from gatepost.protocols.tls.profile import PROFILES
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.gateway import Gateway
-    from support.peers import Postfix
-
-    from gatepost.testing.pki import Pki
 
 NAME = "mx.partner.example"
 TLS: dict[str, Any] = {"tls_settings": "encryption-only"}

@@ -13,23 +13,18 @@ import signal
 import smtplib
 import ssl
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
-from support.clients import openssl_s_client, whole_period
+from support.clients import TlsRun, openssl_s_client, whole_period
+from support.gateway import Gateway
+from support.postgres import Postgres
 from support.scenes import ALICE, contoso, message
 
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import greets, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.clients import TlsRun
-    from support.gateway import Gateway
-    from support.postgres import Postgres
-
-    from gatepost.testing.pki import Leaf, Pki
 
 NAME = "mx1.contoso.example"
 WORKERS = {"server": {"workers": 2}}

@@ -6,21 +6,16 @@ its files in the same process.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 from support.clients import openssl_s_client, whole_period
+from support.gateway import Gateway
 from support.scenes import ALICE, connector, contoso, message, outcomes, send
 
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Leaf, Pki
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 NAME = "mx.partner.example"
 DOMAIN = {"tls_settings": "domain-validation", "tls_domain": NAME}

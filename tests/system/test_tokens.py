@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.clients import swaks
@@ -18,9 +19,6 @@ from support.tokens import PIN, Token
 
 from gatepost.testing.pki import Pki
 from gatepost.testing.process import FixtureError, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytestmark = pytest.mark.timeout(900)
 

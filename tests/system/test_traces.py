@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import smtplib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
+from support.gateway import Gateway
 from support.otlp import ReceivedSpan, TraceReceiver
 from support.scenes import ALICE, STRANGER, connector, contoso, message, send
 from support.site_scene import KEY, KEY_VARIABLE, MX1, MX2, TwoNodes
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import ExitStack
-    from pathlib import Path
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Pki
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 ANN = "ann@contoso.example"
 BOB = "bob@partner.example"

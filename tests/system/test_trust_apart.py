@@ -5,25 +5,20 @@ A client by tickets of `openssl s_client`, which it offers wherever it comes; th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
-from support.clients import openssl_s_client
+from support.clients import TlsRun, openssl_s_client
+from support.gateway import Gateway
 from support.scenes import ALICE, OWN_SERVERS, connector, contoso, message, send
 
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from support.clients import TlsRun
-    from support.gateway import Gateway
-
-    from gatepost.testing.pki import Leaf, Pki
-    from gatepost.testing.sink import Sink
-    from gatepost.testing.status_server import StatusServer
+from gatepost.testing.sink import Sink
+from gatepost.testing.status_server import StatusServer
 
 JOE, MALLORY = "joe@fabrikam.example", "mallory@fabrikam.example"
 NAMES = ("mx1.contoso.example", "mx1.fabrikam.example")

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import dkim
+from support.gateway import Gateway
+from support.postgres import Postgres
 from support.scenes import connector, contoso, message, send
 
+from gatepost.testing.name_server import DnsServer
 from gatepost.testing.process import Folder, free_port, wait_until
-from gatepost.testing.sink import Behaviour
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.gateway import Gateway
-    from support.postgres import Postgres
-
-    from gatepost.testing.name_server import DnsServer
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Behaviour, Sink
 
 
 def test_two_gateways_with_one_database(gateway: Callable[..., Gateway], postgres: Postgres) -> None:

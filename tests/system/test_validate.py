@@ -10,30 +10,26 @@ from __future__ import annotations
 import json
 import smtplib
 import ssl
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import tomlkit
 from support.debian import need
 from support.gateway import Gateway
+from support.peers import Postfix
 from support.process import loopback
 from support.scenes import connector, contoso
 
 from gatepost.store.storage import Storage
+from gatepost.testing.gateway import CliRun
 from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import free_port, wait_until
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from support.peers import Postfix
-
-    from gatepost.testing.gateway import CliRun
-    from gatepost.testing.pki import Leaf, Pki
-    from gatepost.testing.status_server import StatusServer
+from gatepost.testing.status_server import StatusServer
 
 NAME = "mx.bank.example"
 STRICT: dict[str, Any] = {"tls_settings": "domain-validation", "tls_domain": NAME}

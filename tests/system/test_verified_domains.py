@@ -7,12 +7,15 @@ that token, or over pages, to a gateway that runs and takes mail.
 from __future__ import annotations
 
 import smtplib
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from support.admin import AdminCentre, served
+from playwright.sync_api import Browser
+from support.admin import AdminCentre, running
 from support.browser import DESKTOP, context
 from support.debian import need
 from support.dnssec import SignedDns
@@ -24,14 +27,7 @@ from gatepost.store.storage import Storage
 from gatepost.testing.name_server import DnsServer
 from gatepost.testing.process import wait_until
 from gatepost.testing.signed_zone import Zone
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from playwright.sync_api import Browser
-
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 A = "/api/v1/organizations/a"
 ANY = {"If-Match": "*"}
@@ -107,10 +103,7 @@ def module_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with ExitStack() as stack:
         zone = stack.enter_context(DnsServer({}, ttl=0))
 
-        def make(given: Any, **options: Any) -> Gateway:
-            return stack.enter_context(Gateway(given, **options))
-
-        centre = served(make, resources(), nameservers=[zone.address])
+        centre = stack.enter_context(running(resources(), nameservers=[zone.address]))
         yield World(centre, zone, tmp_path_factory.mktemp("domains"))
 
 

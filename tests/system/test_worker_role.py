@@ -16,11 +16,12 @@ import smtplib
 import socket
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support.gateway import Gateway
@@ -45,10 +46,6 @@ from gatepost.store.postgres.worker_grants import WORKER_COLUMNS, WORKER_FUNCTIO
 from gatepost.store.storage import Storage
 from gatepost.store.trace import tally_days
 from gatepost.testing.process import FixtureError, Folder, free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import ExitStack
 
 # asyncpg leaves the socket of a refused connection to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

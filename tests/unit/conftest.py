@@ -18,6 +18,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.clock import Clock
 from support.memory import MEMORY, holds_test_files
 
 from gatepost.mail.model.message import Delivery, Message, QuarantineHold, Recipient
@@ -140,6 +141,11 @@ def new_york(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
         time.tzset()
         yield
     time.tzset()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture

@@ -15,11 +15,13 @@ import selectors
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, cast
+from types import CodeType
+from typing import Any, cast
 
 import pytest
 
@@ -38,13 +40,14 @@ from gatepost.mail.outbound.contexts import ClientContexts
 from gatepost.mail.outbound.deliverer import Deliverer
 from gatepost.mail.outbound.delivery_services import DeliveryServices
 from gatepost.mail.outbound.hop import HopOpener
+from gatepost.mail.outbound.mailbox import Maildirs
 from gatepost.mail.outbound.next_hops import NextHops
 from gatepost.mail.outbound.pool import ConnectionPool
 from gatepost.mail.queue.bounce import Bouncer
 from gatepost.mail.queue.manager import QueueManager
 from gatepost.mail.queue.schedule import Schedule
-from gatepost.net.lookups.mx import MailRouter
-from gatepost.net.stream import Endpoint
+from gatepost.net.lookups.mx import MailRouter, Queries
+from gatepost.net.stream import Endpoint, Receiver, Stream
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.connectors.model import parse
@@ -62,17 +65,9 @@ from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVer
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.protocols.tls.signature import SCHEMES, served_scheme
 from gatepost.settings.store_url import SQLITE
+from gatepost.store.interface import Settlement, Store
 from gatepost.store.storage import Storage
 from gatepost.store.trace import stored_row
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import CodeType
-
-    from gatepost.mail.outbound.mailbox import Maildirs
-    from gatepost.net.lookups.mx import Queries
-    from gatepost.net.stream import Receiver, Stream
-    from gatepost.store.interface import Settlement, Store
 
 pytestmark = pytest.mark.skipif(sys.version_info[:2] != (3, 13), reason="budgets are those of CPython 3.13")
 

@@ -7,16 +7,14 @@ import inspect
 import re
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAliasType, get_args
+from typing import Any, TypeAliasType, get_args
 
 import pytest
 
 from gatepost.policy.connectors.record_base import Record
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "scripts"))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from support import source_trees
@@ -18,9 +18,6 @@ from gatepost.protocols.message import next_step
 from gatepost.protocols.mtasts.policy import Reason
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.protocols.tlsrpt.result import ResultType
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SOURCE = Path(gatepost.__file__).parent
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reply-codes.md"

@@ -8,15 +8,12 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from support import source_trees
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "gatepost"
 

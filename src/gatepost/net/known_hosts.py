@@ -8,13 +8,10 @@ admin centre, and by `node.metrics_host`.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Container
+from typing import Final
 
 from gatepost.protocols.tls.names import is_ip_address
-
-if TYPE_CHECKING:
-    from collections.abc import Container
-
 
 # A number in brackets is an IPv6 address; one without has no colon.
 _AUTHORITY: Final = re.compile(

@@ -7,11 +7,9 @@ the supervisor open what this process may not (docs/decisions/0123).
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
 
 
 class FileHelp:

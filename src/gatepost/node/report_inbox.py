@@ -10,19 +10,16 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from http import HTTPStatus
 from itertools import count
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from gatepost.net.listener import source_of
 from gatepost.store.queue_room import QueueRoom
 from gatepost.store.sqlite.schema import make_directory, sync_directory
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
 
 REPORTS_PATH: Final = "/tls-reports"
 """Where reports are taken, on the host that is named like the server."""

@@ -11,13 +11,11 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from collections.abc import Iterable
 from itertools import chain, filterfalse
 from operator import attrgetter
 from types import CodeType, FrameType, FunctionType
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from typing import Any, Final
 
 # By version of CPython, the first 64 bits of an object that it made immortal itself: a count that it leaves alone, and
 # from 3.14 on a flag beside it. Without the flag it counts some references, and the count of others would wrap to 0.

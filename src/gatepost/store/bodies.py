@@ -10,17 +10,13 @@ import asyncio
 import contextlib
 import errno
 import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from gatepost.mail.model.queue_id import format_id, parse_id
 from gatepost.store.interface import Durable, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.sqlite.schema import StoreSettings, sync_directory
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-    from pathlib import Path
-
 
 CHUNK = 256 * 1024
 _THREADS = 4

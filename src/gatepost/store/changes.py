@@ -14,20 +14,17 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 import msgspec
 
 from gatepost.decoding import from_json
 from gatepost.store.interface import Database, DatabaseConnection, OutcomeUnknown, Schema, StoreFailure
 from gatepost.store.sqlite.database import SqliteDatabase
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
-
 
 _CONTENT = """
 CREATE TABLE content (

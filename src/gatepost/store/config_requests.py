@@ -6,10 +6,12 @@ the supervisor starts, and `node.config_judge` says which of them are granted (d
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import apsw
 import msgspec
@@ -17,10 +19,6 @@ import msgspec
 from gatepost.store.changes import CONFIGURATION, ConfigConflict, ConfigStore
 from gatepost.store.interface import DatabaseConnection, OutcomeUnknown, Schema, StoreBusy, StoreFailure
 from gatepost.store.sqlite.database import SqliteConnection, SqliteReader
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
 
 
 class ConfigRequest(msgspec.Struct, frozen=True):

@@ -15,9 +15,11 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import batched
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
@@ -25,11 +27,6 @@ from gatepost.decoding import json_decoder
 from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName, SeenSession, seen, warned
 from gatepost.store.interface import Database, DatabaseConnection, Schema, StoredTables, StoreFailure
 from gatepost.store.sqlite.database import SqliteDatabase
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
-
 
 _MOST_WAITING: Final = 10_000  # that may wait
 

@@ -9,17 +9,14 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final, Protocol
+from pathlib import Path
+from typing import Final, Protocol
 
 from gatepost.store.interface import Database, DatabaseConnection, OnFirstUse, Schema, StoreFailure
 from gatepost.store.sqlite.schema import make_directory, sync_directory
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
-
 
 DOCUMENTS: Final = Schema(
     name="documents",

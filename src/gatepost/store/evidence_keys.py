@@ -11,16 +11,13 @@ import errno
 import os
 import shutil
 import stat
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from pathlib import Path
+from typing import Final, NamedTuple
 
 from gatepost.store.sqlite.schema import make_directory, sync_directory
 from gatepost.store.whole_file import write_fresh
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 
 PLAIN_KEY: Final = "signing.key"
 SEALED_KEY: Final = "signing.key.sealed"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from pathlib import Path  # noqa: TC003 - msgspec reads annotations
+from pathlib import Path
 
 import msgspec
 

@@ -11,15 +11,13 @@ SRS keys, which each engine has in a form of its own, are a part of a move here.
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from gatepost.store.interface import Database, StoreFailure, failing
 from gatepost.store.move_mark import MoveMark, MoveState, closed_text
 from gatepost.store.move_parts import Digest, Key, MoveRecord, Part, UnnumberedPart, copy_part, digest_of
 from gatepost.times import second_text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
 
 
 class MoveRefused(StoreFailure):

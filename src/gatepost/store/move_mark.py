@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -16,9 +17,6 @@ from gatepost.decoding import json_decoder
 from gatepost.store.interface import Schema, StoreFailure, failing
 from gatepost.store.sqlite.schema import sync_directory
 from gatepost.times import second_text
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MOVE_FILE: Final = "store-move.json"
 """In the data directory, while there is a mark."""

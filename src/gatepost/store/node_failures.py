@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from gatepost.store.failures import LISTS, FailureLists
 from gatepost.store.interface import StoreFailure
 from gatepost.store.worker_rows import NAME_OCTETS, WorkerRows
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
 
 FAILURES_FILE: Final = "failed-logins"
 """Beside the figures of the workers; removed at each start, as the times in it are of a clock that begins anew."""

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
+from pathlib import Path
+from typing import Final
 
 QUEUE_MARKS: Final = 2
 """Times `store.free_space`: with less than that on its disk the queue alone may grow."""

@@ -7,7 +7,8 @@ below directories of it, so databases and what SQLite keeps beside them must be 
 from __future__ import annotations
 
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 from gatepost.store.evidence_files import evidence_directory
@@ -20,9 +21,6 @@ from gatepost.store.sqlite.database import SqliteDatabase
 from gatepost.store.sqlite.former_session_counts import take_in_day_files
 from gatepost.store.sqlite.schema import QUEUE_DIRECTORY, TRACE_DIRECTORY, make_directory, make_file
 from gatepost.store.srs_keys import load_srs_keys
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _SCHEMAS: Final = (SITE, SESSIONS, SENT, RECEIVED, USAGE)
 _SPOOL: Final = "spool"  # of `store.postgres.spool`, whose libraries are an extra

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 # Fields that hosts and final delivery put before a message (RFC 5321 section 4.4, and each server's habits).
 _TRACE = frozenset(

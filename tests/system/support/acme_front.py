@@ -8,21 +8,15 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import ssl
-import threading
+from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
-from support.pebble import context_of
+from support.pebble import Pebble, context_of
+from support.served import HttpsServer, Served
 
+from gatepost.testing.pki import Leaf
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from support.pebble import Pebble
-
-    from gatepost.testing.pki import Leaf
 
 _PASSED = ("Content-Type", "Location", "Replay-Nonce", "Retry-After", "Link")
 
@@ -41,7 +35,7 @@ def problem(status: int, code: str, detail: str, **headers: str) -> Reply:
     return Reply(status, [("Content-Type", "application/problem+json"), *headers.items()], json.dumps(body).encode())
 
 
-class AcmeFront:
+class AcmeFront(Served):
     """authority: passed on to. leaf: its HTTPS certificate. url: its directory.
 
     answers: by the beginning of a path, what is answered instead of Pebble's answer. changes: by the beginning of a
@@ -56,11 +50,7 @@ class AcmeFront:
         self.answers: dict[str, Reply] = {}
         self.changes: dict[str, Callable[[bytes], bytes]] = {}
         self.asked: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(leaf.chain, leaf.key)
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="acme front")
+        self.certificate = leaf
 
     def settings(self, **more: Any) -> dict[str, Any]:
         """The table [acme] for a gateway."""
@@ -95,14 +85,8 @@ class AcmeFront:
         sent = [(name, value) for name, value in response.headers.items() if name in _PASSED]
         return Reply(response.status, sent, content)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def _made(self) -> ThreadingHTTPServer:
+        return HttpsServer(("127.0.0.1", self.port), _handler(self), self.certificate)
 
 
 def _handler(front: AcmeFront) -> type[BaseHTTPRequestHandler]:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
 from urllib.parse import urlencode
 
+from playwright.sync_api import Page
+from support.gateway import Gateway
 from support.links import Links
 
 from gatepost.testing.process import free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from playwright.sync_api import Page
-    from support.gateway import Gateway
 
 OWNER = "olga"
 PASSWORD = "correct horse battery staple"
@@ -116,3 +114,10 @@ def served(make: Callable[..., Gateway], resources: Any = "", **options: Any) ->
     centre.make_owner()
     wait_until(centre.answers, "the admin centre answers", timeout=60)
     return centre
+
+
+@contextmanager
+def running(resources: Any = "", **options: Any) -> Iterator[AdminCentre]:
+    """The same with a gateway of its own, which ends with the context: for several tests."""
+    with ExitStack() as stack:
+        yield served(lambda given, **more: stack.enter_context(Gateway(given, **more)), resources, **options)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
 
-from support.admin import AdminCentre, served
-from support.gateway import Gateway
+from support.admin import AdminCentre, running
 from support.scenes import ALICE, OWN_SERVERS, connector, contoso, send
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gatepost.testing.pki import Pki
 
 
 @contextmanager
@@ -25,10 +20,7 @@ def centre_with_waiting_mail(pki: Pki) -> Iterator[AdminCentre]:
         strict = {"tls_settings": "domain-validation", "tls_domain": "mx.bank.example"}
         bank = connector("bank.example", partner.address, **strict) | {"name": "bank"}
 
-        def make(given: Any, **options: Any) -> Gateway:
-            return stack.enter_context(Gateway(given, **options))
-
         resources = contoso(inbound=[OWN_SERVERS], outbound=[bank])
-        made = served(make, resources, certificates=[pki.leaf("mx1.contoso.example")])
+        made = stack.enter_context(running(resources, certificates=[pki.leaf("mx1.contoso.example")]))
         send(made.gateway.port, "teller@bank.example", sender=ALICE)
         yield made

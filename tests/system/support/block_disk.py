@@ -10,13 +10,10 @@ import fcntl
 import os
 import struct
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from support.debian import MARK, need
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32) of linux/ext4.h
 _NO_FLUSH = 2

@@ -6,14 +6,11 @@ import re
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from gatepost.testing.pki import Leaf
+from gatepost.testing.pki import Leaf
 
 _PERIOD = 900.0  # seconds, of session tickets; each begins at a multiple of it
 

@@ -12,15 +12,13 @@ import os
 import resource
 import subprocess
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from support import fork_server
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 ALL = bool(os.environ.get("GATEPOST_CPU"))
 MOST = 120

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from gatepost.net.lookups.unbound import UnboundError, load
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 MARK = "PEER MISSING"
 SOFTHSM = "/usr/lib/softhsm/libsofthsm2.so"

@@ -5,13 +5,10 @@ from __future__ import annotations
 import subprocess
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from support.debian import MARK, need
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def mount(path: Path, size: int, mode: str = "0700") -> None:

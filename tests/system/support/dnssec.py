@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import shutil
 import socket
-from typing import TYPE_CHECKING, Self
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
 
 import dns.exception
 import dns.flags
@@ -18,10 +20,6 @@ from support.process import Child
 
 from gatepost.testing.process import Folder, free_port, wait_until
 from gatepost.testing.signed_zone import TTL, Zone, sign
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 _ROOT = "test"
 _NSD = """\

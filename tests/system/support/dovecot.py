@@ -9,20 +9,15 @@ from __future__ import annotations
 import imaplib
 import pwd
 import shutil
-import socket
-from typing import TYPE_CHECKING, Self
+from collections.abc import Sequence
+from pathlib import Path
 
+from support.daemon import Daemon
 from support.debian import need
-from support.process import Child
 
 from gatepost.testing.mail import Mail
-from gatepost.testing.process import FixtureError, Folder, free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from gatepost.testing.pki import Leaf
+from gatepost.testing.pki import Leaf
+from gatepost.testing.process import FixtureError, free_port, greets, wait_until
 
 _PASSWORD = "of the tests"
 
@@ -70,7 +65,7 @@ service lmtp {{
 """
 
 
-class Dovecot:
+class Dovecot(Daemon):
     """users: addresses of the mailboxes it has. certificate: what LMTP shows at STARTTLS; None offers none.
 
     more: of its configuration, from its next start on.
@@ -79,9 +74,8 @@ class Dovecot:
     def __init__(self, users: Sequence[str], *, certificate: Leaf | None = None, more: str = "") -> None:
         need("root", "dovecot", "dovecot-lmtp")
         self.port = free_port()
-        self.folder = Folder("dovecot")
+        super().__init__("dovecot")
         self._imap_port = free_port()
-        self._child: Child | None = None
         account = pwd.getpwnam("nobody")
         homes = self.folder.owned("mail", "root")
         shutil.chown(homes, account.pw_uid, account.pw_gid)
@@ -94,32 +88,16 @@ class Dovecot:
             ssl = f"ssl = yes\nssl_server_cert_file = {certificate.chain}\nssl_server_key_file = {certificate.key}"
         self.more = more
         self._ssl = ssl
-        self._write()
 
     @property
     def socket(self) -> Path:
         """Where it takes mail over LMTP besides its port."""
         return self.folder / "lmtp"
 
-    def log(self) -> str:
-        """What it logged."""
-        return self._child.output() if self._child else ""
-
-    def start(self) -> Self:
-        self._write()
-        self._child = Child(["/usr/sbin/dovecot", "-F", "-c", self.folder / "dovecot.conf"], self.folder / "log.txt")
-        self._child.wait_ready(self._listens, timeout=30)
-        return self
-
-    def _write(self) -> None:
+    def command(self) -> list[str | Path]:
         ports = {"imap_port": self._imap_port, "port": self.port}
         text = _CONFIGURATION.format(folder=self.folder.path, ssl=self._ssl, more=self.more, **ports)
-        self.folder.write("dovecot.conf", text)
-
-    def stop(self) -> None:
-        """End it; what it has stays, so that `start` goes on with it."""
-        if self._child:
-            self._child.stop()
+        return ["/usr/sbin/dovecot", "-F", "-c", self.folder.write("dovecot.conf", text)]
 
     def mails(self, user: str, mailbox: str = "INBOX") -> list[Mail]:
         """What a user sees over IMAP, oldest first."""
@@ -143,24 +121,5 @@ class Dovecot:
         found = self.mails(user, mailbox)
         return found if len(found) >= count else []
 
-    def _listens(self) -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as peer:
-                return peer.recv(1024).startswith(b"220")
-        except OSError:
-            return False
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.remove()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self.remove()
-
-    def remove(self) -> None:
-        """End it and leave nothing behind."""
-        self.stop()
-        self.folder.remove()
+    def is_ready(self) -> bool:
+        return greets(self.port)

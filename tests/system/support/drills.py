@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+from gatepost.testing.gateway import CliRun, Gateway
 from gatepost.testing.process import FixtureError, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.testing.gateway import CliRun, Gateway
 
 _INCONCLUSIVE = 3
 

@@ -6,7 +6,8 @@ without what it imports.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -18,9 +19,6 @@ from gatepost.pki.certificates.evidence_key import signature_check
 from gatepost.store.evidence_chain import EvidenceChain
 from gatepost.store.evidence_files import EvidenceDirectory, log_directory
 from gatepost.store.evidence_in_files import EvidenceHeads
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class EvidenceLogs:
@@ -44,6 +42,17 @@ class EvidenceLogs:
         given: dict[str, Any] = {"at": self.NOON, "event": "SEND", "message": "0abc", "organization": "contoso"}
         given |= {"direction": "originating", "session": "s", "sender": "a@a.example", "recipient": "b@b.example"}
         return [TraceEvent(**(given | fields)) for _ in range(count)]
+
+    def three_days(self, evidence: Path, events: int) -> Path:
+        """Of two writers: the first two days have heads, the first is compressed; the last is today, and signed."""
+        for writer in ("0", "1"):
+            chain = self.chain(evidence, writer)
+            for day in range(3):
+                chain.append(self.events(events, message=f"{writer}{day}"), self.NOON + day * self.DAY)
+                chain.checkpoint(self.NOON + day * self.DAY)
+        self.chain(evidence).end_day(self.NOON + self.DAY)
+        self.heads(evidence).make(self.NOON + 2 * self.DAY)
+        return evidence
 
     def keep_key(self, evidence: Path) -> None:
         """Where a gateway has its public key."""

@@ -9,17 +9,15 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-from typing import TYPE_CHECKING, Self
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
 
 import pytest
 from support.debian import MARK, need
 from support.peers import Postfix
 
 from gatepost.testing.process import Folder
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 _MAIN = "compatibility_level = 3.6\ninet_protocols = ipv4\nmaillog_file = /dev/stdout\ndnssec_probe = soa:test\n"
 _RESOLVING = "nameserver {}\noptions edns0 trust-ad timeout:1 attempts:1\n"

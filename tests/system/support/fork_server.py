@@ -24,12 +24,10 @@ import tempfile
 import threading
 import traceback
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 _MOST = 1 << 20  # bytes of a request: words and environment
 _HUGE = 2 << 20  # bytes of a huge page

@@ -6,8 +6,9 @@ import struct
 import subprocess
 import sys
 import weakref
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from support.namespaces import inside
 from support.postgres import common_server, has_worker_role, store_settings, worker_url
@@ -16,9 +17,6 @@ from support.process import GATEPOST, Child, run_gatepost
 from gatepost.testing import gateway
 from gatepost.testing.gateway import CliRun, environment, merged
 from gatepost.testing.process import greets, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 _WRONG_CLOCK = f"""
 import sys

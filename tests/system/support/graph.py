@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
-import threading
+from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from support.served import HttpsServer, Served
 
-    from gatepost.testing.pki import Leaf
+from gatepost.testing.pki import Leaf
+from gatepost.testing.process import free_port
 
 TENANT = "11111111-2222-3333-4444-555555555555"
 CLIENT = "66666666-7777-8888-9999-000000000000"
@@ -38,7 +37,7 @@ class GraphRequest(NamedTuple):
     found: int
 
 
-class Graph:
+class Graph(Served):
     """users, groups: the proxyAddresses of each; their mail is the primary one (SMTP:).
 
     secret: that it takes. status, retry_after: of the next answers, 0 for what is asked. revoked: tokens that count no
@@ -58,24 +57,16 @@ class Graph:
         self.requests: list[GraphRequest] = []
         self.logins: list[dict[str, str]] = []
         self.revoked: set[str] = set()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate.chain, certificate.key)
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self._server.handle_error = lambda *_: None  # type: ignore[method-assign] - who does not trust it leaves
-        self.url = f"https://localhost:{self._server.server_port}"
+        self.certificate = certificate
+        self.port = free_port()
+        self.url = f"https://localhost:{self.port}"
 
     def token(self) -> str:
         """The one that was given last."""
         return f"eyJ-{len(self.logins)}-{'x' * 1500}"
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def _made(self) -> ThreadingHTTPServer:
+        return HttpsServer(("127.0.0.1", self.port), _handler(self), self.certificate)
 
 
 def _handler(graph: Graph) -> type[BaseHTTPRequestHandler]:

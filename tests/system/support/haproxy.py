@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-from typing import TYPE_CHECKING, Self
+from collections.abc import Mapping
+from pathlib import Path
 
+from support.daemon import Daemon, listens
 from support.debian import need
-from support.process import Child
 
-from gatepost.testing.process import Folder, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from gatepost.testing.pki import Leaf
-
+from gatepost.testing.pki import Leaf
+from gatepost.testing.process import free_port
 
 _CONFIGURATION = """\
 global
@@ -35,7 +29,7 @@ listen {name}
 """
 
 
-class HaProxy:
+class HaProxy(Daemon):
     """Debian's HAProxy with a port for each way to pass connections on.
 
     ways: by name, the options of `server`, such as "send-proxy-v2". target: "HOST:PORT" of the gateway. source: the
@@ -46,7 +40,7 @@ class HaProxy:
         self, ways: Mapping[str, str], target: str, source: str, tls: Mapping[str, Leaf] | None = None
     ) -> None:
         need("haproxy")
-        self.folder = Folder("haproxy")
+        super().__init__("haproxy")
         self.ports = {name: free_port() for name in ways}
         parts = [_CONFIGURATION]
         for name, options in ways.items():
@@ -65,31 +59,14 @@ class HaProxy:
             )
         self._file = self.folder / "haproxy.cfg"
         self._file.write_text("".join(parts))
-        self._child: Child | None = None
-
-    def log(self) -> str:
-        """What it logged."""
-        return self._child.output() if self._child else ""
 
     def _joined(self, name: str, leaf: Leaf) -> Path:
         file = self.folder / f"{name}.pem"
         file.write_text(leaf.chain.read_text() + leaf.key.read_text())
         return file
 
-    def __enter__(self) -> Self:
-        self._child = Child(["/usr/sbin/haproxy", "-db", "-f", self._file], self.folder / "log.txt")
-        self._child.wait_ready(lambda: all(map(_listens, self.ports.values())), timeout=60)
-        return self
+    def command(self) -> list[str | Path]:
+        return ["/usr/sbin/haproxy", "-db", "-f", self._file]
 
-    def __exit__(self, *_: object) -> None:
-        if self._child:
-            self._child.stop()
-        self.folder.remove()
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
+    def is_ready(self) -> bool:
+        return all(map(listens, self.ports.values()))

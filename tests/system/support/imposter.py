@@ -6,10 +6,9 @@ import socket
 import ssl
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-if TYPE_CHECKING:
-    from gatepost.testing.pki import Leaf
+from gatepost.testing.pki import Leaf
 
 
 class Imposter:

@@ -10,25 +10,20 @@ import hashlib
 import hmac
 import json
 import secrets
-import ssl
-import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, quote_plus, urlencode
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from support.served import HttpsServer, Served
 
-from gatepost.testing.pki import make_key
+from gatepost.testing.pki import Key, Leaf, make_key
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.testing.pki import Key, Leaf
 
 CONFIGURATION = "/.well-known/openid-configuration"
 KEYS = "/keys"
@@ -37,7 +32,7 @@ TOKEN = "/token"
 USER_INFO = "/userinfo"
 
 
-class Issuer:
+class Issuer(Served):
     """certificate: of its HTTPS server, at 127.0.0.1. kind: of its keys, "rsa", "ecdsa" or "ed25519".
 
     pages: what it serves by path, made anew by `publish`. requests: paths asked for so far. stop() and start() keep the
@@ -69,8 +64,6 @@ class Issuer:
         self.granted: dict[str, dict[str, str]] = {}
         self._number = 0
         self._kind = kind
-        self._server: ThreadingHTTPServer | None = None
-        self._thread: threading.Thread | None = None
         self.rotate()
 
     def rotate(self, *, publish: bool = True) -> None:
@@ -100,32 +93,8 @@ class Issuer:
         signed = f"{_b64(json.dumps(head).encode())}.{_b64(json.dumps(payload).encode())}"
         return f"{signed}.{_b64(_signature(key, signed.encode(), head['alg']))}"
 
-    def start(self) -> Self:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate.chain, self.certificate.key)
-        self._server = _Server(("127.0.0.1", self.port), _handler(self))
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="issuer")
-        self._thread.start()
-        return self
-
-    def stop(self) -> None:
-        if self._server is not None and self._thread is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join(10)
-        self._server = self._thread = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-
-class _Server(ThreadingHTTPServer):
-    def handle_error(self, *_: object) -> None:
-        """A client that does not like the certificate leaves in the middle of the handshake."""
+    def _made(self) -> ThreadingHTTPServer:
+        return HttpsServer(("127.0.0.1", self.port), _handler(self), self.certificate)
 
 
 def _handler(issuer: Issuer) -> type[BaseHTTPRequestHandler]:

@@ -7,16 +7,12 @@ as they do over TCP.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from gatepost.net.connection import Connection
 from gatepost.net.read_buffer import READ_BYTES
-from gatepost.net.stream import Endpoint
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from gatepost.net.stream import Stream
+from gatepost.net.stream import Endpoint, Stream
 
 
 def pair(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from support.gateway import Gateway
 from support.kill_switch import ALL, ALONE
@@ -17,9 +18,6 @@ from support.process import Child, run_gatepost, script_command
 
 from gatepost.testing.gateway import environment
 from gatepost.testing.process import FixtureError, alive, greets, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _PATIENCE = 150.0  # seconds: what is signed once a minute may just have been signed
 _SCRIPT = f"""

@@ -14,13 +14,11 @@ import mmap
 import os
 import signal
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Any, Final
 
 ALONE: Final = 1  # the process that reaches the step dies
 ALL: Final = 2  # it stands still until whoever armed the step kills all: a confined process sends others no signal

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from ctypes import c_char_p, c_int, c_void_p
 from functools import cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _SECONDS = 60  # for a connection, and for a statement
 _OPTIONS = {

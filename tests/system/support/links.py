@@ -9,12 +9,9 @@ import select
 import ssl
 import time
 import weakref
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPResponse, HTTPSConnection
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 _LONGEST = 30.0  # seconds that a connection is kept without use: well below the 75 s of the admin centre
 

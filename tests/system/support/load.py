@@ -12,26 +12,21 @@ import smtplib
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from math import inf
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import Any, Self
 
+from support.admin import AdminCentre
+from support.gateway import Gateway
 from support.scenes import ALICE, connector, contoso, message
 from support.senders import Senders
 
 from gatepost.testing.process import wait_until
-from gatepost.testing.sink import Behaviour
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
-
-    from support.admin import AdminCentre
-    from support.gateway import Gateway
-
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Behaviour, Sink
 
 MAILBOXES = ("ann@contoso.example", "ben@contoso.example")
 GONE = "gone@partner.example"

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import smtplib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from support.gateway import Gateway
+from support.kill_points import Point
 from support.scenes import message, send
 
 from gatepost.testing.sink import Behaviour
-
-if TYPE_CHECKING:
-    from support.gateway import Gateway
-    from support.kill_points import Point
 
 BOB: Final = "bob@partner.example"
 GONE: Final = "gone@partner.example"

@@ -11,15 +11,13 @@ import socket
 import struct
 import subprocess
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import pytest
 from support.debian import MARK, need
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _EVERY_PROTOCOL = 3  # ETH_P_ALL
 _IPV4, _TCP = 0x0800, 6

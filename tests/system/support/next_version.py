@@ -7,14 +7,12 @@ of. The copy reports itself as version 99 and is otherwise the same.
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from support.process import ROOT
 
 from gatepost.testing.process import Folder
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 VERSION: Final = "99.0.0"
 # What the next version adds to tables, by module and name of the schema.

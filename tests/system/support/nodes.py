@@ -11,26 +11,22 @@ import re
 import smtplib
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import Any, Self
 
 from support.detour import Detour, Detours
 from support.gateway import Gateway
-from support.kill_points import MortalGateway
+from support.kill_points import MortalGateway, Point
+from support.pair import Pair
 from support.postgres import Postgres
 from support.scenes import ALICE, connector, contoso, message
 from support.senders import Senders
 
 from gatepost.testing.process import FixtureError, Folder, wait_until
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from support.kill_points import Point
-    from support.pair import Pair
 
 SUBJECT = re.compile(rb"^Subject: node-(\d+-\d+)\r?$", re.MULTILINE)
 

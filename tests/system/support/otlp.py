@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import ssl
-import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from support.served import HttpsServer, Served
 
+from gatepost.testing.pki import Leaf
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from gatepost.testing.pki import Leaf
 
 PATH = "/v1/traces"
 
@@ -36,7 +33,7 @@ class ReceivedSpan:
     resource: dict[str, Any]
 
 
-class TraceReceiver:
+class TraceReceiver(Served):
     """certificate: for HTTPS. status: of the answers, may be changed at any time. headers: of the posts, in order."""
 
     def __init__(self, certificate: Leaf | None = None, port: int = 0) -> None:
@@ -46,23 +43,13 @@ class TraceReceiver:
         self.bodies = b""
         self.port = port or free_port()
         self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self.port}{PATH}"
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))
-        if certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate.chain, certificate.key)
-            self._server.socket = context.wrap_socket(
-                self._server.socket, server_side=True, do_handshake_on_connect=False
-            )
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="otlp")
+        self.certificate = certificate
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
+    def _made(self) -> ThreadingHTTPServer:
+        address, handler = ("127.0.0.1", self.port), _handler(self)
+        if self.certificate is None:
+            return ThreadingHTTPServer(address, handler)
+        return HttpsServer(address, handler, self.certificate)
 
     def named(self, name: str) -> list[ReceivedSpan]:
         """The spans of one name, in the order in which they came."""

@@ -11,24 +11,20 @@ import smtplib
 import threading
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from support.admin import OWNER, AdminCentre
+from support.gateway import Gateway
 from support.person import Person
 from support.scenes import message
 from support.senders import Senders
 
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from support.gateway import Gateway
-
-    from gatepost.testing.sink import Sink
+from gatepost.testing.sink import Sink
 
 _SUBJECT = re.compile(rb"^Subject: away-([\w.]+-\d+)\r?$", re.MULTILINE)
 _MOST = 5  # messages that a client sends in one go, those that were refused before among them

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import socket
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -18,13 +19,9 @@ from support.dnssec import SignedDns
 from support.policy_host import PolicyHost
 from support.process import loopback
 
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.signed_zone import Zone
 from gatepost.testing.sink import Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from gatepost.testing.pki import Leaf, Pki
 
 # What a host presents. `trusted` is of the authority that the gateway trusts, `anchored` of one that nobody does,
 # `self` of nobody; the first two bear the names of the hosts that present them, `-other` and `self` another one.

@@ -9,19 +9,16 @@ import json
 import os
 import ssl
 import urllib.request
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import Any, Self
 
 from support.debian import need
 from support.process import Child
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import Folder, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from gatepost.testing.pki import Pki
 
 HOOK = """\
 #!/usr/bin/python3

@@ -11,19 +11,16 @@ import os
 import pwd
 import shutil
 import subprocess
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
 
+from support.daemon import Daemon
 from support.debian import exim_program, need
-from support.process import Child
 
 from gatepost.testing.mail import Mail, read_maildir
-from gatepost.testing.process import FixtureError, Folder, free_port, greets, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from gatepost.testing.pki import Leaf
+from gatepost.testing.pki import Leaf
+from gatepost.testing.process import FixtureError, free_port, greets, wait_until
 
 MAX_MESSAGE = 100 * 1024 * 1024
 
@@ -89,47 +86,23 @@ _COMMON = {
 }
 
 
-class _Server:
-    """What both servers share: start, stop, and the Maildir that all accepted mail ends in."""
+class _Server(Daemon):
+    """What both servers share: a port, and the Maildir that all accepted mail ends in."""
 
     def __init__(self, purpose: str, hostname: str, host: str, port: int | None) -> None:
         self.hostname = hostname
         self.host = host
         self.port = port or free_port()
-        self.folder = Folder(purpose)
+        super().__init__(purpose)
         self.mailbox = self.folder / "mail/all"
-        self._child: Child | None = None
-
-    def command(self) -> list[str | Path]:
-        raise NotImplementedError
 
     @property
     def address(self) -> str:
         """ "HOST:PORT", as a smart host is written."""
         return f"{self.host}:{self.port}"
 
-    def log(self) -> str:
-        """What the server logged."""
-        return self._child.output() if self._child else ""
-
-    def family(self) -> list[int]:
-        """Its process ids."""
-        return self._child.family() if self._child else []
-
-    def start(self) -> Self:
-        self._child = Child(self.command(), self.folder / "log.txt")
-        self._child.wait_ready(lambda: greets(self.port, self.host), timeout=30)
-        return self
-
-    def stop(self) -> None:
-        """End it; the folder stays, so that `start` goes on where it was."""
-        if self._child:
-            self._child.stop()
-
-    def remove(self) -> None:
-        """End it and leave nothing behind."""
-        self.stop()
-        self.folder.remove()
+    def is_ready(self) -> bool:
+        return greets(self.port, self.host)
 
     def mails(self) -> list[Mail]:
         """What was delivered so far."""
@@ -143,26 +116,8 @@ class _Server:
             raise FixtureError(f"{late}, {self._count()} came\n{self.log()}") from late
         return self.mails()
 
-    def wait_log(self, text: str, *, timeout: float = 60.0) -> str:
-        """The log, once it holds `text`."""
-        try:
-            wait_until(lambda: text in self.log(), f"{text!r} in the log", timeout=timeout)
-        except FixtureError as late:
-            raise FixtureError(f"{late}\n{self.log()}") from late
-        return self.log()
-
     def _count(self) -> int:
         return len(list((self.mailbox / "new").glob("*")))
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.remove()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self.remove()
 
 
 class Postfix(_Server):

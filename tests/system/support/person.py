@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import re
-from http.client import IncompleteRead
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from http.client import HTTPResponse, IncompleteRead
+from typing import NamedTuple
 from urllib.parse import urlencode
 
-from support.admin import PASSWORD
+from support.admin import PASSWORD, AdminCentre
 from support.links import Links
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from http.client import HTTPResponse
-
-    from support.admin import AdminCentre
 
 _CSRF = re.compile(r'name="csrf" value="([^"]+)"')
 _MOST = 2_000_000

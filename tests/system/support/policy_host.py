@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
+from collections.abc import Container, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Self
 
+from support.served import HttpsServer, Served
+
+from gatepost.testing.pki import Leaf
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
-
-    from gatepost.testing.pki import Leaf
 
 PATH = "/.well-known/mta-sts.txt"
 
 
-class PolicyHost:
+class PolicyHost(Served):
     """Serves `body` with `status` and `headers` to a GET of the well-known path, under `certificate`.
 
     body: the same to everybody, or by the name that is asked for.
@@ -39,47 +36,22 @@ class PolicyHost:
         self.requests: list[str] = []
         self.silent: Container[str] = ()
         self.spoken = threading.Event()
-        self._server: ThreadingHTTPServer | None = None
-        self._thread: threading.Thread | None = None
 
-    def start(self) -> Self:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate.chain, self.certificate.key)
-        self._server = _Server((self.address, self.port), _handler(self))
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="policy host")
-        self._thread.start()
-        return self
+    def _made(self) -> ThreadingHTTPServer:
+        return HttpsServer((self.address, self.port), _handler(self), self.certificate)
 
     def speak(self) -> None:
         self.spoken.set()
 
     def stop(self) -> None:
         self.speak()
-        if self._server is not None and self._thread is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join(10)
-        self._server = self._thread = None
+        super().stop()
 
     def present(self, certificate: Leaf) -> None:
         """Come back with another certificate."""
         self.stop()
         self.certificate = certificate
         self.start()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-
-class _Server(ThreadingHTTPServer):
-    request_queue_size = 1000
-
-    def handle_error(self, *_: object) -> None:
-        """A client that does not like the certificate leaves in the middle of the handshake."""
 
 
 def _handler(host: PolicyHost) -> type[BaseHTTPRequestHandler]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import pytest
 from support.debian import need
@@ -18,12 +19,8 @@ from support.disk import mount, unmount
 from support.libpq import StatementError, answers, unaligned_rows
 from support.process import Child
 
+from gatepost.testing.pki import Leaf
 from gatepost.testing.process import FixtureError, Folder, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from gatepost.testing.pki import Leaf
 
 # Tests that are not about durability do not wait for the disk. Nor do they vacuum: each has databases of its own, and a
 # worker that looks into every one of them every few seconds took a tenth of a core for as long as the run lasted.

@@ -10,20 +10,16 @@ import sys
 import tempfile
 import tomllib
 import zlib
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from support.fork_server import fork_server
 
 from gatepost.testing import process
-from gatepost.testing.process import worker
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
-
-    from gatepost.testing.process import RunningProcess
+from gatepost.testing.process import RunningProcess, worker
 
 ROOT = Path(__file__).resolve().parents[3]
 BIN = ROOT / ".venv" / "bin"

@@ -8,10 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
+
+from support.postgres import Postgres
 
 from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import (
     AdminNotice,
     DestinationWork,
@@ -23,22 +28,13 @@ from gatepost.store.interface import (
 from gatepost.store.postgres.quarantine import PostgresQuarantine
 from gatepost.store.postgres.queue import PostgresSettings, PostgresStore
 from gatepost.store.postgres.queue_admin import PostgresQueueAdmin
-from gatepost.store.quarantine import Quarantine
+from gatepost.store.quarantine import Quarantine, QuarantineEngine
+from gatepost.store.queue_admin import QueueAdmin
 from gatepost.store.sqlite.administration import Administration, trace_writer
 from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.quarantine import SqliteQuarantine
 from gatepost.store.sqlite.queue import SqliteStore
 from gatepost.store.sqlite.schema import StoreSettings
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-    from pathlib import Path
-
-    from support.postgres import Postgres
-
-    from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.store.quarantine import QuarantineEngine
-    from gatepost.store.queue_admin import QueueAdmin
 
 __all__ = ["Events", "MessageUnstorable", "Owner", "PostgresSite", "Site", "SqliteSite", "read", "settled"]
 

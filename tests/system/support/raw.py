@@ -5,10 +5,9 @@ from __future__ import annotations
 import socket
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-if TYPE_CHECKING:
-    from gatepost.testing.pki import Leaf
+from gatepost.testing.pki import Leaf
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from support.scanners import Rspamd
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _CONFIGURATION = """\
 options {{

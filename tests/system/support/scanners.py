@@ -11,16 +11,15 @@ import shutil
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import Self
 
+from support.daemon import Daemon, listens
 from support.debian import need
-from support.process import Child
 
-from gatepost.testing.process import Folder, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from gatepost.testing.process import free_port
 
 # In two parts, so that no scanner takes this file for what it looks for.
 EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-" + b"STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
@@ -77,14 +76,13 @@ end })
 """
 
 
-class Clamd:
+class Clamd(Daemon):
     """limit: octets of a message that it takes."""
 
     def __init__(self, *, limit: int = 8 << 20) -> None:
         need("clamd")
+        super().__init__("clamd")
         self.port = free_port()
-        self.folder = Folder("clamd")
-        self._child: Child | None = None
         self.folder.write("signatures/eicar.ndb", f"Eicar-Signature:0:*:{EICAR.hex()}\n")
         user = "User clamav" if os.geteuid() == 0 else ""
         if user:
@@ -102,33 +100,20 @@ class Clamd:
         """Its TCPSocket."""
         return f"127.0.0.1:{self.port}"
 
-    def start(self) -> Self:
-        """Start it, or start it again."""
-        self._child = Child(["/usr/sbin/clamd", "-c", self._configuration], self.folder / "log.txt")
-        self._child.wait_ready(lambda: _listens(self.port), timeout=60)
-        return self
+    def command(self) -> list[str | Path]:
+        return ["/usr/sbin/clamd", "-c", self._configuration]
 
-    def stop(self) -> None:
-        """End it."""
-        if self._child:
-            self._child.stop()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        self.folder.remove()
+    def is_ready(self) -> bool:
+        return listens(self.port)
 
 
-class Rspamd:
+class Rspamd(Daemon):
     """Its normal worker, without redis, DNS and rules of its own."""
 
     def __init__(self) -> None:
         need("rspamd")
+        super().__init__("rspamd")
         self.port = free_port()
-        self.folder = Folder("rspamd")
-        self._child: Child | None = None
         self.folder.write("rules.lua", _RULES)
         self.folder.write("tld", "com\nexample\n")
         self.folder.write("state/.keep", "")
@@ -140,32 +125,15 @@ class Rspamd:
         """As a hook has it."""
         return f"http://127.0.0.1:{self.port}"
 
-    def log(self) -> str:
-        """What it logged."""
-        return self._child.output() if self._child else ""
-
-    def start(self) -> Self:
-        """Start it, or start it again."""
+    def command(self) -> list[str | Path]:
         account = []
         if os.geteuid() == 0:
             account = ["-u", "_rspamd", "-g", "_rspamd"]
             self.folder.owned("state", "_rspamd")
-        command = ["/usr/bin/rspamd", "-f", *account, "-c", self._configuration]
-        self._child = Child(command, self.folder / "log.txt")
-        self._child.wait_ready(lambda: _listens(self.port), timeout=60)
-        return self
+        return ["/usr/bin/rspamd", "-f", *account, "-c", self._configuration]
 
-    def stop(self) -> None:
-        """End it."""
-        if self._child:
-            self._child.stop()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        self.folder.remove()
+    def is_ready(self) -> bool:
+        return listens(self.port)
 
 
 class Misbehaving:
@@ -248,11 +216,3 @@ def http(body: bytes, status: str = "200 OK", fields: str = "") -> Callable[[soc
     """Answers a request with that."""
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{fields}\r\n"
     return answering(head.encode() + body)
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except OSError:
-        return False
-    return True

@@ -9,12 +9,10 @@ from __future__ import annotations
 import smtplib
 import ssl
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from support.gateway import Gateway
+from support.gateway import Gateway
 
 ALICE = "alice@contoso.example"
 STRANGER = "mallory@elsewhere.example"

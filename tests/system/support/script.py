@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import socketserver
-import threading
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterable, Mapping
+
+from support.served import Served
 
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 USUAL = {
     "": b"220 script.example\r\n",
@@ -20,7 +18,7 @@ USUAL = {
 }
 
 
-class Script:
+class Script(Served):
     """A server in clear; `said` holds what it says to each verb ("": as greeting, ".": to the end of a message).
 
     What is not in `said` gets the usual answer. Octets may come in several pieces; after those of a verb in `cuts` it
@@ -32,8 +30,6 @@ class Script:
         self.cuts = frozenset(cuts)
         self.commands: list[bytes] = []
         self.port = free_port()
-        self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="script")
 
     @property
     def address(self) -> str:
@@ -43,14 +39,8 @@ class Script:
     def verbs(self) -> list[str]:
         return [line.split(b" ")[0].decode("latin-1").upper() for line in self.commands]
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
+    def _made(self) -> socketserver.BaseServer:
+        return _Server(self)
 
 
 class _Server(socketserver.ThreadingTCPServer):

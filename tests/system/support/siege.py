@@ -6,18 +6,14 @@ import select
 import smtplib
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+from support.gateway import Gateway
+from support.raw import RawClient
 from support.scenes import STRANGER, message
 
 from gatepost.testing.process import alive, resident
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from support.gateway import Gateway
-    from support.raw import RawClient
 
 MEGABYTE = 1 << 20
 

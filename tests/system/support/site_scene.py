@@ -5,18 +5,15 @@ Contoso lives on mx2, fabrikam on mx1, and mail comes in on either. The authorit
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
 
 from support.gateway import Gateway
 from support.scenes import OWN_SERVERS, connector
 
+from gatepost.testing.pki import Leaf
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from contextlib import ExitStack
-
-    from gatepost.testing.pki import Leaf
 
 SITE, MX1, MX2 = "contoso-site", "mx1.contoso.example", "mx2.contoso.example"
 KEY_VARIABLE = "SITE_SCENE_KEY"

@@ -6,20 +6,15 @@ shares no code with gatepost.
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import subprocess
-from typing import TYPE_CHECKING, Self
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from support.daemon import Daemon, listens
 from support.debian import need
-from support.process import Child
 
-from gatepost.testing.process import Folder, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from gatepost.testing.pki import Leaf
+from gatepost.testing.pki import Leaf
+from gatepost.testing.process import free_port
 
 BASE = "dc=relay,dc=example"
 READER = f"cn=gatepost,{BASE}"
@@ -69,14 +64,7 @@ userPassword: {password}
 """
 
 
-def listens(port: int) -> bool:
-    """Whether somebody takes connections on a port."""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2):
-        return True
-    return False
-
-
-class Slapd:
+class Slapd(Daemon):
     """people: the mail of each person, and proxyAddresses as they are written. certificate: of its TLS.
 
     more: of its configuration. entries: more of them, as LDIF. access: what the reader may, as in slapd.conf.
@@ -93,16 +81,14 @@ class Slapd:
         access: str = _ACCESS,
     ) -> None:
         need("slapd")
-        self.folder = Folder("slapd")
+        super().__init__("slapd")
         self.port, self.implicit_port = free_port(), free_port()
-        self._child: Child | None = None
         self.folder.write("test.schema", _SCHEMA)
         self.folder.write("db/.keep", "")
         self._certificate = certificate
         self._more = more
         self.access = access
         made = _ENTRIES.format(base=BASE, reader=READER, password=password)
-        self._configuration = self._write()
         made += "".join(
             f"dn: uid=u{number},{BASE}\nobjectClass: inetOrgPerson\nobjectClass: testRecipient\nuid: u{number}\ncn: u\n"
             f"sn: u\nmail: {mail}\n{''.join(f'proxyAddresses: {proxy}' + chr(10) for proxy in proxies)}\n"
@@ -110,7 +96,7 @@ class Slapd:
         )
         made += entries
         path = self.folder.write("entries.ldif", made)
-        command = ["/usr/sbin/slapadd", "-f", self._configuration, "-l", path]
+        command = ["/usr/sbin/slapadd", "-f", self._write(), "-l", path]
         subprocess.run(command, check=True, capture_output=True, timeout=30)
 
     def _write(self) -> str:
@@ -130,35 +116,14 @@ class Slapd:
         """Its address with TLS from the first octet, and the one with StartTLS."""
         return f"ldaps://localhost:{self.implicit_port}", f"ldap://localhost:{self.port}"
 
-    def log(self) -> str:
-        """What it logged."""
-        return self._child.output() if self._child else ""
-
     def searches(self) -> int:
         """How many searches it was asked for."""
         return self.log().count(" SRCH base=")
 
-    def start(self) -> Self:
-        """Start it, or start it again, with what `access` says now."""
-        self._write()
+    def command(self) -> list[str | Path]:
+        """Written anew for what `access` says now."""
         listen = f"ldap://127.0.0.1:{self.port} ldaps://127.0.0.1:{self.implicit_port}"
-        command = ["/usr/sbin/slapd", "-f", self._configuration, "-h", listen, "-d", "stats"]
-        self._child = Child(command, self.folder / "log.txt")
-        self._child.wait_ready(lambda: listens(self.implicit_port), timeout=30)
-        return self
+        return ["/usr/sbin/slapd", "-f", self._write(), "-h", listen, "-d", "stats"]
 
-    def stop(self) -> None:
-        """End it; what it has stays."""
-        if self._child:
-            self._child.stop()
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.__exit__()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        self.folder.remove()
+    def is_ready(self) -> bool:
+        return listens(self.implicit_port)

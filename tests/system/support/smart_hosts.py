@@ -12,21 +12,18 @@ import shutil
 import ssl
 import subprocess
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import Any, Self
 from urllib.parse import parse_qs
 
+from support.daemon import Daemon
 from support.debian import need
-from support.process import Child
+from support.peers import Postfix
 
-from gatepost.testing.process import Folder, free_port, greets, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support.peers import Postfix
-
-    from gatepost.testing.pki import Leaf
+from gatepost.testing.pki import Leaf
+from gatepost.testing.process import Folder, free_port, greets
 
 USER = "gateway@contoso.example"
 PASSWORD = "correct, horse = battery"
@@ -87,7 +84,7 @@ passdb oauth2 {{
 """
 
 
-class DovecotSubmission:
+class DovecotSubmission(Daemon):
     """certificate: of its TLS. relay: HOST and port of the receiver. mechanisms: as auth_mechanisms has them.
 
     users: lines of its password file; without them USER has PASSWORD, kept in clear so that every mechanism works.
@@ -103,9 +100,8 @@ class DovecotSubmission:
         tokens: int = 0,
     ) -> None:
         need("root", "dovecot", "dovecot-submission")
-        self.folder = Folder("dovecot")
+        super().__init__("dovecot")
         self.port, self.implicit_port = free_port(), free_port()
-        self._child: Child | None = None
         self.password(PASSWORD)
         for name in ("run/.keep", "state/.keep"):
             self.folder.write(name, "")
@@ -130,28 +126,11 @@ class DovecotSubmission:
         path = self.folder.write("users", f"{USER}:{{PLAIN}}{password}::::::\n")
         path.chmod(0o644)
 
-    def log(self) -> str:
-        """What it logged."""
-        return self._child.output() if self._child else ""
+    def command(self) -> list[str | Path]:
+        return ["/usr/sbin/dovecot", "-F", "-c", self._configuration]
 
-    def wait_log(self, text: str, *, timeout: float = 60.0) -> str:
-        """The log, once it holds `text`."""
-        wait_until(lambda: text in self.log(), f"{text!r} in the log of Dovecot\n{self.log()}", timeout=timeout)
-        return self.log()
-
-    def __enter__(self) -> Self:
-        self._child = Child(["/usr/sbin/dovecot", "-F", "-c", self._configuration], self.folder / "log.txt")
-        try:
-            self._child.wait_ready(lambda: greets(self.port), timeout=30)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._child:
-            self._child.stop()
-        self.folder.remove()
+    def is_ready(self) -> bool:
+        return greets(self.port)
 
 
 def postfix_with_sasl(

@@ -9,10 +9,7 @@ from __future__ import annotations
 import ast
 import gc
 from functools import cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 
 @cache

@@ -6,19 +6,17 @@ It knows EHLO, STARTTLS and QUIT, and takes no mail.
 from __future__ import annotations
 
 import socketserver
-import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 from OpenSSL import SSL
+from support.served import Served
 
+from gatepost.testing.pki import Leaf
 from gatepost.testing.process import free_port
 
-if TYPE_CHECKING:
-    from gatepost.testing.pki import Leaf
 
-
-class Stapler:
+class Stapler(Served):
     """Presents `certificate` and staples `response`, DER, to whoever asks; it may be changed at any time.
 
     asked: how many handshakes asked for it.
@@ -32,22 +30,14 @@ class Stapler:
         self.context.use_certificate_chain_file(str(certificate.chain))
         self.context.use_privatekey_file(str(certificate.key))
         self.context.set_ocsp_server_callback(self._staple)
-        self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="stapler")
 
     @property
     def address(self) -> str:
         """ "HOST:PORT", as a smart host is written."""
         return f"{self.host}:{self.port}"
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
+    def _made(self) -> socketserver.BaseServer:
+        return _Server(self)
 
     def _staple(self, _connection: SSL.Connection, _data: Any) -> bytes:
         self.asked += 1

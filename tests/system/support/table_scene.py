@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -11,9 +12,6 @@ from cryptography.x509.oid import NameOID
 from support.chains import Made, addresses, pem
 from support.rsa_keys import rsa_key
 from support.status_authority import StatusAuthority
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 HOST = "mx1.contoso.example"
 CRL, OCSP, AIA = "http://crl.ca.example/ca.crl", "http://ocsp.ca.example", "http://secure.ca.example/ca.crt"

@@ -10,18 +10,14 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from support.debian import SOFTHSM, need, p11_kit_client, p11_kit_server, pkcs11_spy
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.process import Folder
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from gatepost.testing.pki import Pki
 
 PIN = "4321"
 LABEL = "mx gateway"

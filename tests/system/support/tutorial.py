@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from support.process import ROOT
 
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
 _PAGE = ROOT / "docs/tutorial.md"
 _PORTS = ("2525", "2526", "8443", "8444")

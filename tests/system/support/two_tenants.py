@@ -9,18 +9,15 @@ from __future__ import annotations
 import hashlib
 import re
 import sqlite3
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from support.admin import AdminCentre, served
-from support.gateway import Gateway
+from support.admin import AdminCentre, running
 from support.scenes import connector, send
 
 from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Behaviour, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MINE, THEIRS, NOBODY = "fabrikam", "contoso", "nosuchorg"
 BOX, BOB = "kanarie-box@contoso.example", "bob@kanarie-partner.example"
@@ -152,10 +149,6 @@ def two_tenants() -> Iterator[TwoTenants]:
     """Both on a gateway that runs, and mail of the one that waits."""
     servers = {"connector_type": "on-premises", "sender_ip_addresses": ["127.0.0.1/32"]}
     with ExitStack() as stack:
-
-        def make(resources: Any, **options: Any) -> Gateway:
-            return stack.enter_context(Gateway(resources, **options))
-
         partner = stack.enter_context(Sink(behaviour=Behaviour(replies={"RCPT": "450 4.2.1 later"})))
         theirs = {
             "display_name": "kanarie-org",
@@ -170,4 +163,4 @@ def two_tenants() -> Iterator[TwoTenants]:
         }
         mine = {"accepted_domain": [{"name": "fabrikam.example"}], "mailbox": [{"address": "fay@fabrikam.example"}]}
         resources = {"organization": {THEIRS: theirs, MINE: mine}}
-        yield TwoTenants(served(make, resources, settings=SETTINGS))
+        yield TwoTenants(stack.enter_context(running(resources, settings=SETTINGS)))

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import ssl
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable
+from gatepost.testing.pki import Leaf
+
+
+def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """The test on an event loop of its own, for a minute at most."""
+
+    @functools.wraps(test)
+    def whole(**fixtures: Any) -> None:
+        asyncio.run(asyncio.wait_for(test(**fixtures), 60))
+
+    return whole
+
+
+def serving(leaf: Leaf) -> ssl.SSLContext:
+    """TLS of a server that presents a certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(leaf.chain, leaf.key)
+    return context
 
 
 @dataclass

@@ -6,18 +6,16 @@ import base64
 import hashlib
 import hmac
 import json
-import ssl
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
+from support.served import HttpsServer, Served
+
+from gatepost.testing.pki import Leaf
 from gatepost.testing.process import free_port
 
-if TYPE_CHECKING:
-    from gatepost.testing.pki import Leaf
 
-
-class WebhookReceiver:
+class WebhookReceiver(Served):
     """status: of the answers, may be changed at any time. tries: of all posts. taken: bodies that were answered 2xx.
 
     A post whose signature is wrong is answered 401, and its error is in `faults`.
@@ -30,20 +28,10 @@ class WebhookReceiver:
         self.taken: list[dict[str, Any]] = []
         self.faults: list[str] = []
         self.port = free_port()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate.chain, certificate.key)
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="webhook")
+        self.certificate = certificate
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
+    def _made(self) -> ThreadingHTTPServer:
+        return HttpsServer(("127.0.0.1", self.port), _handler(self), self.certificate)
 
     def events(self, kind: str) -> list[str]:
         """What was told of alarms of one kind, in order."""

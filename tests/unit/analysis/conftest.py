@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from gatepost.mail.model.trace_event import TraceEvent
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatepost.store.trace import TraceRow
+from gatepost.store.trace import TraceRow
 
 NOON = 1_795_521_600.0  # 2026-11-24T12:00:00Z
 TLS = {"version": "TLSv1.3", "suite": "TLS_AES_256_GCM_SHA384", "group": "X25519", "signature": "", "resumed": False}
@@ -31,6 +28,16 @@ def session_row(**fields: Any) -> TraceEvent:
         "peer_host": "mail.bank.example", "peer_address": "192.0.2.1",
     }  # fmt: skip
     return TraceEvent(**{**usual, **fields})
+
+
+def received(**fields: Any) -> TraceEvent:
+    """A message of a stranger that the bank's connector took for the bank's."""
+    usual = {
+        "event": "RECEIVE", "message": "1a", "organization": "contoso", "direction": "incoming", "session": "5e55",
+        "sender": "eve@bank.example", "recipient": "ann@contoso.example", "peer_address": "198.51.100.9",
+        "connector": "bank",
+    }  # fmt: skip
+    return TraceEvent(**usual | fields)
 
 
 def hop_row(**fields: Any) -> TraceEvent:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import subprocess
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import uvloop
@@ -23,15 +25,9 @@ from gatepost.net.dial import connect
 from gatepost.net.engine import ClientContext, Engine, ServerContext, client_context, server_context
 from gatepost.net.identity import ServerIdentity
 from gatepost.net.listener import Listener, bind
-from gatepost.net.stream import Loss, LossKind
+from gatepost.net.stream import Loss, LossKind, Stream
+from gatepost.protocols.tls.facts import TlsFacts
 from gatepost.protocols.tls.profile import PROFILES
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-    from pathlib import Path
-
-    from gatepost.net.stream import Stream
-    from gatepost.protocols.tls.facts import TlsFacts
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 from cryptography import x509
@@ -14,9 +14,6 @@ from OpenSSL import crypto
 from gatepost.net.certificate import spki_der
 from gatepost.net.dane import judge, unreadable
 from gatepost.protocols.dane.tlsa import Selector, Tlsa, Usage, classify, parse
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 NAMES = ("mx.b.example", "b.example")
 DIGESTS = {0: bytes, 1: lambda part: hashlib.sha256(part).digest(), 2: lambda part: hashlib.sha512(part).digest()}

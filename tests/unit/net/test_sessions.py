@@ -9,19 +9,7 @@ def entry(number):
     return f"session {number}"
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
 KEY = ("a", "")
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 @pytest.fixture

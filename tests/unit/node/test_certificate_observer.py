@@ -8,6 +8,7 @@ import ssl
 from types import SimpleNamespace
 
 import pytest
+from support.clock import Clock
 from tests.unit.manage.use_cases.test_presentation_places_check import listener
 
 from gatepost.net.identity import ServerIdentity, read_identity
@@ -26,13 +27,6 @@ def sha256(identity):
     return read_identity(identity).leaf.sha256
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
 class Place:
     def __init__(self, tmp_path, *listeners):
         listeners = (*listeners, (ListenerRole.INTERNAL, "127.0.0.1:1"))
@@ -41,7 +35,7 @@ class Place:
             server=SimpleNamespace(hostname="mx.gate.example"),
             tls=SimpleNamespace(profile="default"),
         )
-        self.presented, self.unusable, self.told, self.clock = [OURS], [], [], Clock()
+        self.presented, self.unusable, self.told, self.clock = [OURS], [], [], Clock(0.0)
         self.own = OwnConnections(tmp_path)
         self.observer = CertificateObserver(
             self.settings,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from support.clock import Clock
 
 from gatepost.events.delivery_problems import DeliveryProblems, FailingPartner
 from gatepost.events.metrics.counts import Counts
@@ -16,16 +17,9 @@ SERIES = ("gatepost_attempt_seconds",)
 BOUNDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(100.0)
 
 
 def counting(figures):

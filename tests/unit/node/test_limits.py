@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 
@@ -17,9 +18,6 @@ from gatepost.node.limits import sending_limits
 from gatepost.settings.sections import Alarms
 from gatepost.settings.store_url import SQLITE
 from gatepost.settings.traffic import Limits, Quarantine, Queue
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from datetime import UTC
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from gatepost.mail.model.message import Delivery, Message, QuarantineHold, Recipient
 from gatepost.node.quarantine import DIGEST_CONTENT, QuarantineKeeping
 from gatepost.node.site_mail import SiteMail
+from gatepost.policy.connectors.directory import Directory
 from gatepost.store.interface import StoreFailure
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.connectors.directory import Directory
 
 NOON = 1_795_737_600.0 + 12 * 3600
 RESOURCES = """

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from gatepost.node.site_secrets import prepare_site, srs_keys_of
 from gatepost.settings.model import Settings
 from gatepost.store.srs_keys import load_srs_keys
 from gatepost.store.storage import Storage
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_one_node_has_its_keys_in_a_file(tmp_path: Path) -> None:

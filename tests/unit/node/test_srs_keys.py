@@ -1,8 +1,10 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from support.clock import Clock
 
 from gatepost.node import srs_keys
 from gatepost.node.srs_keys import SIGNING_SECONDS, SrsKeySource
@@ -12,22 +14,10 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.srs_keys import SRS_KEYS_FILE, change_srs_keys, load_srs_keys, new_key
 from gatepost.store.storage import Storage
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 5.0
-
-    def __call__(self) -> float:
-        return self.now
-
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(5.0)
 
 
 @pytest.fixture

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
-from typing import TYPE_CHECKING
 
 import pytest
 
 from gatepost.net.token_access import TokenAccess, TokenKeys
 from gatepost.node import token_watch
 from gatepost.node.token_watch import TokenWatch
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
 
 URI = "pkcs11:token=gw;object=mx"
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
@@ -8,9 +8,6 @@ from gatepost.language import in_language
 from gatepost.sentences import ours
 from gatepost.settings import environment, loader
 from gatepost.settings.problem import SettingsProblem
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.fixture(autouse=True)

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from gatepost.settings import loader
 from gatepost.settings.loader import load
 from gatepost.settings.problem import SettingsError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GOOD = '[server]\nhostname = "mx.example"\n'
 HOSTNAME = {"GATEPOST_SERVER__HOSTNAME": "mx.example"}

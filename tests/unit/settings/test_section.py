@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import pytest
 from pydantic import AfterValidator, Field
 
+from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.fields import Domain, Duration, Form, Length, Range, Size, Switch, Text, Whole
 from gatepost.policy.connectors.reader import read as read_resource
 from gatepost.policy.connectors.record_base import Record
@@ -15,9 +16,6 @@ from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import ProfileName
 from gatepost.settings.model import Settings
 from gatepost.settings.section import Checked, Section, SectionError, changed_keys, hints, read, section_in, setting
-
-if TYPE_CHECKING:
-    from gatepost.policy.connectors.errors import FieldError
 
 
 def shouted(value: str) -> str:

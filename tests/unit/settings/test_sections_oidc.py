@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -8,9 +8,6 @@ from gatepost.settings.loader import load
 from gatepost.settings.problem import SettingsError
 from gatepost.settings.section import SectionError
 from gatepost.settings.sections import GroupRole, Oidc
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SERVER = '[server]\nhostname = "mx.example"\n'
 ISSUER = 'issuer = "https://login.example/realms/staff"\n'

@@ -1,16 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName, SeenSession, seen, warned
 from gatepost.policy.decisions.requirement import Achieved, TlsLevel
 from gatepost.store import destinations as module
-from gatepost.store.destinations import NotedSessions, with_sessions
-
-if TYPE_CHECKING:
-    from gatepost.store.destinations import NotedSession
+from gatepost.store.destinations import NotedSession, NotedSessions, with_sessions
 
 PARTNER, OTHER = DestinationName("contoso", "partner.example"), DestinationName("contoso", "", "Bank")
 

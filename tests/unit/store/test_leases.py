@@ -23,19 +23,6 @@ from gatepost.store.site_tables import SITE
 from gatepost.store.storage import Storage
 
 
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def database(tmp_path):
     made = Storage(SQLITE, tmp_path).database(SITE)

@@ -11,20 +11,16 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gatepost.mail.model.message import Delivery, Message, Recipient
-from gatepost.store.interface import DestinationWork, QueueOwner, Settlement
+from gatepost.store.interface import AdminNotice, DestinationWork, QueueOwner, Settlement, StoreFailure
 from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.queue import SqliteStore
 from gatepost.store.sqlite.schema import StoreSettings
-
-if TYPE_CHECKING:
-    from gatepost.store.interface import AdminNotice, StoreFailure
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # a thousand restarts need no disk
 DESTINATIONS = ("contoso/a.example", "contoso/b.example")

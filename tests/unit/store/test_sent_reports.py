@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import apsw
 import pytest
@@ -10,9 +10,6 @@ from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sent_reports import SENT, SentReport, SentReports, SentState
 from gatepost.store.storage import Storage
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DAY, NEXT = "2026-11-24", "2026-11-25"
 TLS = "mailto:tls@b.example"

@@ -4,7 +4,7 @@ import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -23,9 +23,6 @@ from gatepost.store.srs_keys import (
     srs_keys_mark,
 )
 from gatepost.store.whole_file import publish_file
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_a_key_is_made_once_and_kept(tmp_path: Path) -> None:

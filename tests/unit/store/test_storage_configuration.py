@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +14,6 @@ from gatepost.store.config_requests import WRITE_ACCESS, RequestedConfig
 from gatepost.store.interface import StoreFailure
 from gatepost.store.postgres.configuration import COPY_FILE
 from gatepost.store.storage import Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 POSTGRESQL = "postgresql://gatepost@127.0.0.1:1/gatepost"
 USES: dict[str, Callable[[Storage], object]] = {

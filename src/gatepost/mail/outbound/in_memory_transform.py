@@ -10,16 +10,13 @@ import asyncio
 import os
 import tempfile
 import weakref
+from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
 from gatepost.store.queue_room import QueueRoom
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
-
 
 _IN_MEMORY: Final = 256 << 10
 _CHUNK: Final = 256 << 10

@@ -13,19 +13,15 @@ import hashlib
 import os
 import re
 import threading
+from collections.abc import AsyncIterable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import msgspec
 
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.store.queue_room import QueueRoom
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable
-    from pathlib import Path
-
 
 _THREADS = 4
 _WRITE_OCTETS = 256 << 10  # collected before the disk is asked: small messages cost one thread

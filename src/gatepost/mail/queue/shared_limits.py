@@ -8,18 +8,15 @@ its octets: the kernel gives back what a killed worker held. Nothing there is aw
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Callable
 from hashlib import blake2b
 from math import ceil
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from gatepost.mail.queue.allowance import AHEAD
 from gatepost.mail.queue.lane_budget import share
 from gatepost.store.worker_rows import NAME_OCTETS, WorkerRows
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
 
 LIMITS_FILE = "sending-limits"
 """Beside the figures of the workers."""

@@ -284,10 +284,10 @@ class Accounts:
                 self._note(connection, actor, "session-end", normalize_username(name), sessions=1)
         return ended
 
-    def end_sessions_of(self, name: str, *, actor: Actor, keep: str = "") -> int:
-        """End all sessions of a user but the one of the secret `keep`; how many."""
+    def end_sessions_of(self, name: str, *, actor: Actor) -> int:
+        """End all sessions of a user; how many."""
         with self._database.changing() as connection:
-            if ended := session_rows.end_all(connection, normalize_username(name), keep):
+            if ended := session_rows.end_all(connection, normalize_username(name)):
                 self._note(connection, actor, "session-end", normalize_username(name), sessions=ended)
         return ended
 

@@ -14,17 +14,14 @@ import ssl
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
 
 import tomlkit
 
 from gatepost.pki.certificates.authority import Authority
 from gatepost.testing.process import free_port, greets
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
 
 PATIENCE = 120.0  # seconds in which a server must have started, on a machine that has other things to do
 _TAIL = 2000  # characters of each log that an error has

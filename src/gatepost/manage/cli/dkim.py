@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from msgspec.structs import asdict
@@ -25,10 +26,6 @@ from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.files import CertificateFileError, load_key
 from gatepost.policy.connectors.values import DkimAlgorithm, DkimService, DkimState
 from gatepost.protocols.dkim.record import split_key_name
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 
 _COLUMNS = ("state", "name", "algorithm", "service_type", "organization", "private_key")
 _CHECK = "Look the records up in the DNS with the configured resolver."

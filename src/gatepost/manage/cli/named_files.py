@@ -6,14 +6,11 @@ Each function ends the command, and names the file, where that cannot be done.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from gatepost.manage.cli.options import BAD_INPUT, ending, fail
 from gatepost.node.privileges import as_caller
 from gatepost.texts import N_
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def read_file(path: Path, most: int, option: str = "") -> bytes:

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import click
 from click.shell_completion import CompletionItem
 
 from gatepost.manage.cli.options import current_remote_options, local_gateway, use_settings_file
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 _MOST: Final = 1000
 _ORGANIZATION: Final = "organization"

@@ -7,13 +7,11 @@ A decision and the trace write both in short: "authenticated(dane and *.b.exampl
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import Final
 
 from gatepost.language import _
 from gatepost.texts import N_
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _SHORT: Final = re.compile(r"(opportunistic|encrypted|authenticated)(?:\((.+?)\))?(?: with (.+))?")
 _LEVELS: Final = {

@@ -54,11 +54,11 @@ class Series(NamedTuple):
     values: Sequence[float]
 
 
-def stacked(title: str, labels: Sequence[str], series: Sequence[Series], name: str = "", unit: str = "") -> Markup:
-    """Columns, the first series lowest. name: of this picture in its page, for its hatching. unit: after numbers."""
+def stacked(title: str, labels: Sequence[str], series: Sequence[Series], name: str = "") -> Markup:
+    """Columns, the first series lowest. name: of this picture in its page, for its hatching."""
     heights = [sum(part.values[place] for part in series) for place in range(len(labels))]
     top = _ceiling(max(heights, default=0))
-    inner = Markup("").join([_grid(top, unit), *_columns(labels, series, top, name), _days(labels), _hatching(name)])
+    inner = Markup("").join([_grid(top), *_columns(labels, series, top, name), _days(labels), _hatching(name)])
     return _picture(title, inner)
 
 
@@ -158,7 +158,7 @@ def _hatching(name: str) -> Markup:
     ).format(name)
 
 
-def _grid(top: float, unit: str) -> Markup:
+def _grid(top: float) -> Markup:
     room = _HEIGHT - _TOP - _BOTTOM
     lines = []
     for share in (0.0, 0.5, 1.0):
@@ -166,8 +166,8 @@ def _grid(top: float, unit: str) -> Markup:
         value = top * share
         text = grouped(int(value) if value == int(value) else round(value, 1))
         lines.append(
-            Markup('<path class="rule" d="M{} {}H{}"/><text x="{}" y="{}" text-anchor="end">{}{}</text>').format(
-                _LEFT, y, _WIDTH, _LEFT - 6, _n(float(y) + 4), text, unit
+            Markup('<path class="rule" d="M{} {}H{}"/><text x="{}" y="{}" text-anchor="end">{}</text>').format(
+                _LEFT, y, _WIDTH, _LEFT - 6, _n(float(y) + 4), text
             )
         )
     return Markup("").join(lines)

@@ -238,12 +238,13 @@ def _effects(context: Context, asked: DraftConnector) -> dict[str, Any]:
     return {"outcome": kept, "command": part_command(chosen.part), "toml": part_toml(chosen.part)}
 
 
-def _drafted(draft: ConnectorDraft, owner: Organization, *, mode: str = "", since: str = "") -> DraftConnector:
-    """The connector as it would be. mode: as it is saved, "" where that is not chosen yet."""
+def _drafted(draft: ConnectorDraft, owner: Organization, *, since: str = "") -> DraftConnector:
+    """The connector as it would be, whether it will be enforced or not."""
     scenario = draft.scenario
     assert scenario is not None  # noqa: S101 - asked of drafts with one
-    table = table_of(draft, mode) if mode else table_of(draft)
-    return DraftConnector(organization=owner.name, kind=scenario.kind.key, name=draft["name"], table=table, since=since)
+    return DraftConnector(
+        organization=owner.name, kind=scenario.kind.key, name=draft["name"], table=table_of(draft), since=since
+    )
 
 
 def _record(request: Request, draft: ConnectorDraft, owner: Organization) -> dict[str, Any] | None:

@@ -7,8 +7,9 @@ forbidden is recorded by `manage.web.problem`, once a minute, so that nobody fil
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -20,10 +21,6 @@ from gatepost.manage.use_cases.record_budget import AUDIT_EVENT, RecordBudget
 from gatepost.manage.use_cases.refusal import STORE_AWAY, Refusal, RefusalKind, StoreUnreadable
 from gatepost.manage.use_cases.request_values import WrongFields, checked
 from gatepost.store.interface import OutcomeUnknown, StoreFailure
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
 
 CHANGE: Final = "change"
 """The action of a change of resources that was refused; one that was made is in the history."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path  # noqa: TC003 - msgspec reads annotations
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec

@@ -13,17 +13,14 @@ import secrets
 import shlex
 import stat
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
 from gatepost.net.named_files import open_to_read
 from gatepost.protocols.tls.token_uri import is_token_uri
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
 
 _MOST: Final = 1 << 20  # octets of a chain, or of a key
 _FAILED_SECONDS: Final = 60.0  # that a file which could not be read is not opened by an event loop

@@ -8,15 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from gatepost.store.interface import failing
 from gatepost.store.sqlite.recovery import lock_shard
 from gatepost.store.sqlite.schema import BIG_DIRECTORY, make_directory, sync_directory
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 SPOOL_DIRECTORY: Final = "spool"
 

@@ -15,19 +15,16 @@ import os
 import stat
 import tarfile
 import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
-from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol
 
 import msgspec
 
 from gatepost.decoding import from_json
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.schema import make_directory, make_file, sync_directory
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
 
 MANIFEST: Final = "manifest.json"
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
 
 import apsw
 
@@ -17,11 +19,6 @@ from gatepost.store.sqlite.schema import (
     open_for_reading,
 )
 from gatepost.store.sqlite.versions import refuse_newer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
-
 
 _SETTINGS = StoreSettings(page_size=4096, checkpoint_pages=1000)
 _WAIT = 30.0  # seconds for one's turn among the threads of this process; SQLite itself waits 5 s for other processes

@@ -11,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from gatepost.store.evidence_files import HEADS_FILE, day_files, log_directory, read_lines
 from gatepost.store.evidence_keys import kept_keys, keys_directory, move_keys
@@ -23,10 +25,6 @@ from gatepost.store.sqlite.trace import FULL, INSERT, newest_file, open_part, se
 from gatepost.store.sqlite.trace_files import TraceFile, trace_files
 from gatepost.store.trace import COLUMNS, storable_columns
 from gatepost.times import day_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 
 class EvidenceFiles:

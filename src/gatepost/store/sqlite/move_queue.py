@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
 
 import apsw
 
@@ -19,11 +21,6 @@ from gatepost.store.move_parts import Key, MoveRecord, UnnumberedPart
 from gatepost.store.sqlite import schema
 from gatepost.store.sqlite.recovery import recover_all
 from gatepost.store.storable import storable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
 
 BODIES: Final = "pieces of large bodies"
 MESSAGES: Final = "queued messages"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
 
 from gatepost.store.changes import CONFIGURATION
 from gatepost.store.destinations import DESTINATION_COLUMNS, DESTINATIONS
@@ -25,11 +27,6 @@ from gatepost.store.sqlite.recovery import lock_shard
 from gatepost.store.sqlite.restore import check_whole
 from gatepost.store.sqlite.schema import QUEUE_DIRECTORY, TRACE_DIRECTORY, make_directory
 from gatepost.store.srs_keys import SRS_KEYS_FILE, SrsKeyFile
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
 
 DOCUMENT_FILES: Final = "results of validations and drills"
 

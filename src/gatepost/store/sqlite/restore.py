@@ -10,8 +10,10 @@ import contextlib
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import apsw
 
@@ -28,11 +30,6 @@ from gatepost.store.sqlite.backup_archive import (
     write_new,
 )
 from gatepost.store.sqlite.schema import QUEUE_FILE, make_directory, sync_directory
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
 
 _CHUNK: Final = 1 << 20
 _MARGIN: Final = 16 << 20

@@ -12,18 +12,14 @@ import contextlib
 import os
 import time
 from array import array
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import apsw
 import msgspec
 
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.versions import refuse_newer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 
 QUEUE_DIRECTORY = "queue"
 TRACE_DIRECTORY = "trace"

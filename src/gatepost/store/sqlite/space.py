@@ -12,15 +12,12 @@ import ctypes
 import errno
 import logging
 import os
-from typing import TYPE_CHECKING, Final, NamedTuple
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import apsw
 
 from gatepost.store.sqlite.schema import StoreSettings, keep_wal, size_of, wait_between_commits
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 _log = logging.getLogger(__name__)
 

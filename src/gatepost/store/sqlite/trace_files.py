@@ -7,15 +7,11 @@ by `store.sqlite.trace`, which writes them, and `store.sqlite.message_trace`, wh
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import msgspec
 
 from gatepost.times import day_text
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 _NAME = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)\.(?P<writer>[^.]+)(\.(?P<number>\d{4,}))?\.db", re.ASCII)
 # Of a day: a file, its log and index, its tally, and a tally that a kill left unfinished.

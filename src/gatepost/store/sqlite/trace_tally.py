@@ -14,7 +14,9 @@ import contextlib
 import logging
 import os
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import apsw
 import msgspec
@@ -26,11 +28,6 @@ from gatepost.store.sqlite.trace import TLS_LEVEL, domain_of, is_sealed, table_c
 from gatepost.store.sqlite.trace_files import TraceFile, file_state, files_of_time
 from gatepost.store.trace import COLUMNS, HOUR, Flow, HopKind
 from gatepost.store.trace_kinds import IS_COUNTED, Dialect, counted, refused_for_recipient
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-    from pathlib import Path
-
 
 _KEPT: Final = 200  # counts of files: at most 144 numbers each
 _HOUR_ROWS: Final = "SELECT ifnull(max(rowid), 0) FROM trace"

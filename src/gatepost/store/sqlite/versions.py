@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final, NoReturn
+from pathlib import Path
+from typing import Final, NoReturn
 
 from gatepost.store.interface import StoreFailure
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _VERSION_AND_MARK: Final = struct.Struct(">60xI4xI")  # the beginning of a file of SQLite
 

@@ -12,10 +12,8 @@ import contextlib
 import fcntl
 import os
 import struct
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
+from typing import Final
 
 _IN_USE: Final = 128  # the octet that SQLite locks while it has an index open: UNIX_SHM_DMS of os_unix.c
 

@@ -8,19 +8,17 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from gatepost.analysis.checks.probe import Prober
+from gatepost.analysis.checks.tasks import HostReport
 from gatepost.mail.outbound.hop import HopOpener
+from gatepost.mail.outbound.published import Lookups
 from gatepost.net.lookups.mx import MailRouter
+from gatepost.policy.decisions.requirement import Requirement
 from gatepost.policy.decisions.routes import NextHop
-
-if TYPE_CHECKING:
-    from gatepost.analysis.checks.tasks import HostReport
-    from gatepost.mail.outbound.published import Lookups
-    from gatepost.policy.decisions.requirement import Requirement
 
 _spec = importlib.util.spec_from_file_location(
     "outbound_conftest", Path(__file__).parents[2] / "mail" / "outbound" / "conftest.py"
@@ -58,6 +56,19 @@ class Probing:
 
         (report,) = asyncio.run(run())
         return report
+
+
+# What a drill tries, by what stops it.
+CHANNEL = {
+    "starttls-stripped",
+    "starttls-refused",
+    "handshake-broken",
+    "response-injection",
+    "response-injection-begun",
+    "tls-1.0-only",
+}
+CHAIN = {"self-signed", "unknown-ca", "expired", "not-yet-valid", "chain-incomplete"}
+NAME = {"wrong-name", "mx-redirected"}
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from tests.unit.analysis.checks.conftest import CHAIN, CHANNEL, NAME
 
 from gatepost.analysis.checks.adversary import Publisher
 from gatepost.analysis.checks.attacks import (
@@ -34,16 +35,6 @@ ENCRYPTION = Demand(tls=True, trust=False, name=False, revocation=NONE, oldest="
 CERTIFICATE = Demand(tls=True, trust=True, name=False, revocation=SOFT, oldest="TLSv1.2")
 DOMAIN = Demand(tls=True, trust=True, name=True, revocation=HARD, oldest="TLSv1.2")
 
-CHANNEL = {
-    "starttls-stripped",
-    "starttls-refused",
-    "handshake-broken",
-    "response-injection",
-    "response-injection-begun",
-    "tls-1.0-only",
-}
-CHAIN = {"self-signed", "unknown-ca", "expired", "not-yet-valid", "chain-incomplete"}
-NAME = {"wrong-name", "mx-redirected"}
 ALL = CHANNEL | CHAIN | NAME | {"revoked", "revocation-blocked"}
 
 PROMISES = [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -16,7 +17,7 @@ from support.web import Web, ok, status
 from gatepost.analysis.checks.chain import ChainChecker, ChainQuestion, public_key
 from gatepost.analysis.checks.chain_facts import From, UrlStatus
 from gatepost.analysis.checks.chain_file import ChainFileError, KeyFile, parse_file
-from gatepost.analysis.checks.chain_report import Part, Readiness
+from gatepost.analysis.checks.chain_report import ChainCheck, Part, Readiness
 from gatepost.analysis.checks.chain_stores import RootStores
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.net.anchors import TrustAnchors
@@ -25,11 +26,6 @@ from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.settings.model import Dns
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.analysis.checks.chain_report import ChainCheck
 
 TIME = NOW.timestamp()
 ROOT, STRANGER = StatusAuthority("Root"), StatusAuthority("Stranger")

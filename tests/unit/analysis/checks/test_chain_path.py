@@ -7,24 +7,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 from support.chains import CLIENT, SERVER, server, sha1_signed
-from support.status_authority import NOW, StatusAuthority
+from support.status_authority import StatusAuthority
+from tests.unit.net.test_path import INTERMEDIATE, OTHER, A, B, C, D
 
 from gatepost.analysis.checks.chain import choose_leaf, link, public_key
 from gatepost.analysis.checks.chain_facts import From
 from gatepost.net.certificate import parse
-
-ROOT = StatusAuthority("Root")
-INTERMEDIATE = StatusAuthority("Intermediate", parent=ROOT)
-STRANGER = StatusAuthority("Root")  # the same name, another key
-LEAF, OTHER = server(INTERMEDIATE), server(INTERMEDIATE, "mx2.contoso.example")
-TIME = NOW.timestamp()
-
-
-def der(authority):
-    return authority.certificate.public_bytes(Encoding.DER)
-
-
-A, B, C, D = LEAF.der, der(INTERMEDIATE), der(ROOT), OTHER.der
 
 
 @pytest.mark.parametrize(

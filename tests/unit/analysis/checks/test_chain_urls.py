@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -13,17 +14,12 @@ from support.status_authority import NOW, StatusAuthority
 from support.web import Web, ok, status
 
 from gatepost.analysis.checks.chain import link
-from gatepost.analysis.checks.chain_facts import From, Kind, UrlStatus
+from gatepost.analysis.checks.chain_facts import From, Kind, UrlResult, UrlStatus
 from gatepost.analysis.checks.chain_urls import Question, UrlChecker
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient
 from gatepost.settings.model import Dns
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.analysis.checks.chain_facts import UrlResult
 
 ROOT = StatusAuthority("Root")
 AUTHORITY = StatusAuthority("Intermediate", parent=ROOT)

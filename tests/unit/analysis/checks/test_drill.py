@@ -8,6 +8,7 @@ import logging
 import time
 
 import pytest
+from tests.unit.analysis.checks.conftest import CHAIN, CHANNEL, NAME
 
 from gatepost.analysis.checks import drill
 from gatepost.analysis.checks.drill import run_drill
@@ -59,16 +60,6 @@ def keys(played):
     return {one.attack.key for one in played}
 
 
-CHANNEL = {
-    "starttls-stripped",
-    "starttls-refused",
-    "handshake-broken",
-    "response-injection",
-    "response-injection-begun",
-    "tls-1.0-only",
-}
-CHAIN = {"self-signed", "unknown-ca", "expired", "not-yet-valid", "chain-incomplete"}
-NAME = {"wrong-name", "mx-redirected"}
 REVOCATION = {"revoked", "revocation-blocked"}
 
 LEVELS = [

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.unit.analysis.conftest import received
 
 from gatepost.analysis.checks.inbound import InboundRequest, Presented, validate_inbound, with_enabled
 from gatepost.analysis.checks.presented import checked_session, presented_session
@@ -15,11 +17,7 @@ from gatepost.pki.certificates.authority import Authority
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
 from gatepost.protocols.tls.facts import ChainVerdict, Revocation
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from gatepost.store.interface import TraceFilter
+from gatepost.store.interface import TraceFilter
 
 NOW = time.time()
 DAY = 86400.0
@@ -56,19 +54,7 @@ TLS = {
 
 
 def event(**fields: Any) -> TraceEvent:
-    usual: dict[str, Any] = {
-        "at": NOW - DAY,
-        "event": "RECEIVE",
-        "message": "1a",
-        "organization": "contoso",
-        "direction": "incoming",
-        "session": "5e55",
-        "sender": "eve@bank.example",
-        "recipient": "ann@contoso.example",
-        "peer_address": "198.51.100.9",
-        "connector": "bank",
-    }
-    return TraceEvent(**usual | fields)
+    return received(**{"at": NOW - DAY} | fields)
 
 
 def with_certificate(chain: str = "trusted", *names: str) -> dict[str, Any]:

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from tests.unit.analysis.conftest import received
 
 from gatepost.analysis.checks.inbound import seen_tasks
 from gatepost.analysis.checks.tasks import Task, TaskStatus
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.policy.connectors.model import parse
-
-if TYPE_CHECKING:
-    from gatepost.store.interface import TraceFilter
+from gatepost.store.interface import TraceFilter
 
 NOW = 1_795_528_800.0
 
 
 def row(**fields: Any) -> TraceEvent:
-    usual = {
-        "at": NOW - 60,
-        "event": "RECEIVE",
-        "message": "1a",
-        "organization": "contoso",
-        "direction": "incoming",
-        "session": "5e55",
-        "sender": "eve@bank.example",
-        "recipient": "ann@contoso.example",
-        "peer_address": "198.51.100.9",
-        "connector": "bank",
-    }
-    return TraceEvent(**usual | fields)
+    return received(**{"at": NOW - 60} | fields)
 
 
 def tasks(

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -10,9 +11,6 @@ from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.protocols.dane.tlsa import TlsaStatus
 from gatepost.testing.name_server import DnsServer
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 HOST = "mx1.contoso.example"
 RECORD = f"3 1 1 {'ab' * 32}"

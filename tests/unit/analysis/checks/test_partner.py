@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gatepost.analysis.checks.partner import BoundedRouter, Bounds, Checker
+from gatepost.analysis.checks.partner_report import PartnerCheck
 from gatepost.net.anchors import AnchorsError
 from gatepost.net.lookups.mx import NotAllowed
 from gatepost.policy.connectors.addresses import AddressPolicy
 from gatepost.settings.model import Settings
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    from gatepost.analysis.checks.partner_report import PartnerCheck
 
 
 def settings(nameserver: str, anchors: str) -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +14,6 @@ from gatepost.pki.certificates.authority import Authority
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
 from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict, Revocation
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOW = time.time()
 

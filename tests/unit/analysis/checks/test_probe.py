@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -28,9 +29,6 @@ from gatepost.protocols.tls.profile import PROFILES
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.settings.loader import load
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ASKS = (Source("connector", "out"),)
 STRICT = Authenticated(ASKS, (Identity(("mx.b.example",)),))

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,9 +10,6 @@ from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.documents import DocumentFiles
 from gatepost.store.storage import Storage
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

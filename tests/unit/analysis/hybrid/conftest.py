@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from gatepost.analysis.hybrid.given import Given
 from gatepost.policy.connectors.model import parse
+from gatepost.protocols.tls.facts import CertificateFacts
 from gatepost.values import replace
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.protocols.tls.facts import CertificateFacts
-
-    Leaf = Callable[..., CertificateFacts]
+Leaf = Callable[..., CertificateFacts]
 
 INBOUND: dict[str, Any] = {
     "name": "from hq",

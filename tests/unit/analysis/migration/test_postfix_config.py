@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,9 +18,6 @@ from gatepost.analysis.migration.postfix_config import (
     with_directory,
 )
 from gatepost.analysis.migration.report import ImportRefused
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EXPANSIONS = [
     ("x = plain", "plain"),

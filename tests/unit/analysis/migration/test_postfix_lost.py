@@ -2,14 +2,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from gatepost.analysis.migration.postfix_lost import IGNORED, LOST, READ
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 QUIET = [
     "smtpd_banner",

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,19 +11,14 @@ from hypothesis import strategies as st
 from tests.unit.analysis.conftest import NOON, certified, hop_row, session_row, stored
 
 from gatepost.analysis.rehearsal import blast_radius as module
-from gatepost.analysis.rehearsal.blast_radius import COLUMNS, Kind, blast_radius
+from gatepost.analysis.rehearsal.blast_radius import COLUMNS, BlastRadius, Kind, blast_radius
 from gatepost.analysis.rehearsal.touched import touched
+from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.names import covers
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from gatepost.analysis.rehearsal.blast_radius import BlastRadius
-    from gatepost.mail.model.trace_event import TraceEvent
-
-    MakeDirectory = Callable[[str], Directory]
+MakeDirectory = Callable[[str], Directory]
 
 BASE = """
 [organization.contoso]

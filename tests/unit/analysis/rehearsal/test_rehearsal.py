@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,11 +20,7 @@ from gatepost.analysis.rehearsal.rehearsal import (
     outbound_report,
     replayed_report,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.mail.model.trace_event import TraceEvent
 
 
 def ours(organization: str, recipient: str) -> bool:

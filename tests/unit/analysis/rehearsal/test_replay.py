@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -8,16 +9,12 @@ from tests.unit.analysis.conftest import certified, hop_row, session_row, stored
 
 from gatepost.analysis.rehearsal.recorded import Effect
 from gatepost.analysis.rehearsal.replay import COLUMNS, Replay, RowReplay, enforced
+from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.records import OutboundConnector
 from gatepost.policy.connectors.values import Mode
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.policy.connectors.directory import Directory
-
-    MakeDirectory = Callable[[str], Directory]
+MakeDirectory = Callable[[str], Directory]
 
 BEFORE = """
 [organization.contoso]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,10 +18,7 @@ from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
 from gatepost.protocols.smtp.grammar import parse_path
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    MakeDirectory = Callable[[str], Directory]
+MakeDirectory = Callable[[str], Directory]
 
 BANK = """
 [organization.contoso]

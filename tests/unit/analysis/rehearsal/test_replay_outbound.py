@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,10 +20,7 @@ from gatepost.policy.decisions.route import RoutePlanner
 from gatepost.policy.decisions.routes import MxRoute, SmartHosts
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    MakeDirectory = Callable[[str], Directory]
+MakeDirectory = Callable[[str], Directory]
 
 PLAIN = """
 [organization.contoso]

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING
 
 import pytest
 
 from gatepost.analysis.rehearsal.touched import touched
 from gatepost.policy.connectors.model import parse
-
-if TYPE_CHECKING:
-    from gatepost.policy.connectors.resources import Resources
+from gatepost.policy.connectors.resources import Resources
 
 BASE = """
 [organization.contoso]

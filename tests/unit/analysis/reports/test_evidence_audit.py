@@ -17,16 +17,7 @@ K = FaultKind
 
 @pytest.fixture(scope="module")
 def template(logs, tmp_path_factory):
-    """Three days of two writers: the first two have heads, the first is compressed; the last is today."""
-    evidence = tmp_path_factory.mktemp("evidence") / "evidence"
-    for writer in ("0", "1"):
-        chain = logs.chain(evidence, writer)
-        for day in range(3):
-            chain.append(logs.events(3, message=f"{writer}{day}"), logs.NOON + day * logs.DAY)
-            chain.checkpoint(logs.NOON + day * logs.DAY)
-    logs.chain(evidence).end_day(logs.NOON + logs.DAY)
-    logs.heads(evidence).make(logs.NOON + 2 * logs.DAY)
-    return evidence
+    return logs.three_days(tmp_path_factory.mktemp("evidence") / "evidence", events=3)
 
 
 @pytest.fixture

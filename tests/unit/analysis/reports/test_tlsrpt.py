@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from gatepost.analysis.reports.tlsrpt import PolicySummary, report_object, summaries
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.storage import Storage
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DAY = "2026-11-24"
 TLSA = applied(PolicyType.TLSA, "mx.b.example", [f"3 1 1 {'aa' * 32}"])

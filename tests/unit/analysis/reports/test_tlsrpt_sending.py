@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import dns.rdata
 import pytest
@@ -16,7 +18,7 @@ from gatepost.net.lookups.dns import DnsAnswer, DnsStatus, Resolver
 from gatepost.net.lookups.http import HttpClient
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.question import LookupFailed
-from gatepost.protocols.tlsrpt.outgoing import Reporter
+from gatepost.protocols.tlsrpt.outgoing import Outgoing, Reporter
 from gatepost.protocols.tlsrpt.received import MAX_PACKED, MAX_REPORT, parse_report, unpack
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
@@ -26,12 +28,6 @@ from gatepost.store.sent_reports import SENT, SentReport
 from gatepost.store.session_counts import MOST_FAILURES, MOST_POLICIES
 from gatepost.store.storage import Storage
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from gatepost.protocols.tlsrpt.outgoing import Outgoing
 
 DAY, MIDNIGHT = "2026-11-24", 1_795_564_800.0  # at the end of that day
 HOUR = 3600.0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from cryptography.exceptions import InvalidSignature
@@ -12,9 +13,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gatepost.events.evidence.chain import Place, Signer, join, key_id, sign_body
 from gatepost.events.evidence.entry import begin_body, checkpoint_body
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 NOW = 1_795_000_000.25
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import random
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -13,9 +12,6 @@ from gatepost.events.evidence.audit import ChainAudit, FaultKind, Faults, check_
 from gatepost.events.evidence.chain import LONGEST_LINE, ORIGIN, Place, Signer, join, sign_body
 from gatepost.events.evidence.entry import checkpoint_body, gap_body
 from gatepost.events.evidence.heads import head_body
-
-if TYPE_CHECKING:
-    from conftest import Log
 
 K = FaultKind
 
@@ -137,7 +133,7 @@ def test_a_line_of_another_chain_is_found(log, signatures):
 
 
 def test_who_writes_the_chain_anew_cannot_sign_it(log, signatures):
-    forged: Log = log().begin().event(3, text="something else")
+    forged = log().begin().event(3, text="something else")
     other = Signer("ab" * 32, lambda _: b"s" * 64)
     body = checkpoint_body(forged.place, 0.0, writer="0", node="mx1")
     forged.add(sign_body(body, other))

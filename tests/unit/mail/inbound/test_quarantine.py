@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
@@ -14,16 +14,12 @@ from gatepost.mail.inbound.quarantine import (
     count_by_holder,
 )
 from gatepost.mail.model.message import QuarantineHold
+from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.decisions.forwarding import Target
 from gatepost.policy.decisions.quarantine import Quarantined
+from gatepost.protocols.smtp.grammar import Path
 from gatepost.store.interface import StoreBusy
 from gatepost.store.quarantine import QuarantineUsage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.connectors.directory import Directory
-    from gatepost.protocols.smtp.grammar import Path
 
 RULE = """
 [[organization.a.accepted_domain]]

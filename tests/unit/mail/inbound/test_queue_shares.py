@@ -2,18 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from gatepost.mail.inbound.queue_shares import QueueShares, QueueSpace
 from gatepost.mail.model.queue_share import QueueShare
+from gatepost.policy.connectors.directory import Directory
 from gatepost.store.interface import StoreBusy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.connectors.directory import Directory
 
 MB = 1 << 20
 ANN, STRANGER = "ann@contoso.example", "eve@elsewhere.example"

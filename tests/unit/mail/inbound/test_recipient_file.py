@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from gatepost.mail.inbound.recipient_file import InvalidRecipientLine, RecipientFileError, read_recipients
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_addresses_comments_and_bad_lines_are_told_apart(tmp_path: Path) -> None:

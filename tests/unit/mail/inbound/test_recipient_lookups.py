@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable
 
 import pytest
+from support.clock import Clock
 
 from gatepost.mail.inbound.recipient_lookups import LookupLimits, RecipientLookups
 from gatepost.net.tasks import spawn
@@ -13,19 +14,9 @@ from gatepost.policy.decisions.recipient_validation import RecipientAnswer, Reci
 from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.values import replace
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
 YES, NO = RecipientAnswer(exists=True, source="yes"), RecipientAnswer(exists=False, source="no")
 LATER, DOWN = RecipientAnswer(exists=None, source="later"), RecipientAnswer(exists=None, source="down", is_down=True)
 CLIENT = "192.0.2.1"
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Server:

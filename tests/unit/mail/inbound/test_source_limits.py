@@ -18,18 +18,6 @@ ONE, OTHER = "203.0.113.9", "198.51.100.7"
 MESSAGES = ("gatepost_limited_total", "messages")
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 def limits_of(clock, rates, *, connections=(100, 10), trusted=()):
     counts = Counts()
     rates = {limit: rates.get(limit, Rate()) for limit in RateLimit}

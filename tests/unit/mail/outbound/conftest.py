@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import dns.rdata
 import pytest
@@ -26,18 +28,12 @@ from gatepost.net.identity import ServerIdentity
 from gatepost.net.lookups.dns import DnsAnswer, DnsStatus, asking_for
 from gatepost.net.lookups.mx import MailRouter
 from gatepost.net.lookups.question import LookupFailed
-from gatepost.net.stream import Loss, LossKind
+from gatepost.net.stream import Loss, LossKind, Stream, TlsContext
 from gatepost.pki.certificates.authority import Authority
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
+from gatepost.protocols.tls.facts import TlsFacts
 from gatepost.protocols.tls.profile import PROFILES
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
-
-    from gatepost.net.stream import Stream, TlsContext
-    from gatepost.protocols.tls.facts import TlsFacts
 
 # For peers that keep silent. With others a busy machine has the usual time.
 FAST = SmtpTimeouts(

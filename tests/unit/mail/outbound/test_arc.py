@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import dkim
 import pytest
@@ -20,10 +22,6 @@ from gatepost.policy.connectors.values import DkimAlgorithm
 from gatepost.policy.decisions.route import RoutePlanner
 from gatepost.policy.decisions.routes import MailboxRoute
 from gatepost.store.changes import ConfigStore
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 PEM = made_key(DkimAlgorithm.RSA_SHA256)
 PUBLIC = read_key(PEM).public_key

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gatepost.mail.model.delivery_result import Disposition
+from gatepost.mail.model.delivery_result import DeliveryResult, Disposition
 from gatepost.mail.model.message import Delivery, Message, Recipient, Return
 from gatepost.mail.outbound.batching import BatchLimits, may_be_batched
 from gatepost.mail.outbound.destination_history import DestinationMemory
@@ -28,12 +30,6 @@ from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.sqlite.trace_files import day_of
 from gatepost.store.storage import Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable
-    from pathlib import Path
-
-    from gatepost.mail.model.delivery_result import DeliveryResult
 
 NOW = 1_763_985_600.0
 DOMAINS = ("a.example", "b.example", "c.example")

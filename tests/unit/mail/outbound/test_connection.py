@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,6 @@ from gatepost.net import dial
 from gatepost.net.tasks import spawn
 from gatepost.protocols.smtp.client.client import Client
 from gatepost.protocols.smtp.client.transaction import MailTransaction, TransactionResult
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
 
 
 def with_connection[T](peer: Any, use: Callable[[OutboundConnection], Awaitable[T]], timeouts: SmtpTimeouts) -> T:

@@ -5,12 +5,16 @@ import inspect
 import itertools
 import logging
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gatepost.mail.model.delivery_result import Disposition
+from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult
+from gatepost.mail.model.message import Delivery
+from gatepost.mail.outbound.body import MessageBody
 from gatepost.mail.outbound.content import ContentNotReady, ContentSteps
 from gatepost.mail.queue.retry_decision import IN_DOUBT, UNTRIED
 from gatepost.net.certificate import certificate_facts
@@ -22,14 +26,6 @@ from gatepost.protocols.message.dsn import build_dsn
 from gatepost.protocols.message.dsn_report import DsnAction, DsnRecipient, DsnReport
 from gatepost.protocols.smtp.client.client import Client
 from gatepost.protocols.smtp.replies import Reply
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from gatepost.mail.model.delivery_result import DeliveryResult, RecipientResult
-    from gatepost.mail.model.message import Delivery
-    from gatepost.mail.outbound.body import MessageBody
 
 
 def attempt(world: Any, peer: Any, given: Delivery, *, connector: dict[str, Any] | None = None) -> DeliveryResult:

@@ -3,8 +3,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import dkim
 import pytest
@@ -21,10 +23,6 @@ from gatepost.policy.connectors.values import DkimAlgorithm
 from gatepost.policy.decisions.route import RoutePlanner
 from gatepost.policy.decisions.routes import MailboxRoute
 from gatepost.store.changes import ConfigStore
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
 PEMS = {algorithm: made_key(algorithm) for algorithm in DkimAlgorithm}
 PUBLIC = {algorithm: read_key(pem).public_key for algorithm, pem in PEMS.items()}

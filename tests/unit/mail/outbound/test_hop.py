@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import pytest
 from support.exhaustion import no_descriptors
@@ -15,6 +17,7 @@ from gatepost.net.engine import server_context
 from gatepost.net.identity import ServerIdentity
 from gatepost.net.listener import Listener, bind
 from gatepost.policy.connectors.values import RevocationCheck
+from gatepost.policy.decisions.facts import HopFacts
 from gatepost.policy.decisions.published import Published
 from gatepost.policy.decisions.requirement import (
     INTERNAL_HOP,
@@ -30,18 +33,11 @@ from gatepost.policy.decisions.requirement import (
     TlsLevel,
 )
 from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, Usage
-from gatepost.protocols.tls.facts import Revocation
+from gatepost.protocols.tls.facts import ChainVerdict, Revocation, TlsFacts
 from gatepost.protocols.tls.limits import TlsLimits, limited
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from gatepost.policy.decisions.facts import HopFacts
-    from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
 
 
 @pytest.mark.parametrize(

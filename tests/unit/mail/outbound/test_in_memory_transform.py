@@ -4,16 +4,13 @@ import asyncio
 import gc
 import os
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
 from gatepost.mail.outbound.in_memory_transform import InMemoryTransform, TooLarge
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 
 def body_of(content: bytes, *, size: int = 0) -> MessageBody:

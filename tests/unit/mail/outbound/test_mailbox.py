@@ -8,10 +8,10 @@ import shutil
 import stat
 import tempfile
 import threading
+from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -20,9 +20,6 @@ from hypothesis import strategies as st
 from gatepost.mail.outbound import mailbox
 from gatepost.mail.outbound.mailbox import MailboxFailed, MaildirMessage, Maildirs, _LineEnds
 from gatepost.net.tasks import spawn
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
 
 CONTENT = b"Subject: one\r\n\r\n.dot\r\nlast\r\n"
 HEAD = b"Return-Path: <a@a.example>\nDelivered-To: Ann@B.example\n"

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -9,9 +10,6 @@ from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.outbound.next_hops import NextHops, next_hop_name
 from gatepost.mail.queue.hop_queue import LaneKey
 from gatepost.net.lookups.question import LookupFailed
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 HERE = "contoso/b.example"
 

@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,10 +25,6 @@ from gatepost.protocols.tlsrpt.tally import Count, PolicyType, TlsSession, appli
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.storage import Storage
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 NOON, DAY = 1_763_985_600.0, "2025-11-24"  # 12:00 UTC
 POLICY = applied(PolicyType.NONE, "b.example")

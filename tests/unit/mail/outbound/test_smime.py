@@ -6,9 +6,11 @@ import asyncio
 import datetime as dt
 import sqlite3
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from email import message_from_bytes
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -29,10 +31,6 @@ from gatepost.pki.smime.encryption import encrypted
 from gatepost.pki.smime.store import SmimeStore
 from gatepost.protocols.message.mime_entity import split
 from gatepost.store.changes import ConfigStore
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 RSA = rsa_key()

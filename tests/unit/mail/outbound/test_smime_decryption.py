@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -22,10 +24,6 @@ from gatepost.pki.smime.encryption import encrypted
 from gatepost.pki.smime.store import SmimeStore
 from gatepost.protocols.message.mime_entity import opaque
 from gatepost.store.changes import ConfigStore
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 KEYS = {name: rsa_key(name=name) for name in ("ann", "domain")}
 ENTITY = b"Content-Type: text/plain; charset=utf-8\r\nContent-ID: <x>\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n"

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
+from gatepost.mail.outbound.connection import OutboundConnection
 from gatepost.mail.outbound.hop import Hop, OpenHop
 from gatepost.mail.outbound.transactions import DowngradeLog
 from gatepost.policy.decisions.facts import HopFacts
 from gatepost.policy.decisions.requirement import Achieved, Opportunistic, TlsLevel, Verdict
-
-if TYPE_CHECKING:
-    from gatepost.mail.outbound.connection import OutboundConnection
 
 RELAXED = "relaxed: connector 'out' sends where it is not offered"
 NO_CONNECTION = cast("OutboundConnection", None)  # it is not looked at

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from support.clock import Clock
 
 from gatepost.mail.queue.allowance import HopLimit
 from gatepost.mail.queue.backlog import Backlog
@@ -20,15 +21,8 @@ def test_no_worker_is_left_without_a_lane():
     assert [share(2, index, 4) for index in range(4)] == [1, 1, 1, 1]
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
 def budget(total=100, per_next_hop=20):
-    clock = Clock()
+    clock = Clock(0.0)
     return LaneBudget(total, per_next_hop, clock), clock
 
 
@@ -186,7 +180,7 @@ def test_limits_of_connectors_at_a_next_hop(monkeypatch):
     limit = HopLimit("o/c", "connector c", 3)
     without, _ = budget()
     assert without.allowance("a", limit) is None
-    lanes = LaneBudget(100, 20, Clock(), limits=Places(lambda: (0, 1)))
+    lanes = LaneBudget(100, 20, Clock(0.0), limits=Places(lambda: (0, 1)))
     assert lanes.allowance("a", None) is None
     allowance = lanes.allowance("a", limit)
     assert lanes.allowance("a", HopLimit("o/c", "connector c", 2)) is allowance

@@ -4,16 +4,10 @@ import asyncio
 import time
 
 import pytest
+from support.clock import Clock
 
 from gatepost.mail.queue.retry_pace import RetryPace
 from gatepost.net.tasks import spawn
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
 
 
 def late_pace(clock, *, late=1.0, cost=0.001):
@@ -28,7 +22,7 @@ def late_pace(clock, *, late=1.0, cost=0.001):
 
 @pytest.mark.parametrize(("late", "pressure"), [(0.0, 0.0), (0.003, 0.0), (0.008, 0.5), (0.013, 1.0), (2.0, 1.0)])
 def test_pressure_is_new_mail_in_a_loop_that_is_late(late, pressure):
-    clock = Clock()
+    clock = Clock(100.0)
     pace = RetryPace(clock)
     pace.late = late
     assert pace.pressure == 0.0, "no new mail came yet"
@@ -44,7 +38,7 @@ def test_pressure_is_new_mail_in_a_loop_that_is_late(late, pressure):
     ("late", "wanted", "most"), [(0.0, 100, 100), (0.008, 100, 50), (1.0, 100, 10), (1.0, 4, 4), (0.012, 50, 10)]
 )
 def test_fewer_at_a_time_under_pressure(late, wanted, most):
-    assert late_pace(Clock(), late=late).most(wanted) == most
+    assert late_pace(Clock(100.0), late=late).most(wanted) == most
 
 
 def test_without_new_mail_nobody_waits():
@@ -64,7 +58,7 @@ def test_under_pressure_a_delivery_is_followed_by_a_rest_of_fifty_times_what_it_
     """Of 1 ms here and 12 ms in all: 0.6 s. A turn counts as one delivery until it is known how many it was."""
 
     async def run():
-        clock = Clock()
+        clock = Clock(100.0)
         pace = late_pace(clock)
         await asyncio.wait_for(pace.turn(), 5)
         pace.late = 1.0  # what was learned of this test's own loop does not count
@@ -81,7 +75,7 @@ def test_under_pressure_a_delivery_is_followed_by_a_rest_of_fifty_times_what_it_
 
 def test_nothing_taken_is_no_delivery_and_a_long_idle_time_is_no_credit():
     async def run():
-        clock = Clock()
+        clock = Clock(100.0)
         pace = late_pace(clock)
         for _ in range(3):
             clock.now += 0.0
@@ -134,5 +128,5 @@ def test_a_loop_that_is_late_is_noticed_and_forgotten_again():
 
 def test_what_a_delivery_costs_is_bounded():
     """Another task that ran meanwhile is none of its cost."""
-    pace = late_pace(Clock(), cost=10.0)
+    pace = late_pace(Clock(100.0), cost=10.0)
     assert pace._cost == pytest.approx(0.005, rel=0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.clock import Clock
 
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Role
@@ -12,14 +13,6 @@ from gatepost.store.storage import Storage
 
 WORD = "correct horse battery"
 HERE = "192.0.2.1"
-
-
-class Clock:
-    def __init__(self, now):
-        self.now = now
-
-    def __call__(self):
-        return self.now
 
 
 class Place:
@@ -60,3 +53,10 @@ def place(tmp_path):
     found = Place(tmp_path)
     yield found
     found.close()
+
+
+@pytest.fixture
+def rows(place):
+    """The tables of one access.db, in a transaction."""
+    with place.accounts._database.changing() as connection:
+        yield connection

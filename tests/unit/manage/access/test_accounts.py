@@ -331,9 +331,9 @@ def test_ending_sessions_from_a_list(place):
     assert place.accounts.end_session_of("ann", number, actor=WEB)
     assert place.accounts.session(there) is None
     place.log_in()
-    assert place.accounts.end_sessions_of("Ann", actor=WEB, keep=here) == 1
-    assert place.accounts.end_sessions_of("ann", actor=WEB, keep=here) == 0
-    assert [bool(place.accounts.session(one)) for one in (here, bobs)] == [True, True]
+    assert place.accounts.end_sessions_of("Ann", actor=WEB) == 2
+    assert place.accounts.end_sessions_of("ann", actor=WEB) == 0
+    assert [bool(place.accounts.session(one)) for one in (here, bobs)] == [False, True]
     assert audit_events(place, action="session-end") == [("ann", "session-end", "ann", "done")] * 2
 
 

@@ -14,12 +14,6 @@ NOW = 1_795_528_800.0
 GATEWAY = Principal("ann", frozenset({Scope.READ}))
 
 
-@pytest.fixture
-def rows(place):
-    with place.accounts._database.changing() as connection:
-        yield connection
-
-
 def write(rows, at=NOW, who="ann", action="queue-drop", **rest):
     return audit_rows.write(rows, AuditEvent(rest.pop("begun", 0), at, who, "192.0.2.1", action, **rest))
 

@@ -14,18 +14,6 @@ from gatepost.store.interface import StoreFailure
 WORD = "correct horse battery"
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def keeper(clock):
     return LoginRateLimiter(ProcessFailures(clock))

@@ -10,12 +10,6 @@ NOW = 1_000_000.0
 VAULT, OTHER_VAULT = Vault(b"a" * 32), Vault(b"b" * 32)
 
 
-@pytest.fixture
-def rows(place):
-    with place.accounts._database.changing() as connection:
-        yield connection
-
-
 @pytest.mark.parametrize(
     ("after", "fits"), [(0, True), (1799, True), (1800, False), (-59, True), (-61, False), (86_400, False)]
 )

@@ -10,12 +10,6 @@ WORD = "correct horse battery"
 STAY = user_rows.UserChange(None, KEEP, None, None)
 
 
-@pytest.fixture
-def rows(place):
-    with place.accounts._database.changing() as connection:
-        yield connection
-
-
 def add(rows, name, role=Role.OWNER, organizations=None):
     return user_rows.insert(rows, user_rows.checked_user(name, role, WORD, organizations), "$argon2", 5.0)
 

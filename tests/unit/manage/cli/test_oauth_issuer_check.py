@@ -6,7 +6,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from support.issuer import CONFIGURATION, Issuer
+from support.issuer import CONFIGURATION
 
 from gatepost.manage.cli import main
 from gatepost.testing.pki import Pki
@@ -22,17 +22,6 @@ issuer = "{url}"
 audiences = ["smtp"]
 trust_anchors = "{anchors}"
 """
-
-
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory):
-    return Pki(tmp_path_factory.mktemp("pki"))
-
-
-@pytest.fixture(scope="module")
-def issuer(pki):
-    with Issuer(pki.leaf("127.0.0.1"), "ed25519") as running:
-        yield running
 
 
 @pytest.fixture

@@ -53,17 +53,9 @@ def both(key, target):
 
 @pytest.fixture(scope="module")
 def template(logs, tmp_path_factory):
-    """Two writers, three days of which two are over and have heads, the first compressed; signed to the end."""
     evidence = tmp_path_factory.mktemp("verifiers") / "evidence"
     logs.keep_key(evidence)
-    for writer in ("0", "1"):
-        chain = logs.chain(evidence, writer)
-        for day in range(3):
-            chain.append(logs.events(2, message=f"{writer}{day}"), logs.NOON + day * logs.DAY)
-            chain.checkpoint(logs.NOON + day * logs.DAY)
-    logs.chain(evidence).end_day(logs.NOON + logs.DAY)
-    logs.heads(evidence).make(logs.NOON + 2 * logs.DAY)
-    return evidence
+    return logs.three_days(evidence, events=2)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
@@ -9,11 +9,7 @@ from gatepost.analysis.reports.tls import Direction, Wanted
 from gatepost.manage.pages import report_charts, report_tables
 from gatepost.manage.pages.report_charts import ReportView
 from gatepost.manage.use_cases.reports import Period
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.store.trace import HopKind
+from gatepost.store.trace import HopKind
 
 DAYS = Period("2025-11-23", "2025-11-24")
 VIEW = ReportView(DAYS, "", DAYS.last)

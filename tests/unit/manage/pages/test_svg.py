@@ -60,7 +60,7 @@ def test_a_part_knows_its_column_of_the_table():
 
 
 def test_texts_are_texts():
-    drawn = stacked(NAME, [NAME], [Series(NAME, "pass", [1])], unit=NAME) + shares(NAME, [Series(NAME, "pass", [1])])
+    drawn = stacked(NAME, [NAME], [Series(NAME, "pass", [1])], NAME) + shares(NAME, [Series(NAME, "pass", [1])])
     assert "<script" not in drawn
 
 

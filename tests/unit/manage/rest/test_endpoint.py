@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.rest.endpoint import RestEndpoint
-from gatepost.manage.use_cases.context import Context  # noqa: TC001 - the declaration reads the types
+from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.declaration import (
     DOCUMENT,
     Document,

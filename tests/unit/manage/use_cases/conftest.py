@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import tomlkit
 
 from gatepost.manage.use_cases.context import Gateway
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
+from gatepost.store.evidence_files import evidence_directory
 
 
 @pytest.fixture
@@ -49,3 +52,32 @@ def sealed(tmp_path, root):
     with found.config() as store:
         store.apply({"organization": {"contoso": resources}}, author="ann")
     return found
+
+
+@pytest.fixture
+def log(gateway, logs):
+    """Two days that are over, with heads, and today."""
+    directory = evidence_directory(gateway.data)
+    logs.keep_key(directory)
+    chain = logs.chain(directory)
+    for day in range(3):
+        at = time.time() - (2 - day) * 86_400
+        chain.append(logs.events(3, at=at, message=f"m{day}"), at)
+        chain.checkpoint(at)
+    logs.heads(directory).make(time.time())
+    return directory
+
+
+@pytest.fixture
+def from_settings(tmp_path, root):
+    """A gateway whose certificate is named in the settings; it never ran."""
+    chain, key = root.issue(["mx.gate.example"])
+    (tmp_path / "chain.pem").write_bytes(chain)
+    (tmp_path / "key.pem").touch(0o600)
+    (tmp_path / "key.pem").write_bytes(key)
+    document = {
+        "server": {"hostname": "mx.gate.example", "data_dir": "data"},
+        "certificate": [{"chain": "chain.pem", "key": "key.pem"}],
+    }
+    (tmp_path / "gatepost.toml").write_text(tomlkit.dumps(document))
+    return Gateway(load(str(tmp_path / "gatepost.toml"), {}))

@@ -4,7 +4,6 @@ import shlex
 import time
 
 import pytest
-import tomlkit
 from tests.unit.manage.calls import add_entry, run
 
 from gatepost.manage.use_cases import changeover_steps as steps
@@ -12,12 +11,10 @@ from gatepost.manage.use_cases.certificate_import import watch_directory
 from gatepost.manage.use_cases.certificate_removal import needed, remove_certificate, remove_directory
 from gatepost.manage.use_cases.certificate_requests import remove_certificate_request, request_certificate
 from gatepost.manage.use_cases.certificates import certificate_listing
-from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.inventory import history, inventory_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.watch import FileWatch
-from gatepost.settings.loader import load
 from gatepost.values import replace
 
 NAME = "mx.gate.example"
@@ -138,19 +135,9 @@ def test_a_directory_is_not_watched_any_more_and_its_files_stay(sealed, root, tm
     assert remove(sealed, entry.id, force="nothing looks there any more") == f"{entry.id}: removed"
 
 
-def test_what_comes_from_the_settings_would_come_back(tmp_path, root):
-    chain, key = root.issue([NAME])
-    (tmp_path / "chain.pem").write_bytes(chain)
-    (tmp_path / "key.pem").touch(0o600)
-    (tmp_path / "key.pem").write_bytes(key)
-    document = {
-        "server": {"hostname": NAME, "data_dir": "data"},
-        "certificate": [{"chain": "chain.pem", "key": "key.pem"}],
-    }
-    (tmp_path / "gatepost.toml").write_text(tomlkit.dumps(document))
-    gateway = Gateway(load(str(tmp_path / "gatepost.toml"), {}))
-    (entry,) = certificate_listing(gateway).entries
-    refused = refusal(gateway, entry.id, force="really")
+def test_what_comes_from_the_settings_would_come_back(from_settings):
+    (entry,) = certificate_listing(from_settings).entries
+    refused = refusal(from_settings, entry.id, force="really")
     assert (refused.kind, "remove its [[certificate]] there" in refused.text) == (RefusalKind.INPUT, True)
 
 

@@ -7,7 +7,7 @@ import pytest
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.context import Context  # noqa: TC001 - the declaration reads the types
+from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.declaration import Cli, InQuery, Items, UseCaseReply, Visibility, any_marker, use_case
 
 type Name = Annotated[str, Meta(max_length=9), Cli(argument=True)]

@@ -11,7 +11,6 @@ from gatepost.manage.use_cases.catalogue import declared_in
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.store.evidence_files import evidence_directory
 
 DAY = 86_400.0
 ALL = Principal("ann", frozenset({Scope.READ}))
@@ -26,20 +25,6 @@ class Accounts:
 
 def run(case, gateway, who=ALL, **request):
     return execute(case, Context(gateway, who, Accounts), case.request(**request))
-
-
-@pytest.fixture
-def log(gateway, logs):
-    """Two days that are over, with heads, and today."""
-    directory = evidence_directory(gateway.data)
-    logs.keep_key(directory)
-    chain = logs.chain(directory)
-    for day in range(3):
-        at = time.time() - (2 - day) * DAY
-        chain.append(logs.events(3, at=at, message=f"m{day}"), at)
-        chain.checkpoint(at)
-    logs.heads(directory).make(time.time())
-    return directory
 
 
 def test_heads_and_keys(gateway, log, logs):

@@ -25,26 +25,12 @@ from gatepost.manage.use_cases.evidence_audit import (
 from gatepost.manage.use_cases.evidence_export import LogExport
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.store.evidence_files import EvidenceDirectory, evidence_directory, log_directory
+from gatepost.store.evidence_files import EvidenceDirectory, log_directory
 
 DAY = 86_400.0
 ALL = Principal("ann", frozenset({Scope.READ}))
 OTHER_KEY = b"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA%s\n-----END PUBLIC KEY-----\n" % (b"A" * 43 + b"=")
 ANY = ("", "9999")
-
-
-@pytest.fixture
-def log(gateway, logs):
-    """Two days that are over, with heads, and today."""
-    directory = evidence_directory(gateway.data)
-    logs.keep_key(directory)
-    chain = logs.chain(directory)
-    for day in range(3):
-        at = time.time() - (2 - day) * DAY
-        chain.append(logs.events(3, at=at, message=f"m{day}"), at)
-        chain.checkpoint(at)
-    logs.heads(directory).make(time.time())
-    return directory
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import pytest
-import tomlkit
 from tests.unit.manage.calls import add_entry
 
-from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.inventory import (
     check_client,
     choose_certificate,
@@ -16,7 +14,6 @@ from gatepost.manage.use_cases.inventory import (
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.entry import Origin, Purpose
 from gatepost.pki.certificates.files import CertificateFileError
-from gatepost.settings.loader import load
 
 NAME = "mx.gate.example"
 
@@ -43,24 +40,14 @@ def test_what_is_wrong_with_files_is_input(sealed):
     assert (refused.value.kind, refused.value.text) == (RefusalKind.INPUT, "the chain a.pem: is empty")
 
 
-def test_certificates_of_the_settings_are_listed_though_the_gateway_never_ran(tmp_path, root):
-    chain, key = root.issue([NAME])
-    (tmp_path / "chain.pem").write_bytes(chain)
-    (tmp_path / "key.pem").touch(0o600)
-    (tmp_path / "key.pem").write_bytes(key)
-    document = {
-        "server": {"hostname": NAME, "data_dir": "data"},
-        "certificate": [{"chain": "chain.pem", "key": "key.pem"}],
-    }
-    (tmp_path / "gatepost.toml").write_text(tomlkit.dumps(document))
-    gateway = Gateway(load(str(tmp_path / "gatepost.toml"), {}))
-    assert settings_files(gateway.settings) == [(tmp_path / "chain.pem", tmp_path / "key.pem")]
-    with inventory_of(gateway, keys=False) as inventory:
-        (entry,) = listed_certificates(inventory, gateway).entries.values()
+def test_certificates_of_the_settings_are_listed_though_the_gateway_never_ran(from_settings, tmp_path):
+    assert settings_files(from_settings.settings) == [(tmp_path / "chain.pem", tmp_path / "key.pem")]
+    with inventory_of(from_settings, keys=False) as inventory:
+        (entry,) = listed_certificates(inventory, from_settings).entries.values()
         assert entry.origin is Origin.SETTINGS
         assert inventory.entries()[1] == {}, "a look stores nothing"
         (tmp_path / "chain.pem").write_text("nonsense")
-        assert listed_certificates(inventory, gateway).trouble
+        assert listed_certificates(inventory, from_settings).trouble
 
 
 # what is stored of a certificate

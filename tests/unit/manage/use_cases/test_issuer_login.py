@@ -26,16 +26,10 @@ from gatepost.net.anchors import TrustAnchors
 from gatepost.net.lookups.http import https_context
 from gatepost.settings.loader import load
 from gatepost.settings.sections import GroupRole, Oidc
-from gatepost.testing.pki import Pki
 
 SECRET = "a client secret + with / signs"
 BACK = "https://mx.gate.example/login/issuer/answer"
 ANN = {"sub": "4711", "preferred_username": "ann", "groups": ["staff", "help"]}
-
-
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory):
-    return Pki(tmp_path_factory.mktemp("pki"))
 
 
 @pytest.fixture(autouse=True)

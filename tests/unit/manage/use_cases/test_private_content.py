@@ -2,24 +2,20 @@ from __future__ import annotations
 
 import shlex
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import ChangeOptions, Edit, change
+from gatepost.manage.use_cases.context import Gateway
 from gatepost.manage.use_cases.explain_live import login_of
 from gatepost.manage.use_cases.private_content import keys_lacking, orphaned, secrets_lacking
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.decisions.routes import SmartHosts
 from gatepost.store.changes import ConfigStore
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from gatepost.manage.use_cases.context import Gateway
 
 NAME = "{}._domainkey.o.example"
 

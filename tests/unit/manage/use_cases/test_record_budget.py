@@ -6,6 +6,7 @@ from contextlib import nullcontext
 
 import pytest
 from msgspec import json
+from support.clock import Clock
 
 from gatepost.manage.access.principal import NOBODY, Principal, Scope
 from gatepost.manage.use_cases.record_budget import RESERVE, RecordBudget, added_to_history, check_rules
@@ -19,16 +20,9 @@ TOKEN = Principal("token tina", frozenset({Scope.CONNECTORS}), frozenset({"fabri
 OTHER = Principal("liz", frozenset({Scope.QUEUE}), frozenset({"contoso"}))
 
 
-class Ticks:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def ticks():
-    return Ticks()
+    return Clock()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import tomlkit
-from support.issuer import CONFIGURATION, Issuer
+from support.issuer import CONFIGURATION
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import ChangeOptions
@@ -16,22 +16,10 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.manage.use_cases.trials import TrialKey, TryIssuer, try_issuer
 from gatepost.settings.loader import load
-from gatepost.testing.pki import Pki
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 STRANGER = Principal("sid", frozenset({Scope.CONNECTORS}), frozenset({"fabrikam"}))
 ANN = "ann@contoso.example"
-
-
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory):
-    return Pki(tmp_path_factory.mktemp("pki"))
-
-
-@pytest.fixture(scope="module")
-def issuer(pki):
-    with Issuer(pki.leaf("127.0.0.1"), "ed25519") as running:
-        yield running
 
 
 @pytest.fixture

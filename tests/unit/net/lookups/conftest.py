@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import dns.edns
 import dns.flags
@@ -17,9 +18,6 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SOA = "ns.example. hostmaster.example. 1 3600 600 86400 {minimum}"
 

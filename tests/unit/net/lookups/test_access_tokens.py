@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
-import ssl
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from support.web import Web, ok, status
+from support.web import Web, ok, on_a_loop, serving, status
 
 from gatepost.net.lookups.access_tokens import AccessTokens, TokenRequest, TokenUnavailable
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.testing.pki import Leaf, Pki
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
 
 WORD = "correct horse"
 
@@ -32,16 +28,6 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 @pytest.fixture(scope="module")
 def leaf(pki: Pki) -> Leaf:
     return pki.leaf("127.0.0.1")
-
-
-def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """The test on an event loop of its own."""
-
-    @functools.wraps(test)
-    def whole(**fixtures: Any) -> None:
-        asyncio.run(asyncio.wait_for(test(**fixtures), 30))
-
-    return whole
 
 
 @dataclass
@@ -71,9 +57,7 @@ class Scene:
 
 @contextlib.asynccontextmanager
 async def opened(pki: Pki, leaf: Leaf, anchors: str = "") -> AsyncIterator[Scene]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(leaf.chain, leaf.key)
-    async with Web(context=context) as web:
+    async with Web(context=serving(leaf)) as web:
         scene = Scene(web, anchors or str(pki.root))
         yield scene
         await scene.tokens.close()

@@ -1,21 +1,14 @@
 from __future__ import annotations
 
 import pytest
+from support.clock import Clock
 
 from gatepost.net.lookups.cache import Cache
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(0.0)
 
 
 def test_a_value_is_kept_until_its_time_is_over(clock: Clock) -> None:

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import socket
 import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import uvloop
@@ -17,10 +17,7 @@ from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.shortage import shortage
 from gatepost.protocols.scanners.finding import ScanAction, UnusableAnswer
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-
-    Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 BIG = [b"x" * 100_000] * 50
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,10 +10,6 @@ from gatepost.net.lookups import configured, unbound
 from gatepost.net.lookups.configured import check_validation, configured_resolver
 from gatepost.net.lookups.validator import ValidatorError
 from gatepost.settings.model import Dns, DnsValidation
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 KEY = ". IN DS 38696 8 2 683d2d0acb8c9b712a1948b27f741219298d0a450d612c483af444a4c0fb2b16\n"
 

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import dns.message
 import dns.name
@@ -11,18 +12,14 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import pytest
+from support.clock import Clock
 
 from gatepost.net.lookups.dns import DnsAnswer, DnssecFault, DnsStatus, Resolver, asking_for
 from gatepost.net.lookups.evaluation import look_up
 from gatepost.net.lookups.nameservers import Nameservers
-from gatepost.net.lookups.question import DnsResponse, LookupFailed, read_message
+from gatepost.net.lookups.question import DnsResponse, DnsTransport, LookupFailed, read_message
 from gatepost.net.tasks import spawn
 from gatepost.protocols.dns.lookups import Query
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from gatepost.net.lookups.question import DnsTransport
 
 A = {("a.example", "A"): ["192.0.2.1"]}
 
@@ -211,20 +208,13 @@ def test_a_damaged_answer_about_tlsa_is_no_answer(nameserver: Callable[..., Any]
         )
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.mark.parametrize(
     ("name", "behaviour", "lives"), [("a.example", "", 300), ("b.example", "", 60), ("b.example", "no-soa", 0)]
 )
 def test_answers_are_remembered_for_their_time(
     nameserver: Callable[..., Any], name: str, behaviour: str, lives: int
 ) -> None:
-    clock = Clock()
+    clock = Clock(0.0)
 
     async def use(resolver: Resolver, double: Any) -> list[int]:
         counts = []

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from gatepost.net.lookups.graph import MOST_ADDRESSES, GraphApp, GraphClient, GraphUnavailable
-from gatepost.net.lookups.http import MAX_URL, HttpFailed, HttpResponse
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatepost.net.lookups.http import HttpRequest
+from gatepost.net.lookups.http import MAX_URL, HttpFailed, HttpRequest, HttpResponse
 
 APP = GraphApp("https://graph.microsoft.com", "t", "c")
 EMPTY = b'{"value": []}'

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
-from support.web import Web, ok, status
+from support.web import Web, ok, serving, status
 
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.lookups.dns import Resolver
@@ -15,10 +16,6 @@ from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.policy.connectors.addresses import AddressPolicy
 from gatepost.testing.pki import Pki
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 ANSWERS: dict[str, Any] = {
     "/good": ok(b"hello", headers="Content-Type: Text/Plain\r\n"),
@@ -256,10 +253,8 @@ def test_https_checks_the_certificate(tmp_path: Path) -> None:
 
     async def run(pki: Pki, name: str) -> Any:
         leaf = pki.leaf("127.0.0.1", names=[name])
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(leaf.chain, leaf.key)
         trusting = https_context(TrustAnchors.load(str(ours.root)))
-        async with Web(ANSWERS, context=context) as web:
+        async with Web(ANSWERS, context=serving(leaf)) as web:
             client = HttpClient(Resolver(Nameservers(["127.0.0.1:9"])), lambda: trusting)
             try:
                 return (await client.fetch(HttpRequest(web.url("/good"), 1000, 5, private=True))).body
@@ -280,9 +275,7 @@ def test_https_trusts_the_systems_roots_by_default(tmp_path: Path) -> None:
     leaf = Pki(tmp_path).leaf("127.0.0.1")
 
     async def run() -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(leaf.chain, leaf.key)
-        async with Web(ANSWERS, context=context) as web:
+        async with Web(ANSWERS, context=serving(leaf)) as web:
             await HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))).fetch(
                 HttpRequest(web.url("/good"), 1000, 5, private=True)
             )

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import functools
 import json
-import ssl
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
-from support.web import Web, ok, status
+from support.web import Web, ok, on_a_loop, serving, status
 
 from gatepost.net.anchors import AnchorsError
 from gatepost.net.lookups.dns import Resolver
@@ -24,10 +24,6 @@ from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.policy.connectors.oauth import OauthIssuer
 from gatepost.settings.model import Oauth
 from gatepost.testing.pki import Leaf, Pki
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
-    from pathlib import Path
 
 CONNECT = "/.well-known/openid-configuration"
 PLAIN = "/.well-known/oauth-authorization-server"
@@ -41,16 +37,6 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 @pytest.fixture(scope="module")
 def leaf(pki: Pki) -> Leaf:
     return pki.leaf("127.0.0.1")
-
-
-def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """The test on an event loop of its own."""
-
-    @functools.wraps(test)
-    def whole(**fixtures: Any) -> None:
-        asyncio.run(asyncio.wait_for(test(**fixtures), 30))
-
-    return whole
 
 
 def key_set(*kids: str) -> bytes:
@@ -92,9 +78,7 @@ class Scene:
 
 @contextlib.asynccontextmanager
 async def opened(pki: Pki, leaf: Leaf, **options: Any) -> AsyncIterator[Scene]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(leaf.chain, leaf.key)
-    async with Web(context=context) as web:
+    async with Web(context=serving(leaf)) as web:
         scene = Scene(web, str(pki.root), **options)
         yield scene
         await scene.keys.close()

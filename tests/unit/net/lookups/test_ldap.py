@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.ldap import LdapClient, LdapDirectory, LdapSearch, LdapServer, LdapUnavailable
 from gatepost.protocols.ldap.ber import ENUMERATED, OCTET_STRING, SEQUENCE, encode, encode_number
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from gatepost.net.lookups.dns import Resolver
 
 _STARTED, _ENTRY, _DONE = 0x78, 0x64, 0x65
 PRESENT = encode(0x87, b"mail")

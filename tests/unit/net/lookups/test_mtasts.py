@@ -6,13 +6,15 @@ import asyncio
 import logging
 import ssl
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support.exhaustion import no_descriptors
-from support.web import Web, ok, status
+from support.web import Web, ok, serving, status
 
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.lookups import mtasts
@@ -27,10 +29,6 @@ from gatepost.protocols.mtasts.record import StsRecord
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.testing.pki import Leaf, Pki
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-    from pathlib import Path
 
 DOMAIN = "b.example"
 HOST = f"mta-sts.{DOMAIN}"
@@ -63,12 +61,6 @@ def strange_pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 @pytest.fixture(scope="module")
 def leaf(pki: Pki) -> Leaf:
     return pki.leaf(HOST)
-
-
-def serving(leaf: Leaf) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(leaf.chain, leaf.key)
-    return context
 
 
 @dataclass

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,9 +11,6 @@ from gatepost.net.lookups import mtasts_cache
 from gatepost.net.lookups.mtasts_cache import CachedPolicy, PolicyFolder
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOW = 1_800_000_000.0
 POLICY = StsPolicy(StsMode.ENFORCE, ("*.b.example",), 604_800, (("note", "gr\u00fc\u00dfe"),))

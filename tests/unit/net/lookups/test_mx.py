@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dns.rdata
 import pytest
@@ -11,9 +12,6 @@ from gatepost.net.lookups.dns import DnsAnswer, DnsStatus, Resolver
 from gatepost.net.lookups.mx import Family, HostAddresses, MailHosts, MailHostsKind, MailRouter
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.question import LookupFailed
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 type Table = dict[tuple[str, str], list[str] | LookupFailed]
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import dns.message
 import dns.rdata
@@ -14,9 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost.net.lookups.nameserver import Nameserver, NameserverFailed, _parse
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 A = {("a.example", "A"): ["192.0.2.1"]}
 

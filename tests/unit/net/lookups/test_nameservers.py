@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import dns.rcode
 import pytest
@@ -9,9 +10,6 @@ import pytest
 from gatepost.net.lookups.dns import DnsAnswer, Resolver
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.question import LookupFailed
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 A = {("a.example", "A"): ["192.0.2.1"]}
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
-import functools
 import json
-import ssl
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from support.web import Web, ok, status
+from support.web import Web, ok, on_a_loop, serving, status
 
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
@@ -24,10 +23,6 @@ from gatepost.net.lookups.openid import OpenId, OpenIdFailed, Provider
 from gatepost.settings.sections import Oidc
 from gatepost.testing.pki import Leaf, Pki
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
-    from pathlib import Path
 
 METADATA = "/.well-known/openid-configuration"
 BACK = "https://mx.gate.example/login/issuer/answer"
@@ -42,16 +37,6 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 @pytest.fixture(scope="module")
 def leaf(pki: Pki) -> Leaf:
     return pki.leaf("127.0.0.1")
-
-
-def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """The test on an event loop of its own."""
-
-    @functools.wraps(test)
-    def whole(**fixtures: Any) -> None:
-        asyncio.run(asyncio.wait_for(test(**fixtures), 60))
-
-    return whole
 
 
 @dataclass
@@ -107,9 +92,7 @@ class Scene:
 
 @contextlib.asynccontextmanager
 async def opened(pki: Pki, leaf: Leaf) -> AsyncIterator[Scene]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(leaf.chain, leaf.key)
-    async with Web(context=context) as web:
+    async with Web(context=serving(leaf)) as web:
         yield Scene(web, str(pki.root))
 
 

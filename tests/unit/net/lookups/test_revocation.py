@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, cast
 
 import pytest
 from cryptography import x509
@@ -18,6 +20,7 @@ from support.web import Web, ok, status
 
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.lookups import http_exchange, revocation
+from gatepost.net.lookups.authority_origin import AuthorityOrigin
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.http import HttpClient
 from gatepost.net.lookups.nameservers import Nameservers
@@ -25,12 +28,6 @@ from gatepost.net.lookups.revocation import RevocationChecker
 from gatepost.policy.connectors.addresses import AddressPolicy
 from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict, Revocation
 from gatepost.testing.process import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from gatepost.net.lookups.authority_origin import AuthorityOrigin
 
 TIME = NOW.timestamp()
 KEY_COMPROMISE = x509.ReasonFlags.key_compromise

@@ -6,10 +6,13 @@ import asyncio
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography import x509
 from support.status_authority import NOW, StatusAuthority
 from support.web import Web, ok
 
@@ -22,12 +25,6 @@ from gatepost.net.revocation import RevocationError, RevocationList, read_list
 from gatepost.net.tasks import spawn
 from gatepost.policy.connectors.addresses import AddressPolicy
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from cryptography import x509
 
 AUTHORITY = StatusAuthority()
 TIME = NOW.timestamp()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -9,13 +9,8 @@ from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.http import HttpClient
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.rspamd import ask_rspamd
-from gatepost.protocols.scanners.finding import ScanAction, UnusableAnswer
+from gatepost.protocols.scanners.finding import ScanAction, ScanFinding, UnusableAnswer
 from gatepost.protocols.scanners.rspamd import Described
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from gatepost.protocols.scanners.finding import ScanFinding
 
 MESSAGE = Described("192.0.2.1", "client.example", "a@b.example", ("bücher@c.example",), "Q1", "mx.c.example")
 CHUNKS = [b"x" * 100_000] * 20

@@ -7,6 +7,7 @@ import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 import pytest
+from support.clock import Clock
 
 from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
 from gatepost.net.lookups.mx import HostAddresses
@@ -131,13 +132,6 @@ def test_names_that_a_certificate_may_bear() -> None:
     assert found.names == (REAL, ALIAS, "b.example", "hosted.example")
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.mark.parametrize(
     ("published", "ttl", "moments", "asked"),
     [
@@ -150,7 +144,7 @@ class Clock:
     ],
 )
 def test_what_was_found_is_remembered(published: Any, ttl: int, moments: tuple[int, ...], asked: int) -> None:
-    queries, clock = Queries({TLSA: published}, ttl=ttl), Clock()
+    queries, clock = Queries({TLSA: published}, ttl=ttl), Clock(0.0)
 
     async def run() -> None:
         finder = TlsaFinder(queries, clock=clock)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import dns.name
 import dns.rdatatype
@@ -13,9 +13,6 @@ from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.unbound import UnboundError, UnboundResult
 from gatepost.net.lookups.validator import Validator, ValidatorError, read_anchors
 from gatepost.net.shortage import shortage
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DS = ". IN DS 38696 8 2 683d2d0acb8c9b712a1948b27f741219298d0a450d612c483af444a4c0fb2b16"
 KEY = ". 172800 IN DNSKEY 257 3 13 "

@@ -15,20 +15,13 @@ RECORD = Proof("dns-01", "a.example", "_acme-challenge.a.example", "digest")
 
 
 @pytest.fixture
-def store(tmp_path):
-    store = ConfigStore(tmp_path / "config.db")
-    yield store
-    store.close()
-
-
-@pytest.fixture
 def served(tmp_path, store):
     """The address of a server that answers as `node.challenge_host` does. wrong: what it says instead."""
     wrong = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            mine = ConfigStore(tmp_path / "config.db")
+            mine = ConfigStore(tmp_path / "data" / "config.db")
             found = token_answer(mine, self.path)
             mine.close()
             if wrong:

@@ -19,7 +19,6 @@ from gatepost.pki.certificates.entry import Origin, State
 from gatepost.pki.certificates.inventory import entry_from
 from gatepost.protocols.dane.tlsa import Records, classify
 from gatepost.settings.model import Settings
-from gatepost.store.changes import ConfigStore
 from gatepost.store.leases import SharedLeases
 from gatepost.store.site_tables import SITE
 from gatepost.store.sqlite.database import SqliteDatabase
@@ -28,13 +27,6 @@ from gatepost.values import replace
 NAMES = ("mx.a.example",)
 AUTHORITY = Authority("ACME Root")
 NOWHERE = "https://127.0.0.1:1/directory"
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = ConfigStore(tmp_path / "config.db")
-    yield store
-    store.close()
 
 
 @pytest.fixture

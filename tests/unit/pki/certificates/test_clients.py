@@ -11,7 +11,6 @@ from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.vault import Vault
 from gatepost.settings.loader import load
-from gatepost.store.changes import ConfigStore
 from gatepost.values import replace
 
 AUTHORITY = Authority("Clients Root")
@@ -19,13 +18,6 @@ OLD, NEW = (ServerIdentity(*AUTHORITY.issue(["gate.contoso.example"])) for _ in 
 NOW = datetime.now(UTC).timestamp()
 MASTER = bytes(range(32))
 OURS = {"purpose": Purpose.CLIENT, "organization": "contoso", "label": "to-bank", "state": State.CURRENT}
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = ConfigStore(tmp_path / "data" / "config.db")
-    yield store
-    store.close()
 
 
 def add(inventory, identity, **fields):

@@ -3,8 +3,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from base64 import b64decode
-from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_der_public_key,
 )
+from support.clock import Clock
 
 from gatepost.pki.certificates import dkim_keys
 from gatepost.pki.certificates.dkim_keys import (
@@ -36,10 +36,6 @@ from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.values import DkimAlgorithm
 from gatepost.store.changes import ConfigStore
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 NAME = "s._domainkey.contoso.example"
 RSA, ED25519 = DkimAlgorithm.RSA_SHA256, DkimAlgorithm.ED25519_SHA256
 PEMS = {RSA: made_key(RSA), ED25519: made_key(ED25519)}
@@ -50,22 +46,9 @@ def pem(key: object, secret: bytes = b"") -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)  # type: ignore[attr-defined,no-any-return]
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[ConfigStore]:
-    with closing(ConfigStore(tmp_path / "config.db")) as opened:
-        yield opened
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture

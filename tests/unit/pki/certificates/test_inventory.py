@@ -9,19 +9,12 @@ from gatepost.pki.certificates.files import CertificateFileError, OtherCertifica
 from gatepost.pki.certificates.inventory import CertificateUnknown, Inventory, entry_from
 from gatepost.pki.certificates.presented import presented
 from gatepost.pki.certificates.vault import Vault
-from gatepost.store.changes import ConfigConflict, ConfigStore
+from gatepost.store.changes import ConfigConflict
 from gatepost.values import replace
 
 AUTHORITY = Authority("Inventory Root")
 MX, OLD, OTHER = (ServerIdentity(*AUTHORITY.issue([name])) for name in ("mx.a.example", "mx.a.example", "b.example"))
 VAULT = Vault(bytes(range(32)))
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = ConfigStore(tmp_path / "data" / "config.db")
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -19,18 +19,10 @@ from gatepost.pki.certificates.request import (
     made_request,
 )
 from gatepost.pki.certificates.vault import Vault
-from gatepost.store.changes import ConfigStore
 
 VAULT = Vault(bytes(range(32)))
 SERVER = CertificateRequestSpec(("mx.a.example", "*.a.example"), must_staple=True)
 CLIENT = CertificateRequestSpec((), "ec-p384", Purpose.CLIENT, "contoso", "to-bank")
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = ConfigStore(tmp_path / "data" / "config.db")
-    yield store
-    store.close()
 
 
 def test_a_request_says_what_is_wished():

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from gatepost.pki.certificates.site_key import check_site_key, site_vault
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.store.changes import ConfigFile, ConfigStore
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture

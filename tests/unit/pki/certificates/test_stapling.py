@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -23,9 +24,6 @@ from gatepost.pki.certificates.stapling import Stapler, check_staple, subject_of
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.store.changes import ConfigStore
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 TIME = NOW.timestamp()
 HOUR = 3600.0
 MUST = [(x509.TLSFeature([x509.TLSFeatureType.status_request]), False)]
@@ -43,13 +41,6 @@ def made(*urls: str, must: bool = False, chain: bool = True) -> tuple[ServerIden
     above = [AUTHORITY.certificate] if chain else []
     pem = b"".join(one.public_bytes(Encoding.PEM) for one in (leaf, *above))
     return ServerIdentity(pem, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())), leaf
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = ConfigStore(tmp_path / "data" / "config.db")
-    yield store
-    store.close()
 
 
 def play(act: Callable[[Web], Any]) -> Any:

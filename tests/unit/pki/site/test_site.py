@@ -26,13 +26,6 @@ MX2 = "mx2.a.example"
 
 
 @pytest.fixture
-def store(tmp_path):
-    store = ConfigStore(tmp_path / "config.db")
-    yield store
-    store.close()
-
-
-@pytest.fixture
 def site(store):
     return Site(SiteStore(store, VAULT))
 
@@ -80,7 +73,7 @@ def test_an_authority_is_made_once_and_its_key_is_sealed(site, store, tmp_path):
     (change,) = store.history("site_authority")
     assert (change.author, change.note) == ("ann", "new authority of the site a-site")
     store.close()
-    for file in tmp_path.iterdir():
+    for file in (tmp_path / "data").iterdir():
         assert b"PRIVATE KEY" not in file.read_bytes()
 
 
@@ -236,7 +229,7 @@ def test_of_two_at_once_one_wins(made, tmp_path):
     secret, barrier, found = read_secret(read_token(text)[0]), threading.Barrier(4), []
 
     def ask(number):
-        own = ConfigStore(tmp_path / "config.db")
+        own = ConfigStore(tmp_path / "data" / "config.db")
         wanted = request(f"mx{number}.a.example")
         barrier.wait(20)
         try:

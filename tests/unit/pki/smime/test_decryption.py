@@ -3,7 +3,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,9 +13,6 @@ from hypothesis import strategies as st
 from gatepost.pki.smime.ber import DATA, ENVELOPED, OCTET_STRING, OID, SEQUENCE, context, oid, read, write
 from gatepost.pki.smime.decryption import CannotDecrypt, Opener, decrypted, is_enveloped
 from gatepost.pki.smime.encryption import encrypted
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CONTENT = b"Content-Type: text/plain\r\n\r\n" + b"figures " * 3000
 NEEDS_OPENSSL = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl encrypts it")

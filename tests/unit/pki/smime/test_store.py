@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,10 +13,6 @@ from gatepost.pki.smime.certificate import fingerprint
 from gatepost.pki.smime.readiness import readiness
 from gatepost.pki.smime.store import SmimeStore, SmimeStoreError
 from gatepost.store.changes import ConfigStore
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 VAULT = Vault(b"k" * 32)
 

@@ -1,19 +1,16 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from gatepost.policy.connectors.certificate_index import CertificateIndex
+from gatepost.policy.connectors.directory import Directory
+from gatepost.protocols.tls.facts import CertificateFacts
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.connectors.directory import Directory
-    from gatepost.protocols.tls.facts import CertificateFacts
-
-    Leaf = Callable[..., CertificateFacts]
-    Build = Callable[[str], Directory]
+Leaf = Callable[..., CertificateFacts]
+Build = Callable[[str], Directory]
 
 
 def connectors(organization: str, names: list[str], *, anchors: str = "/{}.pem", more: str = "") -> str:

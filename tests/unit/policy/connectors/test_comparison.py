@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
@@ -13,19 +13,15 @@ from gatepost.policy.connectors.comparison import (
     other_outbound,
     partner_loss,
 )
+from gatepost.policy.connectors.directory import Directory, InboundEntry
+from gatepost.policy.connectors.facts import SessionFacts
+from gatepost.protocols.smtp.grammar import Path
+from gatepost.protocols.tls.facts import ChainVerdict
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.connectors.directory import Directory, InboundEntry
-    from gatepost.policy.connectors.facts import SessionFacts
-    from gatepost.protocols.smtp.grammar import Path
-    from gatepost.protocols.tls.facts import ChainVerdict
-
-    Build = Callable[[str], Directory]
-    Chain = Callable[..., ChainVerdict]
-    Session = Callable[..., SessionFacts]
-    MakePath = Callable[[str], Path]
+Build = Callable[[str], Directory]
+Chain = Callable[..., ChainVerdict]
+Session = Callable[..., SessionFacts]
+MakePath = Callable[[str], Path]
 
 # Names of connectors say what they are; o.example and mail.o.example are o's, p.example is p's.
 CONNECTORS = """

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
@@ -11,19 +11,14 @@ from gatepost.policy.connectors.credentials import (
     describe_sender,
     presented,
 )
-from gatepost.policy.connectors.facts import Introduction, Teller
+from gatepost.policy.connectors.directory import Directory, InboundEntry
+from gatepost.policy.connectors.facts import Introduction, SessionFacts, Teller
 from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict, Revocation
 from gatepost.values import replace
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.connectors.directory import Directory, InboundEntry
-    from gatepost.policy.connectors.facts import SessionFacts
-
-    Build = Callable[[str], Directory]
-    Chain = Callable[..., ChainVerdict]
-    Session = Callable[..., SessionFacts]
+Build = Callable[[str], Directory]
+Chain = Callable[..., ChainVerdict]
+Session = Callable[..., SessionFacts]
 
 CONNECTOR = """
 [[organization.o.accepted_domain]]

@@ -1,21 +1,16 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
-from gatepost.policy.connectors.directory import address_key
+from gatepost.policy.connectors.directory import Directory, address_key
+from gatepost.protocols.smtp.grammar import Path
+from gatepost.protocols.tls.facts import CertificateFacts
 from gatepost.protocols.tls.names import matches
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.connectors.directory import Directory
-    from gatepost.protocols.smtp.grammar import Path
-    from gatepost.protocols.tls.facts import CertificateFacts
-
-    Build = Callable[[str], Directory]
-    Leaf = Callable[..., CertificateFacts]
+Build = Callable[[str], Directory]
+Leaf = Callable[..., CertificateFacts]
 
 DOMAINS = """
 [[organization.a.accepted_domain]]

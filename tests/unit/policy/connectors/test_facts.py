@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from gatepost.policy.connectors.facts import Introduction, SessionFacts, Teller
 from gatepost.policy.connectors.trust_anchors import anchors_label
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.protocols.tls.facts import ChainVerdict
+from gatepost.protocols.tls.facts import ChainVerdict
 
 
 def test_a_chain_is_found_by_the_anchors_it_was_judged_against(chain: Callable[..., ChainVerdict]) -> None:

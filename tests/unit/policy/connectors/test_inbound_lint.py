@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from gatepost.policy.connectors.inbound_lint import lint_inbound
+from gatepost.policy.connectors.resources import Resources
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.connectors.resources import Resources
-
-    Build = Callable[[str], Resources]
+Build = Callable[[str], Resources]
 
 OWN = '[[organization.o.accepted_domain]]\nname = "o.example"\n'
 INBOUND = '[[organization.o.inbound_connector]]\nname = "in"\n'

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -10,13 +10,9 @@ from hypothesis import strategies as st
 from gatepost.policy.connectors import lint as traps
 from gatepost.policy.connectors.lint import warnings
 from gatepost.policy.connectors.model import parse
+from gatepost.policy.connectors.resources import Resources
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.connectors.resources import Resources
-
-    Build = Callable[[str], Resources]
+Build = Callable[[str], Resources]
 
 OWN = '[[organization.o.accepted_domain]]\nname = "o.example"\n'
 RELAY = '[[organization.o.accepted_domain]]\nname = "{}"\ntype = "internal-relay"\n'

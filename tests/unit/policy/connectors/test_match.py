@@ -1,10 +1,13 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from gatepost.policy.connectors import match
+from gatepost.policy.connectors.directory import Directory, InboundEntry
+from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.connectors.match import (
     Attribution,
     PartnerMatch,
@@ -14,20 +17,14 @@ from gatepost.policy.connectors.match import (
     filter_of,
     match_partner,
 )
+from gatepost.protocols.smtp.grammar import Path
+from gatepost.protocols.tls.facts import ChainVerdict
 from gatepost.values import replace
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.connectors.directory import Directory, InboundEntry
-    from gatepost.policy.connectors.facts import SessionFacts
-    from gatepost.protocols.smtp.grammar import Path
-    from gatepost.protocols.tls.facts import ChainVerdict
-
-    Build = Callable[[str], Directory]
-    Chain = Callable[..., ChainVerdict]
-    Session = Callable[..., SessionFacts]
-    MakePath = Callable[[str], Path]
+Build = Callable[[str], Directory]
+Chain = Callable[..., ChainVerdict]
+Session = Callable[..., SessionFacts]
+MakePath = Callable[[str], Path]
 
 
 def accepted(organization: str, *names: str) -> str:

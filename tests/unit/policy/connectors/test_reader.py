@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from gatepost.policy.connectors.accepted_domain import AcceptedDomain
@@ -9,9 +7,6 @@ from gatepost.policy.connectors.errors import Draft, FieldError
 from gatepost.policy.connectors.oauth import OauthIssuer
 from gatepost.policy.connectors.reader import OrganizationDraft, read, tables
 from gatepost.policy.connectors.records import Mailbox, Organization, OutboundConnector
-
-if TYPE_CHECKING:
-    from gatepost.policy.connectors.errors import FieldError
 
 
 def test_a_good_table_becomes_a_draft_without_errors() -> None:

@@ -1,17 +1,13 @@
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.recipients import MailboxIndex, RecipientLists
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.protocols.smtp.grammar import Path
+from gatepost.protocols.smtp.grammar import Path
 
 TEXT = """
 [organization.a]

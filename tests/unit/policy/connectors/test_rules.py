@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.resources import PrefixLimits
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 OWN = '[organization.o]\n[[organization.o.accepted_domain]]\nname = "o.example"\n'
 INBOUND = OWN + '[[organization.o.inbound_connector]]\nname = "c"\n'

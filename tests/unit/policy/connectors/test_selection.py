@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -8,10 +9,7 @@ from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.selection import Selection, connector_for, elsewhere, names_domain, select_outbound
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Build = Callable[[str], Directory]
+Build = Callable[[str], Directory]
 
 
 def accepted(organization: str, *names: str) -> str:

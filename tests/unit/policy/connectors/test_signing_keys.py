@@ -1,18 +1,14 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
+from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.values import DkimService
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.connectors.directory import Directory
-
-    Build = Callable[[str], Directory]
+Build = Callable[[str], Directory]
 
 
 def key(name: str, state: str = "current", owner: str = "o", **fields: str) -> str:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -10,13 +11,9 @@ from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.lint import warnings
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
+from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.tls_rules import limits_of
 from gatepost.protocols.tls.limits import NO_LIMITS, limited
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.connectors.resources import Resources
 
 OWN = '[organization.o]\n[[organization.o.accepted_domain]]\nname = "o.example"\n'
 PARTNER = OWN + '[[organization.o.inbound_connector]]\nname = "c"\nsender_domains = ["p.example"]\n'

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.names import Claim
 from gatepost.policy.connectors.publication import publications
+from gatepost.policy.connectors.resources import Resources
 from gatepost.policy.connectors.values import DomainType
 from gatepost.policy.connectors.verification import (
     Dispute,
@@ -23,11 +25,6 @@ from gatepost.policy.connectors.verification import (
     record_name,
     top_level,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from gatepost.policy.connectors.resources import Resources
 
 KEY = {"algorithm": "ed25519-sha256", "state": "current", "public_key": "MCowBQYDK2VwAyEA" + "A" * 43 + "="}
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.names import Claim
+from gatepost.policy.connectors.records import Organization
 from gatepost.policy.connectors.verification import Conflict, Relation, check_together, claims, conflicts, relation
-
-if TYPE_CHECKING:
-    from gatepost.policy.connectors.records import Organization
 
 
 def organizations(**domains: list[str]) -> tuple[Organization, ...]:

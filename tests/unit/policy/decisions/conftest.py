@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from gatepost.policy.decisions.facts import HopFacts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
+from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -9,7 +9,7 @@ from gatepost.policy.connectors.values import Cleartext
 from gatepost.policy.decisions.asking import mx_stand_in, with_message_request
 from gatepost.policy.decisions.home import Nodes
 from gatepost.policy.decisions.outbound import describe
-from gatepost.policy.decisions.requirement import Authenticated, Identity, MxLevel, Opportunistic, Source
+from gatepost.policy.decisions.requirement import Authenticated, Identity, MxLevel, Opportunistic, Requirement, Source
 from gatepost.policy.decisions.requiretls import Asks
 from gatepost.policy.decisions.routes import (
     InternalRoute,
@@ -17,14 +17,11 @@ from gatepost.policy.decisions.routes import (
     MailboxRoute,
     MxRoute,
     NextHop,
+    Route,
     SmartHosts,
     Unroutable,
 )
 from gatepost.protocols.smtp.replies import Reply
-
-if TYPE_CHECKING:
-    from gatepost.policy.decisions.requirement import Requirement
-    from gatepost.policy.decisions.routes import Route
 
 OPPORTUNISTIC = Opportunistic((Source("default"),))
 NOWHERE = Unroutable(Reply(550, "5.1.3", ("The address has no domain",)), "no domain")

@@ -1,28 +1,24 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
+from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.connectors.mail_flow import Content
 from gatepost.policy.decisions.explain import Explanation, explain
 from gatepost.policy.decisions.home import Nodes
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
 from gatepost.policy.decisions.requiretls import Asks
+from gatepost.protocols.smtp.grammar import Path
+from gatepost.protocols.tls.facts import ChainVerdict
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.connectors.directory import Directory
-    from gatepost.policy.connectors.facts import SessionFacts
-    from gatepost.protocols.smtp.grammar import Path
-    from gatepost.protocols.tls.facts import ChainVerdict
-
-    Build = Callable[[str], Directory]
-    Chain = Callable[..., ChainVerdict]
-    Session = Callable[..., SessionFacts]
-    MakePath = Callable[[str], Path]
+Build = Callable[[str], Directory]
+Chain = Callable[..., ChainVerdict]
+Session = Callable[..., SessionFacts]
+MakePath = Callable[[str], Path]
 
 RESOURCES = """
 [organization.o]

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.decisions.forwarding import Returned
 from gatepost.policy.decisions.handover import (
     ORIGIN_OCTETS,
@@ -20,18 +22,12 @@ from gatepost.policy.decisions.handover import (
     write_origin,
 )
 from gatepost.policy.decisions.home import Nodes
+from gatepost.protocols.smtp.grammar import Path
 from gatepost.protocols.smtp.replies import Reply
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.connectors.directory import Directory
-    from gatepost.policy.connectors.facts import SessionFacts
-    from gatepost.protocols.smtp.grammar import Path
-
-    Build = Callable[[str], Directory]
-    Session = Callable[..., SessionFacts]
-    MakePath = Callable[[str], Path]
+Build = Callable[[str], Directory]
+Session = Callable[..., SessionFacts]
+MakePath = Callable[[str], Path]
 
 MX1, MX2 = "mx1.o.example", "mx2.o.example"
 HERE = Nodes(MX2, "o-site")

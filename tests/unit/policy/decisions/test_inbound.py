@@ -1,30 +1,26 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from gatepost.policy.connectors.facts import Introduction, Teller
+from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.facts import Introduction, SessionFacts, Teller
 from gatepost.policy.connectors.values import AuthenticationResults
 from gatepost.policy.decisions import refusals
+from gatepost.policy.decisions.decision import InboundVerdict
 from gatepost.policy.decisions.forwarding import Returned
 from gatepost.policy.decisions.inbound import decide_filtered, decide_mail, decide_recipient
+from gatepost.protocols.smtp.grammar import Path
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.protocols.tls.facts import ChainVerdict
 from gatepost.values import replace
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.connectors.directory import Directory
-    from gatepost.policy.connectors.facts import SessionFacts
-    from gatepost.policy.decisions.decision import InboundVerdict
-    from gatepost.protocols.smtp.grammar import Path
-    from gatepost.protocols.tls.facts import ChainVerdict
-
-    Build = Callable[[str], Directory]
-    Chain = Callable[..., ChainVerdict]
-    Session = Callable[..., SessionFacts]
-    MakePath = Callable[[str], Path]
+Build = Callable[[str], Directory]
+Chain = Callable[..., ChainVerdict]
+Session = Callable[..., SessionFacts]
+MakePath = Callable[[str], Path]
 
 
 def accepted(name: str, kind: str = "authoritative", organization: str = "o") -> str:

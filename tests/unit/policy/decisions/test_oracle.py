@@ -7,7 +7,7 @@ all organizations each time. It shares no code with what it judges but the readi
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,12 +16,10 @@ from support.strategies import among, some
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.connectors.model import parse
+from gatepost.policy.decisions.decision import InboundVerdict
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
 from gatepost.protocols.smtp.grammar import Path, parse_path
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, Revocation, TlsFacts
-
-if TYPE_CHECKING:
-    from gatepost.policy.decisions.decision import InboundVerdict
 
 PRIVATE = "/etc/o-private-ca.pem"
 DOMAINS = {

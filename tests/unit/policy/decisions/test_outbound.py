@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -46,11 +47,8 @@ from gatepost.protocols.tls.limits import TlsLimits, limited
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.values import replace
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    MakeHop = Callable[..., HopFacts]
-    MakeChain = Callable[..., ChainVerdict]
+MakeHop = Callable[..., HopFacts]
+MakeChain = Callable[..., ChainVerdict]
 
 ORGANIZATION = Organization(name="contoso")
 CONTOSO = (Source("organization", "contoso"),)

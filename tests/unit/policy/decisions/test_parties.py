@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.decisions.parties import Parties, SenderPart, deciding, parties
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def directory(*connectors: dict[str, Any]) -> Directory:

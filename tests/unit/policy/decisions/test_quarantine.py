@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.mail_flow import Content
 from gatepost.policy.decisions.quarantine import Hold, Quarantined, holds, quarantine_sentences, quarantined_by_rules
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.connectors.directory import Directory
 
 TWO = """
 [[organization.a.accepted_domain]]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
+from gatepost.policy.connectors.directory import Directory
+from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.decisions.inbound import decide_recipient
 from gatepost.policy.decisions.recipient_validation import (
     RecipientAnswer,
@@ -18,17 +20,11 @@ from gatepost.policy.decisions.recipient_validation import (
     question_of,
 )
 from gatepost.protocols.ldap.messages import LdapResult
+from gatepost.protocols.smtp.grammar import Path
 from gatepost.protocols.smtp.replies import Reply
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.connectors.directory import Directory
-    from gatepost.policy.connectors.facts import SessionFacts
-    from gatepost.protocols.smtp.grammar import Path
-
-    Build = Callable[[str], Directory]
-    MakePath = Callable[[str], Path]
+Build = Callable[[str], Directory]
+MakePath = Callable[[str], Path]
 
 LISTED = """
 [organization.o]

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from gatepost.policy.decisions.requirement import (
@@ -14,11 +12,9 @@ from gatepost.policy.decisions.requirement import (
     floor_text,
     offered_text,
 )
+from gatepost.protocols.tls.facts import TlsFacts
 from gatepost.protocols.tls.limits import limited
 from gatepost.values import replace
-
-if TYPE_CHECKING:
-    from gatepost.protocols.tls.facts import TlsFacts
 
 QUANTUM = limited(post_quantum=True)
 AES = "TLS_AES_256_GCM_SHA384"

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from gatepost.policy.connectors.records import OutboundConnector
 from gatepost.policy.connectors.values import Cleartext, RevocationCheck
+from gatepost.policy.decisions.facts import HopFacts
 from gatepost.policy.decisions.home import Nodes
 from gatepost.policy.decisions.requirement import (
     Authenticated,
@@ -34,12 +36,7 @@ from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, 
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.values import replace
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.decisions.facts import HopFacts
-
-    MakeHop = Callable[..., HopFacts]
+MakeHop = Callable[..., HopFacts]
 
 HOST = "mx.b.example"
 OUT = (Source("connector", "out"),)

@@ -1,19 +1,15 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
+from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.values import DkimService
 from gatepost.policy.decisions.signing import Provenance, may_sign, sealing, signing
 from gatepost.values import replace
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.connectors.directory import Directory
-
-    Build = Callable[[str], Directory]
+Build = Callable[[str], Directory]
 
 DOMAINS = """
 [[organization.o.accepted_domain]]

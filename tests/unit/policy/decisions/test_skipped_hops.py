@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
+from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import Introduction, SessionFacts, Teller
 from gatepost.policy.decisions.skipped_hops import skip_hops
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.connectors.directory import Directory
 
 FILTER = "198.51.100.7"
 TEXT = """

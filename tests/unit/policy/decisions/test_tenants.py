@@ -6,7 +6,7 @@ example decides about one message with and without the resources of "a".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -16,21 +16,16 @@ from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.connectors.model import parse
-from gatepost.policy.decisions.explain import explain
+from gatepost.policy.decisions.explain import Explanation, explain
 from gatepost.policy.decisions.forwarding import MailOrigin, keeps_sender, targets_of
 from gatepost.policy.decisions.header_trust import header_trust
 from gatepost.policy.decisions.outbound import both, required
 from gatepost.policy.decisions.published import Modes, joined_modes
-from gatepost.policy.decisions.requirement import Authenticated, Identity, Opportunistic
-from gatepost.policy.decisions.routes import MxRoute, SmartHosts
+from gatepost.policy.decisions.requirement import Authenticated, Identity, Opportunistic, Requirement
+from gatepost.policy.decisions.routes import MxRoute, Route, SmartHosts
 from gatepost.protocols.message.srs import SrsKeys
 from gatepost.protocols.smtp.grammar import parse_path
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
-
-if TYPE_CHECKING:
-    from gatepost.policy.decisions.explain import Explanation
-    from gatepost.policy.decisions.requirement import Requirement
-    from gatepost.policy.decisions.routes import Route
 
 TLS = TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", "X25519", "", resumed=False, server_name="")
 GONE = "/gone.pem"  # trust anchors that cannot be read

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from gatepost.policy.decisions.facts import HopFacts
 from gatepost.policy.decisions.published import NOTHING, Published, StsFound, by_dane, by_mta_sts, dnssec_failed
 from gatepost.policy.decisions.requirement import Authenticated, Identity, Opportunistic, Shortfall, Source
 from gatepost.policy.decisions.tlsrpt import Seen, attempted, barred, not_fetched
@@ -12,11 +14,6 @@ from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, 
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import PolicyType, TlsSession
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatepost.policy.decisions.facts import HopFacts
 
 HOST, DOMAIN = "mail.b.example", "b.example"
 RECORD = Tlsa(Usage.DANE_EE, Selector.SPKI, MatchingType.SHA2_256, bytes(32))

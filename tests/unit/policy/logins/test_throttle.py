@@ -5,19 +5,6 @@ import pytest
 from gatepost.policy.logins.throttle import FailuresInMemory, Throttle
 
 
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 def charged(throttle, key, times):
     for _ in range(times):
         throttle.charge(key)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 from email import message_from_bytes, policy
-from typing import TYPE_CHECKING, Any, cast
+from email.message import EmailMessage
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,11 +13,6 @@ from hypothesis import strategies as st
 
 from gatepost.protocols.message.dsn import build_dsn, build_redacted
 from gatepost.protocols.message.dsn_report import DsnAction, DsnHop, RedactedNotice
-
-if TYPE_CHECKING:
-    from email.message import EmailMessage
-
-    from conftest import MakeRecipient, MakeReport
 
 HEADER = b"From: a@a.example\r\nTo: b@b.example\r\nSubject: Figures\r\nMessage-ID: <1@a.example>\r\n"
 
@@ -43,7 +39,7 @@ def returned(part: EmailMessage) -> bytes:
     return cast("bytes", part.get_payload(decode=True))
 
 
-def test_the_header_of_a_failure(report: MakeReport) -> None:
+def test_the_header_of_a_failure(report) -> None:
     message, parts = parsed(build_dsn(report()))
     assert dict(message.items()) == {
         "From": "Mail Delivery System <postmaster@a.example>",
@@ -65,7 +61,7 @@ def test_the_header_of_a_failure(report: MakeReport) -> None:
     assert build_dsn(report()).isascii()
 
 
-def test_the_fields_of_rfc_3464(report: MakeReport, recipient: MakeRecipient) -> None:
+def test_the_fields_of_rfc_3464(report, recipient) -> None:
     about = recipient(orcpt="rfc822;b+2Bold@b.example")
     waiting = recipient(address="c@b.example", action=DsnAction.DELAYED, status="4.2.2", retry_until=1795622400.0)
     _, (_, status, _) = parsed(build_dsn(report(about, waiting, envid="QQ1")))
@@ -97,7 +93,7 @@ def test_the_fields_of_rfc_3464(report: MakeReport, recipient: MakeRecipient) ->
     ]
 
 
-def test_the_text_is_for_people(report: MakeReport) -> None:
+def test_the_text_is_for_people(report) -> None:
     _, (text, _, _) = parsed(build_dsn(report(ret="FULL")))
     content = text.get_content()
     assert text.get_content_charset() == "us-ascii"
@@ -252,7 +248,7 @@ RETURNED: dict[str, tuple[bytes, dict[str, Any], str, str, bytes]] = {
 
 
 @pytest.mark.parametrize("name", RETURNED)
-def test_what_is_returned(report: MakeReport, name: str) -> None:
+def test_what_is_returned(report, name: str) -> None:
     original, changes, kind, encoding, content = RETURNED[name]
     made = build_dsn(report(original=original, **changes))
     message, (_, _, part) = parsed(made)
@@ -270,19 +266,17 @@ def test_what_is_returned(report: MakeReport, name: str) -> None:
 
 
 @pytest.mark.parametrize("action", [DsnAction.DELAYED, DsnAction.DELIVERED, DsnAction.RELAYED])
-def test_the_message_is_returned_for_failures_only(
-    report: MakeReport, recipient: MakeRecipient, action: DsnAction
-) -> None:
+def test_the_message_is_returned_for_failures_only(report, recipient, action: DsnAction) -> None:
     _, (_, _, part) = parsed(build_dsn(report(recipient(action=action), ret="FULL")))
     assert part.get_content_type() == "text/rfc822-headers"
 
 
-def test_the_first_part_of_a_header_is_called_so(report: MakeReport) -> None:
+def test_the_first_part_of_a_header_is_called_so(report) -> None:
     _, (text, _, _) = parsed(build_dsn(report(return_limit=40)))
     assert "The first part of the message's header section is attached." in text.get_content()
 
 
-def test_smtputf8(report: MakeReport, recipient: MakeRecipient) -> None:
+def test_smtputf8(report, recipient) -> None:
     about = report(
         recipient(address="\u0436@b.example"),
         to="\u00fc@a.example",
@@ -304,11 +298,11 @@ def test_smtputf8(report: MakeReport, recipient: MakeRecipient) -> None:
     assert "\u0436@b.example" in parts[0].get_content()
 
 
-def test_a_sender_beyond_ascii_makes_it_utf8(report: MakeReport) -> None:
+def test_a_sender_beyond_ascii_makes_it_utf8(report) -> None:
     assert "\r\nTo: <\u00fc@a.example>\r\n".encode() in build_dsn(report(to="\u00fc@a.example"))
 
 
-def test_7_bit_for_everything_else(report: MakeReport, recipient: MakeRecipient) -> None:
+def test_7_bit_for_everything_else(report, recipient) -> None:
     subject = "gr\u00fcne \u6587\u5b57 und noch viel mehr davon, bis die Zeile umbricht"
     about = report(recipient(address="\u0436@b.example"), original=f"Subject: {subject}\r\n\r\n".encode())
     made = build_dsn(about)
@@ -332,7 +326,7 @@ def test_7_bit_for_everything_else(report: MakeReport, recipient: MakeRecipient)
         ("<" + "x" * 900 + ">", None),
     ],
 )
-def test_in_reply_to_is_exactly_the_message_id(report: MakeReport, message_id: str, field: str | None) -> None:
+def test_in_reply_to_is_exactly_the_message_id(report, message_id: str, field: str | None) -> None:
     message, _ = parsed(build_dsn(report(original=f"Message-ID: {message_id}\r\n\r\n".encode())))
     assert message["In-Reply-To"] == field
 
@@ -341,19 +335,19 @@ def test_in_reply_to_is_exactly_the_message_id(report: MakeReport, message_id: s
     ("boundary", "used"),
     [("b0undary", "b0undary"), ("", "_"), ('a"b\r\nc', "a_b__c"), ("\u00fc", "_"), ("x" * 99, "x" * 60)],
 )
-def test_boundaries(report: MakeReport, boundary: str, used: str) -> None:
+def test_boundaries(report, boundary: str, used: str) -> None:
     message, _ = parsed(build_dsn(report(boundary=boundary)))
     assert message.get_boundary() == used
 
 
-def test_a_boundary_that_occurs_in_the_message_is_changed(report: MakeReport) -> None:
+def test_a_boundary_that_occurs_in_the_message_is_changed(report) -> None:
     original = b"Subject: x\r\n\r\n--b0undary\r\n--b0undary_--\r\n"
     message, (_, _, part) = parsed(build_dsn(report(original=original, ret="FULL")))
     assert message.get_boundary() == "b0undary__"
     assert returned(part) == original
 
 
-def test_nobody_and_nothing(report: MakeReport) -> None:
+def test_nobody_and_nothing(report) -> None:
     for changes in ({"recipients": ()}, {"to": ""}):
         with pytest.raises(ValueError, match="nobody"):
             build_dsn(report(**changes))
@@ -391,7 +385,7 @@ def test_a_redacted_notice_is_harmless(name: str, text: str) -> None:
     assert all(len(line) <= 998 for line in made.split(b"\r\n"))
 
 
-def test_a_thousand_recipients(report: MakeReport, recipient: MakeRecipient) -> None:
+def test_a_thousand_recipients(report, recipient) -> None:
     many = [recipient(address=f"b{number}@b.example", diagnostic=f"550 no {number}") for number in range(1000)]
     made = build_dsn(report(*many))
     _, (_, status, _) = parsed(made)
@@ -427,7 +421,7 @@ def harmless(made: bytes, *, utf8: bool) -> None:
 
 @pytest.mark.parametrize("utf8", [False, True])
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_in_every_input(report: MakeReport, recipient: MakeRecipient, text: str, utf8: bool) -> None:
+def test_hostile_text_in_every_input(report, recipient, text: str, utf8: bool) -> None:
     about = recipient(address=text, status=text, orcpt=f"rfc822;{text}", remote_mta=text, diagnostic=text, detail=text)
     inputs = {
         "to": text,
@@ -455,7 +449,7 @@ def test_any_input(report: Any, recipient: Any, to: str, text: str, original: by
     harmless(made, utf8=utf8 or not to.isascii() or ret == "FULL")
 
 
-def test_a_message_that_cannot_be_read_is_named_as_such(report: MakeReport) -> None:
+def test_a_message_that_cannot_be_read_is_named_as_such(report) -> None:
     _, (text, _, part) = parsed(build_dsn(report(original=b"", ret="FULL")))
     assert "could not be read any more" in text.get_content()
     assert part.get_content_type() == "text/rfc822-headers"

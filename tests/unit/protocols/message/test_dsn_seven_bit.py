@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import quopri
 from email import message_from_bytes, policy
-from typing import TYPE_CHECKING, Any, cast
+from email.message import EmailMessage
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,11 +14,6 @@ from hypothesis import strategies as st
 
 from gatepost.protocols.message.dsn import build_dsn
 from gatepost.protocols.message.dsn_seven_bit import original_part, seven_bit_dsn
-
-if TYPE_CHECKING:
-    from email.message import EmailMessage
-
-    from conftest import MakeRecipient, MakeReport
 
 LATIN = b"From: a@a.example\r\nSubject: Figures\r\n\r\ngr\xfcn\r\n--b0undary\r\n"
 UTF8 = "From: a@a.example\r\nSubject: grün\r\n\r\ngrün\r\n".encode()
@@ -39,7 +35,7 @@ def converted(notice: bytes) -> tuple[EmailMessage, list[EmailMessage], bytes]:
 
 @pytest.mark.parametrize("original", [LATIN, UTF8, LATIN.removesuffix(b"\r\n")])
 @pytest.mark.parametrize("utf8", [False, True])
-def test_the_original_is_whole(report: MakeReport, original: bytes, utf8: bool) -> None:
+def test_the_original_is_whole(report, original: bytes, utf8: bool) -> None:
     notice = build_dsn(report(original=original, ret="FULL", utf8=utf8))
     message, (text, status, _), returned = converted(notice)
     assert returned.removesuffix(b"\r\n") == original.removesuffix(b"\r\n")
@@ -49,7 +45,7 @@ def test_the_original_is_whole(report: MakeReport, original: bytes, utf8: bool) 
     assert message["Subject"] == ("Undeliverable: grün" if original is UTF8 else before["Subject"])
 
 
-def test_text_and_fields_beyond_ascii_are_quoted(report: MakeReport, recipient: MakeRecipient) -> None:
+def test_text_and_fields_beyond_ascii_are_quoted(report, recipient) -> None:
     notice = build_dsn(report(recipient(address="ж@b.example"), original=UTF8, utf8=True))
     _, (text, status, header), _ = converted(notice)
     assert "ж@b.example" in text.get_content()
@@ -64,19 +60,19 @@ def test_text_and_fields_beyond_ascii_are_quoted(report: MakeReport, recipient: 
     ("address", "to"),
     [("a@bücher.example", "<a@xn--bcher-kva.example>"), ("ü@a.example", "<?@a.example>"), ("a@-é-", "<a@-?->")],
 )
-def test_the_address_in_to(report: MakeReport, address: str, to: str) -> None:
+def test_the_address_in_to(report, address: str, to: str) -> None:
     made = seven_bit_dsn(build_dsn(report(to=address)))
     assert f"\r\nTo: {to}\r\n".encode() in made
 
 
-def test_a_long_subject_is_folded_in_encoded_words(report: MakeReport) -> None:
+def test_a_long_subject_is_folded_in_encoded_words(report) -> None:
     subject = "grüne 文字 und noch viel mehr davon, bis die Zeile umbricht, und das mehr als einmal"
     notice = build_dsn(report(original=f"Subject: {subject}\r\n\r\n".encode(), utf8=True))
     message, _, _ = converted(notice)
     assert message["Subject"] == f"Undeliverable: {subject}"
 
 
-def test_fields_that_were_put_before_it_stay(report: MakeReport) -> None:
+def test_fields_that_were_put_before_it_stay(report) -> None:
     before = b"Delivered-To: ann@a.example\r\nReceived: from x\r\n\tby y; date\r\n"
     made = seven_bit_dsn(before + build_dsn(report(original=LATIN, ret="FULL")))
     assert made.startswith(before)
@@ -96,7 +92,7 @@ def test_what_is_no_notification_stays(other: bytes) -> None:
     assert seven_bit_dsn(other) == other
 
 
-def test_what_is_7_bit_stays(report: MakeReport) -> None:
+def test_what_is_7_bit_stays(report) -> None:
     notice = build_dsn(report(ret="FULL"))
     assert seven_bit_dsn(notice) == notice
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from email import message_from_string
-from typing import TYPE_CHECKING, Any
+from email.message import Message
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,11 +10,6 @@ from hypothesis import strategies as st
 
 from gatepost.protocols.message.dsn_report import DsnAction
 from gatepost.protocols.message.dsn_status import MAX_ADDRESS, MAX_TEXT, delivery_status, status_of
-
-if TYPE_CHECKING:
-    from email.message import Message
-
-    from conftest import MakeRecipient, MakeReport
 
 TUESDAY, MONDAY = "Tue, 24 Nov 2026 15:43:20 +0000", "Mon, 23 Nov 2026 16:00:00 +0000"
 
@@ -32,7 +28,7 @@ def groups(text: str) -> list[dict[str, str]]:
     return found
 
 
-def test_every_field_of_a_failure(report: MakeReport, recipient: MakeRecipient) -> None:
+def test_every_field_of_a_failure(report, recipient) -> None:
     about = recipient(orcpt="rfc822;b+2Bold@b.example", retry_until=1795999999.0)
     text = delivery_status(report(about, envid="QQ+3D1"), utf8=False)
     assert groups(text) == [
@@ -50,7 +46,7 @@ def test_every_field_of_a_failure(report: MakeReport, recipient: MakeRecipient) 
     ]
 
 
-def test_every_field_of_a_delay(report: MakeReport, recipient: MakeRecipient) -> None:
+def test_every_field_of_a_delay(report, recipient) -> None:
     about = recipient(
         action=DsnAction.DELAYED,
         status="4.4.1",
@@ -72,7 +68,7 @@ def test_every_field_of_a_delay(report: MakeReport, recipient: MakeRecipient) ->
     ]
 
 
-def test_what_is_not_known_is_left_out(report: MakeReport, recipient: MakeRecipient) -> None:
+def test_what_is_not_known_is_left_out(report, recipient) -> None:
     about = recipient(action=DsnAction.RELAYED, status="", remote_mta="", diagnostic="", last_attempt=0.0)
     assert groups(delivery_status(report(about, arrival=0.0, queue_id=""), utf8=False)) == [
         {"Reporting-MTA": "dns; mx1.a.example"},
@@ -80,7 +76,7 @@ def test_what_is_not_known_is_left_out(report: MakeReport, recipient: MakeRecipi
     ]
 
 
-def test_one_group_for_each_recipient(report: MakeReport, recipient: MakeRecipient) -> None:
+def test_one_group_for_each_recipient(report, recipient) -> None:
     addresses = [f"b{number}@b.example" for number in range(1000)]
     found = groups(delivery_status(report(*(recipient(address=each) for each in addresses)), utf8=False))
     assert [group["Final-Recipient"] for group in found[1:]] == [f"rfc822; {each}" for each in addresses]
@@ -103,7 +99,7 @@ def test_one_group_for_each_recipient(report: MakeReport, recipient: MakeRecipie
         (DsnAction.RELAYED, "4.1.5", "2.0.0"),
     ],
 )
-def test_status(recipient: MakeRecipient, action: DsnAction, status: str, expected: str) -> None:
+def test_status(recipient, action: DsnAction, status: str, expected: str) -> None:
     assert status_of(recipient(action=action, status=status)) == expected
 
 
@@ -145,7 +141,7 @@ ADDRESSES: list[tuple[str, str, str, str, str, str]] = [
 
 
 @pytest.mark.parametrize("case", ADDRESSES)
-def test_addresses_beyond_ascii(report: MakeReport, recipient: MakeRecipient, case: tuple[str, ...]) -> None:
+def test_addresses_beyond_ascii(report, recipient, case: tuple[str, ...]) -> None:
     address, orcpt, *expected = case
     about = report(recipient(address=address, orcpt=orcpt))
     for utf8, (final, original) in ((False, expected[:2]), (True, expected[2:])):
@@ -170,15 +166,15 @@ def test_addresses_beyond_ascii(report: MakeReport, recipient: MakeRecipient, ca
         "\u00fc;b",
     ],
 )
-def test_a_malformed_orcpt_is_left_out(report: MakeReport, recipient: MakeRecipient, orcpt: str) -> None:
+def test_a_malformed_orcpt_is_left_out(report, recipient, orcpt: str) -> None:
     assert "Original-Recipient" not in groups(delivery_status(report(recipient(orcpt=orcpt)), utf8=False))[1]
 
 
-def test_a_malformed_envelope_id_is_left_out(report: MakeReport) -> None:
+def test_a_malformed_envelope_id_is_left_out(report) -> None:
     assert "Original-Envelope-Id" not in groups(delivery_status(report(envid="x+0Ay"), utf8=False))[0]
 
 
-def test_long_texts_are_cut_and_folded(report: MakeReport, recipient: MakeRecipient) -> None:
+def test_long_texts_are_cut_and_folded(report, recipient) -> None:
     about = recipient(address="x" * 5000, diagnostic="550 " + "word " * 5000, remote_mta="m" * 5000)
     fields = groups(delivery_status(report(about, reporting_mta="r" * 5000, queue_id="q" * 500), utf8=False))[1]
     assert len(fields["Final-Recipient"]) == MAX_ADDRESS + len("rfc822; ")
@@ -203,7 +199,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("utf8", [False, True])
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_stays_in_its_field(report: MakeReport, recipient: MakeRecipient, text: str, utf8: bool) -> None:
+def test_hostile_text_stays_in_its_field(report, recipient, text: str, utf8: bool) -> None:
     about = recipient(address=text, status=text, orcpt=f"rfc822;{text}", remote_mta=text, diagnostic=text, detail=text)
     found = groups(delivery_status(report(about, reporting_mta=text, envid=text, queue_id=text), utf8=utf8))
     assert len(found) == 2

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from gatepost.protocols.message.dsn_advice import NO_CERTIFICATE, RETURNED
@@ -9,9 +7,6 @@ from gatepost.protocols.message.dsn_report import Advice, DsnAction, DsnActor, D
 from gatepost.protocols.message.dsn_text import human_text, redacted_text, subject_of
 from gatepost.protocols.message.fields import HeaderFacts
 from gatepost.protocols.message.next_step import failed_step, waiting_step
-
-if TYPE_CHECKING:
-    from conftest import MakeRecipient, MakeReport
 
 FACTS = HeaderFacts("<1@a.example>", "Figures", 1, (), tls_required_no=False, bytes=100)
 NO_FACTS = HeaderFacts("", "", 0, (), tls_required_no=False, bytes=0)
@@ -71,13 +66,11 @@ def lines(text: str) -> list[str]:
     return text.split("\r\n")[:-1]
 
 
-def test_the_whole_text_of_a_failure(report: MakeReport) -> None:
+def test_the_whole_text_of_a_failure(report) -> None:
     assert lines(human_text(report(hops=HOPS), FACTS, "It is attached.")) == FAILURE.splitlines()
 
 
-def test_a_requirement_that_was_not_met_is_shown_with_what_was_expected(
-    report: MakeReport, recipient: MakeRecipient
-) -> None:
+def test_a_requirement_that_was_not_met_is_shown_with_what_was_expected(report, recipient) -> None:
     detail = "expected *.b.example, presented CN=Server01, thumbprint 0123456789abcdef"
     about = recipient(status="5.7.320", remote_mta="", diagnostic="550 5.7.320 SubjectMismatch", detail=detail)
     text = " ".join(human_text(report(about), FACTS, "x").split())
@@ -88,7 +81,7 @@ def test_a_requirement_that_was_not_met_is_shown_with_what_was_expected(
 
 
 @pytest.mark.parametrize("until", [0.0, 1795535000.0])
-def test_a_delay_says_that_nothing_need_be_done(report: MakeReport, recipient: MakeRecipient, until: float) -> None:
+def test_a_delay_says_that_nothing_need_be_done(report, recipient, until: float) -> None:
     about = recipient(action=DsnAction.DELAYED, status="4.4.1", retry_until=until)
     text = " ".join(human_text(report(about), FACTS, "x").split())
     assert "Your message has not yet been delivered to this recipient." in text
@@ -99,7 +92,7 @@ def test_a_delay_says_that_nothing_need_be_done(report: MakeReport, recipient: M
     assert f"Next step: {said}" in text, "as the pages of the gateway begin"
 
 
-def test_a_fault_of_our_own_asks_our_own_administrators(report: MakeReport, recipient: MakeRecipient) -> None:
+def test_a_fault_of_our_own_asks_our_own_administrators(report, recipient) -> None:
     said = "450 4.3.5 System incorrectly configured"
     about = recipient(action=DsnAction.DELAYED, status="4.3.5", remote_mta="", diagnostic=said)
     text = " ".join(human_text(report(about), FACTS, "x").split())
@@ -112,9 +105,7 @@ def test_a_fault_of_our_own_asks_our_own_administrators(report: MakeReport, reci
     ("action", "opening"),
     [(DsnAction.DELIVERED, "Your message was delivered to"), (DsnAction.RELAYED, "Your message was handed on for")],
 )
-def test_a_success_asks_nobody_to_act(
-    report: MakeReport, recipient: MakeRecipient, action: DsnAction, opening: str
-) -> None:
+def test_a_success_asks_nobody_to_act(report, recipient, action: DsnAction, opening: str) -> None:
     text = human_text(report(recipient(action=action, status="2.1.5")), FACTS, "x")
     assert opening in text
     assert "  Recipient:             b@b.example" in text
@@ -122,7 +113,7 @@ def test_a_success_asks_nobody_to_act(
     assert "WHO MUST ACT" not in text
 
 
-def test_advice_of_the_report_comes_first(report: MakeReport, recipient: MakeRecipient) -> None:
+def test_advice_of_the_report_comes_first(report, recipient) -> None:
     advice = Advice("The connector is wrong.", DsnActor.SERVICE, "Correct tls_domain of 'bank-out'.")
     text = human_text(report(recipient(advice=advice)), FACTS, "x")
     assert "  The connector is wrong.\r\n" in text
@@ -131,7 +122,7 @@ def test_advice_of_the_report_comes_first(report: MakeReport, recipient: MakeRec
     assert "no mailbox" not in text
 
 
-def test_recipients_with_the_same_outcome_share_its_account(report: MakeReport, recipient: MakeRecipient) -> None:
+def test_recipients_with_the_same_outcome_share_its_account(report, recipient) -> None:
     same = [recipient(address=f"b{number}@b.example") for number in range(25)]
     other = recipient(address="c@b.example", action=DsnAction.DELAYED, status="4.2.2")
     text = human_text(report(other, *same), FACTS, "x")
@@ -143,9 +134,7 @@ def test_recipients_with_the_same_outcome_share_its_account(report: MakeReport, 
     assert "Rejected recipient:    b0@b.example and 24 more" in text
 
 
-def test_mail_that_needs_a_certificate_has_the_next_step_of_the_pages(
-    report: MakeReport, recipient: MakeRecipient
-) -> None:
+def test_mail_that_needs_a_certificate_has_the_next_step_of_the_pages(report, recipient) -> None:
     said = "550 5.7.5 Encryption needed (S/MIME), no usable certificate of the recipient"
     about = recipient(advice=NO_CERTIFICATE, status="5.7.5", diagnostic=said)
     text = " ".join(human_text(report(about), FACTS, "x").split())
@@ -154,12 +143,12 @@ def test_mail_that_needs_a_certificate_has_the_next_step_of_the_pages(
     assert "Next step" not in returned, "an administrator has acted"
 
 
-def test_different_advice_is_a_different_outcome(report: MakeReport, recipient: MakeRecipient) -> None:
+def test_different_advice_is_a_different_outcome(report, recipient) -> None:
     text = human_text(report(recipient(), recipient(advice=Advice("a", DsnActor.SENDER, "b"))), FACTS, "x")
     assert text.count("CAUSE") == 2
 
 
-def test_many_outcomes_and_hops_are_cut(report: MakeReport, recipient: MakeRecipient) -> None:
+def test_many_outcomes_and_hops_are_cut(report, recipient) -> None:
     many = [recipient(diagnostic=f"550 5.1.1 no {number}") for number in range(1000)]
     text = human_text(report(*many, hops=HOPS * 100), FACTS, "x")
     assert text.count("CAUSE") == 20
@@ -168,7 +157,7 @@ def test_many_outcomes_and_hops_are_cut(report: MakeReport, recipient: MakeRecip
     assert "\r\n  51  " not in text
 
 
-def test_what_is_not_known_is_left_out(report: MakeReport, recipient: MakeRecipient) -> None:
+def test_what_is_not_known_is_left_out(report, recipient) -> None:
     about = recipient(remote_mta="", diagnostic="", last_attempt=0.0)
     text = human_text(report(about, arrival=0.0, queue_id=""), NO_FACTS, "x")
     for label in ("Subject:", "Sent:", "Remote server:", "Reason:", "Details:", "Last attempt:", "Queue id:", "HOPS"):
@@ -184,9 +173,7 @@ def test_what_is_not_known_is_left_out(report: MakeReport, recipient: MakeRecipi
         ([DsnAction.RELAYED], "Relayed: Figures"),
     ],
 )
-def test_the_subject_names_the_gravest(
-    report: MakeReport, recipient: MakeRecipient, actions: list[DsnAction], subject: str
-) -> None:
+def test_the_subject_names_the_gravest(report, recipient, actions: list[DsnAction], subject: str) -> None:
     about = report(*(recipient(action=action) for action in actions))
     assert subject_of(about, FACTS) == subject
     assert subject_of(about, NO_FACTS) == subject.partition(":")[0]
@@ -195,7 +182,7 @@ def test_the_subject_names_the_gravest(
 @pytest.mark.parametrize(
     "text", ["a\r\n\r\nCAUSE\r\n", "a\0b\x1b[2J", "\u202eabc", "\ud800", "x" * 9999, "\u6587" * 9999]
 )
-def test_hostile_text_stays_in_its_line(report: MakeReport, recipient: MakeRecipient, text: str) -> None:
+def test_hostile_text_stays_in_its_line(report, recipient, text: str) -> None:
     about = recipient(
         address=text,
         remote_mta=text,

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import pytest
 
 from gatepost.protocols.smtp.extensions import Extensions
 from gatepost.protocols.smtp.limits import SmtpLimits
+from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.smtp.server.events import AbortEvent, ChunkEvent, Event
 from gatepost.protocols.smtp.server.server import Server
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from gatepost.protocols.smtp.replies import Reply
 
 
 @dataclass

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
 
+import apsw
 import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
@@ -15,9 +15,6 @@ from gatepost.store.sqlite.trace_conditions import FOLDED, Conditions
 from gatepost.store.sqlite.trace_files import trace_files
 from gatepost.store.text_pattern import TextPattern, fold
 from gatepost.store.trace import Among
-
-if TYPE_CHECKING:
-    import apsw
 
 VERIFIED = {"achieved": "none/authenticated", "requirement": "authenticated(b)"}
 NOON = 1_764_000_000.0

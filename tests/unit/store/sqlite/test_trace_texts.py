@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
+import apsw
 import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
@@ -14,12 +16,6 @@ from gatepost.store.sqlite.trace import TraceWriter, write_events
 from gatepost.store.sqlite.trace_files import trace_files
 from gatepost.store.text_pattern import TextPattern
 from gatepost.store.trace import TEXT_COLUMNS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    import apsw
 
 NOON = 1_764_000_000.0
 

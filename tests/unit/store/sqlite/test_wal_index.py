@@ -5,15 +5,12 @@ import fcntl
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from gatepost.store.sqlite.schema import StoreSettings, open_database
 from gatepost.store.sqlite.wal_index import hold_indexes
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LARGE = 3 * 32768  # more than a new index has: what was cut is seen
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -26,9 +26,6 @@ from gatepost.protocols.smtp.client.client_events import (
 from gatepost.protocols.smtp.client.reply_parser import MAX_LINES, ProtocolError
 from gatepost.protocols.smtp.client.transaction import MailTransaction, Peer
 from gatepost.protocols.smtp.replies import Reply
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 NAME = "mx.a.example"
 EHLO = b"250-mx.b.example at your service\r\n250-PIPELINING\r\n250-Size 1000\r\n250-starttls\r\n250 HELP\r\n"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -25,9 +25,6 @@ from gatepost.protocols.smtp.client.reply_parser import ProtocolError
 from gatepost.protocols.smtp.client.sending import DotStuffer
 from gatepost.protocols.smtp.client.transaction import MailTransaction, TransactionResult
 from gatepost.protocols.smtp.replies import Reply
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
