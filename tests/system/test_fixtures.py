@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -26,6 +28,7 @@ from gatepost.testing.name_server import DnsServer
 from gatepost.testing.pki import Pki
 from gatepost.testing.process import FixtureError, ProcessId, alive, free_port, greets, wait_until
 from gatepost.testing.sink import Behaviour, Sink
+from gatepost.testing.status_server import StatusServer
 
 MESSAGE = (
     b"From: Alice <alice@contoso.example>\r\nSubject: dots\r\n"
@@ -438,3 +441,12 @@ def test_a_missing_peer_is_loud(tmp_path: Path, ci: str, outcome: str) -> None:
     assert outcome in done.stdout, done.stdout + done.stderr
     loud = "PEER MISSING: swaks, postfix" if ci else "\x1b[31m\x1b[1mNOT TESTED for want of swaks, postfix: 1 test(s)"
     assert loud in done.stdout
+
+
+def test_of_a_client_that_leaves_a_status_server_says_nothing(pki: Pki, capfd: pytest.CaptureFixture[str]) -> None:
+    with StatusServer(pki) as server, socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it ends by a reset
+        client.sendall(b"GET /crl HTTP/1.1\r\n")
+        time.sleep(0.2)  # its thread reads the next line by then
+        client.close()
+    assert capfd.readouterr().err == ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.clients import TlsRun, openssl_s_client
+from support.clients import TlsRun, openssl_s_client, whole_period
 from support.gateway import Gateway
 from support.scenes import ALICE, OWN_SERVERS, connector, contoso, message, send
 
@@ -50,6 +50,7 @@ class Resuming:
 
     def begin(self, certificate: Leaf) -> TlsRun:
         """The one full handshake with the certificate."""
+        whole_period()
         return self._bring(ALICE, "-sess_out", self._session, certificate=certificate)
 
     def resume(self, to: str = ALICE, **fields: Any) -> TlsRun:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from gatepost.testing.process import free_port
 
 if TYPE_CHECKING:
     from gatepost.testing.pki import Pki
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that left before its answer."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class StatusServer:
@@ -36,7 +44,7 @@ class StatusServer:
     def start(self) -> Self:
         """Serve, in a thread of its own."""
         self._ending.clear()
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))
+        self._server = _Server(("127.0.0.1", self.port), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="certificate status")
         self._thread.start()
         return self
