@@ -442,7 +442,7 @@ class Assembly:
             trace=self._observation.along(store),
             tell=self._observation.tell,
             judge_client=self._lookups.judge_client,
-            trust=lambda: self._lookups.anchors_forgotten,
+            trust=lambda: self._lookups.anchors_renewed,
             expiration=self._expiration,
             tls=self.certificates.tls,
             extensions=extensions_of(

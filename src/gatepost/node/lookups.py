@@ -63,7 +63,7 @@ class LookupServices:
     not one of ours. files: that settings and resources name, as they are in force.
     on_return: called with how the last error of deliveries begins that need not wait any longer, as nameservers answer
     again, or revocation lists can be had again. revocation_watch: is told of chains for which mail waits.
-    anchors_forgotten: how often trust anchors were to be read again.
+    anchors_renewed: how often trust anchors were read again.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class LookupServices:
         self.resolver = configured_resolver(settings.dns)
         self.http = HttpClient(self.resolver)
         self._site_anchors, self.files = site_anchors, FilesInForce(settings.tls.trust_anchors)
-        self.anchors_forgotten = 0
+        self.anchors_renewed = 0
         server, pair = settings.tls.trust_anchors, self.files.identity
         self.contexts = ClientContexts(server, time.time, load=self._load_anchors, identity=identity, pair=pair)
         self.revocation = RevocationChecker(
@@ -113,7 +113,7 @@ class LookupServices:
             reload=self.resolver.forget,
             close=self._close_resolver,
         )
-        yield Lifecycle("trust anchors", reload=self._forget_anchors)
+        yield Lifecycle("trust anchors", reload=self._use_renewed_anchors)
         yield Lifecycle(
             "revocation",
             duties=[Duty(WATCH_SECONDS, self._watch_revocation)],
@@ -205,9 +205,9 @@ class LookupServices:
         self._watching.cancel()
         await self.resolver.close()
 
-    def _forget_anchors(self) -> None:
+    def _use_renewed_anchors(self) -> None:
         self.contexts.clear()
-        self.anchors_forgotten += 1
+        self.anchors_renewed += 1
 
     def _load_anchors(self, name: str) -> TrustAnchors:
         return self._site_anchors() if name == SITE_ANCHORS else self.files.anchors(name)

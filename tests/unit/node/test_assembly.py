@@ -234,11 +234,11 @@ def test_trust_anchors_that_break_are_kept_and_hold_back_all_that_is_read_again(
             lookups.begin(assembly._directory())  # as at a change of resources
             judged = lookups.judge_client([leaf.public_bytes(serialization.Encoding.DER)], named)
             assert judged.status is ChainStatus.TRUSTED
-            assert lookups.anchors_forgotten == 0
+            assert lookups.anchors_renewed == 0
             broken.write_bytes(good)
         await assembly.reload()
         assert caplog.messages[-1] == "certificates and trust anchors were read again"
-        assert lookups.anchors_forgotten == 1
+        assert lookups.anchors_renewed == 1
         assert await presented(assembly._services["mx"]) == serial(home) != first
 
     assembled(home.settings(), scene)
