@@ -315,7 +315,10 @@ def _result(page: _Page, outcome: _Record) -> str:
 
 def _live(page: _Page, reports: Sequence[_Record]) -> None:
     if not reports:
-        page.section(_("LIVE"), _("there is no server to connect to"))
+        page.section(
+            _("LIVE"),
+            _("no server is tried: the mail goes into a mailbox here, to another node of the site, or nowhere"),
+        )
         return
     usable = sum(report["passed"] for report in reports)
     page.section(

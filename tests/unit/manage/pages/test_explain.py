@@ -130,11 +130,16 @@ def test_a_key_that_was_pasted_along_is_not_shown_again(centre):
 def test_a_look_at_the_next_hops_is_set_off_by_a_form_alone(centre, monkeypatch):
     looked = []
     monkeypatch.setattr("gatepost.manage.use_cases.explain._live", lambda *_: looked.append(1) or ())
-    assert "There is no server to connect to" not in centre.get(f"{ASKED}&live=on").words
+    assert (
+        "No server is tried: the mail goes into a mailbox here, to another node of the site, or nowhere"
+        not in centre.get(f"{ASKED}&live=on").words
+    )
     assert looked == []
     page = centre.post("/explain", sender=BANK, recipient=ANN, live="on")
     assert (page.status, looked) == (200, [1])
-    assert "There is no server to connect to" in page.words
+    assert (
+        "No server is tried: the mail goes into a mailbox here, to another node of the site, or nowhere" in page.words
+    )
     assert shared(page)[1].endswith(" --live")
 
 
