@@ -164,7 +164,8 @@ def _mail(request: Request, chosen: Chosen) -> dict[str, Any]:
 def _report(request: Request, chosen: Chosen) -> dict[str, Any] | str:
     """What it did to mail, or would do; PENDING while the trace is read for it."""
     owner, name = chosen.organization.name, chosen.connector.name
-    question = "connector report", owner, chosen.direction, name, _viewed(request).version
+    whose = principal_of(request).organizations  # what a replay finds depends on it
+    question = "connector report", whose, owner, chosen.direction, name, _viewed(request).version
     context, replay = context_of(request), not chosen.connector.enabled
     since = "7d" if replay else "30d"
 
