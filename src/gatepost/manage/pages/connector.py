@@ -174,7 +174,9 @@ def _report(request: Request, chosen: Chosen) -> dict[str, Any] | str:
         rehearsal_question.direction = "inbound" if chosen.direction == "inbound" else "outbound"
         return _shown_report(execute(show_rehearsal, context, rehearsal_question))
 
-    result = context.kept(ReportCounts).answers.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
+    result = context.kept(ReportCounts).answers.of(
+        context.principal.share_key, question, work, PATIENCE if is_partial(request) else LONG_PATIENCE
+    )
     return PENDING if result is None else result.value | {"at": result.at}
 
 
