@@ -69,6 +69,7 @@ _OF_MACHINES: Final = frozenset(
         Kind.DISK_LOW,
         Kind.PROCESS_ENDED,
         Kind.CLOCK_JUMPED,
+        Kind.ACME_PORT,
     }
 )
 _LEVELS: Final = {
