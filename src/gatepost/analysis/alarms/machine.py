@@ -180,7 +180,6 @@ def _unserved(facts: MachineFacts) -> Iterator[Alarm]:
         facts.node,
         f"{facts.node or 'the gateway'} does not serve ACME challenges",
         f"The reason: {own(facts.unserved)}. No certificate can be requested or renewed there. Mail goes on.",
-        "Free the port; the gateway tries it every five seconds. If the reason is a permission that the gateway's account "
-        "lacks, free the port and restart the gateway:",
+        "Free the port; the gateway tries it every five seconds. If its account lacks the permission, restart it then:",
         "gatepost doctor",
     )

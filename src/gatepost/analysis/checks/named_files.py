@@ -1,7 +1,8 @@
 """Check the files and labels that resources name: trust anchors, certificates and their keys, DKIM keys.
 
-`manage.use_cases.change` asks before a change is written, `node.alarms` while it is in force: a file that was there may
-go. What cannot be used holds mail or lets nobody prove anything, so it is an error, never something to be ignored.
+`manage.use_cases.change` asks before a change is written, `node.alarms` while it is in force, and of several nodes each
+looks at its own files (`node.certificate_observer`): a file that was there may go. What cannot be used holds mail or
+lets nobody prove anything, so it is an error, never something to be ignored.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from gatepost.policy.connectors.dkim_key import DkimKey
 from gatepost.policy.connectors.names import resource_label
 from gatepost.policy.connectors.records import Organization
 from gatepost.policy.connectors.values import DkimState
+from gatepost.protocols.message.header_text import shown_text
+from gatepost.store.nodes import UnusableFile
 from gatepost.texts import own
 
 if TYPE_CHECKING:
@@ -37,6 +40,9 @@ type Content = TrustAnchors | ServerIdentity | bytes
 ANCHORS: Final = "trust_anchors"
 CERTIFICATE: Final = "client_certificate"
 KEY: Final = "key_file"
+
+_SERVER: Final = f"tls.{ANCHORS}"
+_LONG: Final = 300
 
 UNUSABLE: Final = AnchorsError, IdentityError, CertificateFileError
 """What `read_source` raises."""
@@ -63,6 +69,11 @@ class NamedFile(msgspec.Struct, frozen=True):
     def path(self) -> str:
         """The field, as errors name it."""
         return f"organization.{self.organization}.{self.table}[{self.place}] {self.name!r}.{self.field}"
+
+    @property
+    def about(self) -> str:
+        """The field, as alarms name it."""
+        return f"{self.organization}/{self.name}/{self.field}"
 
     @property
     def source(self) -> Source:
@@ -140,29 +151,61 @@ def _read(file: str) -> bytes:
         raise IdentityError(f"{file}: {error.strerror}") from error
 
 
-def file_alarm(file: NamedFile, why: str) -> Alarm:
-    """The alarm about a file that can no longer be used."""
+def unusable_files(
+    server: str,
+    organizations: Iterable[Organization],
+    identity: Callable[[str, str, float], ServerIdentity],
+    now: float,
+) -> Iterator[UnusableFile]:
+    """All that cannot be used on this node. server: `tls.trust_anchors`; the rest as for `unusable`. Blocks."""
+    try:
+        TrustAnchors.load(server)
+    except AnchorsError as error:
+        yield UnusableFile(_SERVER, str(error))
+    for file in named_files(organizations):
+        if why := unusable(file, identity, now):
+            yield UnusableFile(file.about, why)
+
+
+def file_alarms(
+    found: Iterable[UnusableFile], organizations: Iterable[Organization], *, node: str = ""
+) -> Iterator[Alarm]:
+    """The alarms about what `unusable_files` found. node: that says so, "" if there is one alone.
+
+    What no resource names is left out: another node says it, by its own version of the resources.
+    """
+    named = {file.about: file for file in named_files(organizations)}
+    for one in found:
+        if one.about == _SERVER:
+            yield _server_alarm(one.why, node)
+        elif (file := named.get(one.about)) is not None:
+            yield _file_alarm(file, one.why, node)
+
+
+def _file_alarm(file: NamedFile, why: str, node: str) -> Alarm:
     title = f"{own(file.owner)} names a file that cannot be used: {file.field}"
+    if node:
+        title = f"{own(file.owner)} names a file that cannot be used on node {node}: {file.field}"
     fix = f"Restore it, or change {file.field} of the {own(file.owner)}: mail that needs it waits until then."
     if file.source:
         fix = (
             f"Restore it, or change {file.field} of the {own(file.owner)}: until then the gateway goes by what it read "
             "last, and SIGHUP reads no file again. If it never could read this one, mail that needs it waits."
         )
-    return Alarm(
-        Kind.FILE_UNUSABLE, Severity.ERROR, "", title, why, fix, f"{file.organization}/{file.name}/{file.field}"
+    return _alarm(file.about, node, title, why, fix)
+
+
+def _server_alarm(why: str, node: str) -> Alarm:
+    title = "The server's trust anchors cannot be read: tls.trust_anchors"
+    if node:
+        title = f"The trust anchors of node {node} cannot be read: tls.trust_anchors"
+    fix = (
+        "Restore them: until then the gateway goes by what it read last, and SIGHUP reads no file again. It does "
+        "not start without them."
     )
+    return _alarm(_SERVER, node, title, why, fix)
 
 
-def server_anchors_alarm(name: str) -> Alarm | None:
-    """The alarm about `tls.trust_anchors` that can no longer be read, None if they can. Blocks."""
-    try:
-        TrustAnchors.load(name)
-    except AnchorsError as error:
-        title = "The server's trust anchors cannot be read: tls.trust_anchors"
-        fix = (
-            "Restore them: until then the gateway goes by what it read last, and SIGHUP reads no file again. It does "
-            "not start without them."
-        )
-        return Alarm(Kind.FILE_UNUSABLE, Severity.ERROR, "", title, str(error), fix, "tls.trust_anchors")
-    return None
+def _alarm(about: str, node: str, title: str, why: str, fix: str) -> Alarm:
+    about += f" on {node}" if node else ""
+    return Alarm(Kind.FILE_UNUSABLE, Severity.ERROR, "", title, shown_text(why, _LONG), fix, about)

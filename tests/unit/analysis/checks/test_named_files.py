@@ -8,8 +8,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gatepost.analysis.checks.named_files import file_alarm, named_files, server_anchors_alarm, unusable
+from gatepost.analysis.checks.named_files import file_alarms, named_files, unusable, unusable_files
 from gatepost.net.identity import IdentityError, ServerIdentity
+from gatepost.store.nodes import UnusableFile
 
 NOW = 1_800_000_000.0
 
@@ -43,6 +44,13 @@ def files(tmp_path):
 
 def needs(directory, text):
     return list(named_files(directory(text).resources.organizations))
+
+
+def alarm_of(directory, text, why, node=""):
+    organizations = directory(text).resources.organizations
+    found = [UnusableFile(file.about, why) for file in named_files(organizations)]
+    (alarm,) = file_alarms([*found, UnusableFile("contoso/unknown/key_file", "x")], organizations, node=node)
+    return alarm
 
 
 def test_what_enabled_resources_name_is_found(directory):
@@ -136,7 +144,7 @@ def test_a_private_key_of_dkim_that_is_gone(directory, files):
     assert "dkim.pem: No such file or directory" in unusable(one, nobody, NOW)
     assert needs(directory, DKIM + line + 'comment = "x"')[0].need == one.need
     assert needs(directory, DKIM + line + 'state = "current"')[0].need != one.need
-    alarm = file_alarm(one, "gone")
+    alarm = alarm_of(directory, DKIM + line, "gone")
     assert (alarm.key, "mail that needs it waits" in alarm.fix) == (
         "file-unusable - contoso/a._domainkey.contoso.example/key_file",
         True,
@@ -149,11 +157,22 @@ def test_a_label_that_is_there_will_do(directory):
 
 
 def test_the_alarm_names_the_resource_and_what_is_gone(directory):
-    (one,) = needs(directory, OUT + 'trust_anchors = "/gone.pem"')
-    alarm = file_alarm(one, "/gone.pem: No such file or directory")
+    text, why = OUT + 'trust_anchors = "/gone.pem"', "/gone.pem: No such file or directory"
+    alarm = alarm_of(directory, text, why)
     assert alarm.key == "file-unusable - contoso/bank/trust_anchors"
     assert "outbound connector 'bank' of contoso" in alarm.title
     assert "/gone.pem" in alarm.detail
+    of_node = alarm_of(directory, text, f"{why}\n" * 100, "mx2")
+    assert of_node.key == "file-unusable - contoso/bank/trust_anchors on mx2"
+    assert of_node.title.endswith("names a file that cannot be used on node mx2: trust_anchors")
+    assert ("\n" in of_node.detail, len(of_node.detail)) == (False, 300), "whatever a node that was taken over says"
+
+
+def test_what_cannot_be_used_on_this_node_is_found(directory, files):
+    organizations = directory(OUT + f'trust_anchors = "{files}/gone.pem"').resources.organizations
+    (found,) = unusable_files(str(files / "chain.pem"), organizations, nobody, NOW)
+    assert found.about == "contoso/bank/trust_anchors"
+    assert found.why.endswith("gone.pem: No such file or directory")
 
 
 def test_a_directory_of_recipients_names_a_file_too(directory, files):
@@ -173,15 +192,17 @@ def test_a_directory_of_recipients_names_a_file_too(directory, files):
 
 
 def test_the_server_s_trust_anchors_have_an_alarm_of_their_own(files):
-    assert server_anchors_alarm(str(files / "chain.pem")) is None
-    alarm = server_anchors_alarm(str(files / "key.pem"))
+    assert list(unusable_files(str(files / "chain.pem"), (), nobody, NOW)) == []
+    (alarm,) = file_alarms(unusable_files(str(files / "key.pem"), (), nobody, NOW), ())
     assert alarm.key == "file-unusable - tls.trust_anchors"
     assert alarm.detail.endswith("key.pem: no certificate in it (PEM or DER is expected)")
     assert "SIGHUP reads no file again" in alarm.fix
+    (of_node,) = file_alarms([UnusableFile("tls.trust_anchors", "gone")], (), node="mx2")
+    assert of_node.key == "file-unusable - tls.trust_anchors on mx2"
+    assert of_node.title == "The trust anchors of node mx2 cannot be read: tls.trust_anchors"
 
 
 def test_mail_waits_for_a_label_and_goes_by_a_file_that_was_read(directory):
-    (label,) = needs(directory, OUT + 'client_certificate = { label = "bank" }')
-    (file,) = needs(directory, OUT + 'trust_anchors = "/gone.pem"')
-    fixes = [file_alarm(one, "gone").fix for one in (label, file)]
+    texts = 'client_certificate = { label = "bank" }', 'trust_anchors = "/gone.pem"'
+    fixes = [alarm_of(directory, OUT + text, "gone").fix for text in texts]
     assert ["the gateway goes by what it read last" in fix for fix in fixes] == [False, True]
