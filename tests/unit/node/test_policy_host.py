@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import socket
 import ssl
+import time
 
 import pytest
 from cryptography import x509
@@ -109,6 +110,38 @@ def test_the_life_of_the_process(serve, publish, home):
     assert script.ends() == 0
     with socket.socket() as late:
         assert late.connect_ex(("127.0.0.1", port)) != 0
+
+
+SLOW = """
+import time
+from gatepost.node import policy_host
+
+def slow(*arguments):
+    print("reads", flush=True)
+    time.sleep(3)
+    return real(*arguments)
+
+real, policy_host.files_read_again = policy_host.files_read_again, slow
+"""
+
+
+def test_requests_are_answered_while_certificates_are_read_again(run, home):
+    home.issue(HOST)
+    home.settings(mta_sts={"address": "127.0.0.1:0"})
+    script = run(SLOW + SCRIPT, home.file)
+    port = int(script.expect("port").split()[1])
+    assert ask(port, home.anchors)[0] == [HOST]
+    home.issue("mta-sts.other.example")
+    script.signal(signal.SIGHUP)
+    script.expect("reads")
+    script.signal(signal.SIGHUP)  # what came meanwhile is read once more
+    begun = time.monotonic()
+    assert ask(port, home.anchors)[1].startswith("HTTP/1.1 404 ")
+    assert time.monotonic() - begun < 2
+    script.expect("reads")
+    assert ask(port, home.anchors)[0] == ["mta-sts.other.example"]
+    script.signal(signal.SIGTERM)
+    script.expect("status 0")
 
 
 def test_what_does_not_change_a_policy_is_not_told(serve, publish):
