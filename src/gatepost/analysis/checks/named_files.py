@@ -137,18 +137,27 @@ def read_source(source: Source) -> Content:
     """The content of the files as they are now. Raises UNUSABLE: of each kind of file its own."""
     kind, *paths = source
     if kind == CERTIFICATE:
-        identity = ServerIdentity(*map(_read, paths))
+        chain, key = map(Path, paths)
+        identity = ServerIdentity(_read(chain), _key(key))
         read_identity(identity)
         return identity
     (path,) = paths
     return TrustAnchors.load(path) if kind == ANCHORS else load_key(Path(path))
 
 
-def _read(file: str) -> bytes:
+def _read(file: Path) -> bytes:
     try:
-        return Path(file).read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise IdentityError(f"{file}: {error.strerror}") from error
+
+
+def _key(file: Path) -> bytes:
+    """As every private key, one that others may use is not taken up. Raises IdentityError."""
+    try:
+        return load_key(file)
+    except CertificateFileError as error:
+        raise IdentityError(str(error)) from error
 
 
 def unusable_files(

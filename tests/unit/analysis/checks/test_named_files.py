@@ -39,6 +39,9 @@ def files(tmp_path):
     for file, one in (("key.pem", key), ("other.pem", ec.generate_private_key(ec.SECP256R1()))):
         form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         (tmp_path / file).write_bytes(one.private_bytes(*form))
+        (tmp_path / file).chmod(0o600)
+    (tmp_path / "open.pem").write_bytes((tmp_path / "key.pem").read_bytes())
+    (tmp_path / "open.pem").chmod(0o644)
     return tmp_path
 
 
@@ -115,6 +118,7 @@ recipient_domains = ["bank.example"]
         ('trust_anchors = "{}/key.pem"', "key.pem: no certificate in it"),
         ('client_certificate = {{ chain = "{0}/chain.pem", key = "{0}/key.pem" }}', ""),
         ('client_certificate = {{ chain = "{0}/chain.pem", key = "{0}/gone.pem" }}', "gone.pem: No such file"),
+        ('client_certificate = {{ chain = "{0}/chain.pem", key = "{0}/open.pem" }}', "mode 0644 lets others use it"),
         (
             'client_certificate = {{ chain = "{0}/chain.pem", key = "{0}/other.pem" }}',
             "does not belong to the certificate",
