@@ -51,9 +51,12 @@ class _Pace:
     def __init__(self) -> None:
         self._free_at: dict[str, float] = {}
 
-    def allows(self, key: str, a_minute: int, burst: float, now: float) -> bool:
-        """Whether one more is within a limit. burst: seconds' worth that may come at once, at least one."""
-        return not a_minute or self._free_at.get(key, 0.0) - now <= max(burst - 60.0 / a_minute, 0.0) + _ROUNDING
+    def allows(self, key: str, a_minute: int, burst: float, now: float, more: int = 0) -> bool:
+        """Whether one more, and `more` with it, are within a limit. burst: seconds' worth at once, at least one."""
+        if not a_minute:
+            return True
+        room = max(burst - 60.0 / a_minute, 0.0) - 60.0 * more / a_minute
+        return max(self._free_at.get(key, 0.0) - now, 0.0) <= room + _ROUNDING
 
     def charge(self, key: str, a_minute: int, now: float, number: int = 1) -> None:
         """So many more."""
@@ -155,7 +158,8 @@ class SourceLimits:
         """Whether so many refusals of a client get a row each: it takes a hundred octets to bring about one of 1500.
 
         identified: its certificate shows who it is, though none of its mail was accepted. Those of this host do.
-        Others of known clients have a limit, too: a tenant may name any network.
+        Others of known clients have a limit, too: a tenant may name any network. All must be within the limits, or a
+        message with many recipients would use up what all strangers have.
         """
         if host in _LOOPBACK:
             return True
@@ -165,7 +169,7 @@ class SourceLimits:
         else:
             most, in_all = rate_at(rate.per_source, self.share), rate_at(rate.in_all, self.share)
         paces = (self._sources[RateLimit.REFUSALS], source, most), (self._all[RateLimit.REFUSALS], "", in_all)
-        if not all(pace.allows(key, a_minute, _MINUTE, now) for pace, key, a_minute in paces):
+        if not all(pace.allows(key, a_minute, _MINUTE, now, number - 1) for pace, key, a_minute in paces):
             self._counts.add((REFUSALS_LEFT_OUT.name,), number)
             return False
         for pace, key, a_minute in paces:

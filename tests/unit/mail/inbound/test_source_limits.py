@@ -277,8 +277,11 @@ def test_refusals_that_are_recorded(clock):
     clock.now += 60
     assert [limits.records(ONE, 1) for _ in range(2)] == [True, False]
     clock.now += 600
-    assert limits.records(ONE, 500)  # the recipients of one message have rows, or none of them
-    assert not limits.records("198.51.100.9", 1)
+    limits.share = 1.0
+    assert not limits.records(ONE, 4)  # the recipients of one message have rows, or none of them
+    assert limits.records(ONE, 3)
+    assert limits.records("198.51.100.9", 2), "one message of a stranger takes no more than its own limit"
+    assert not limits.records("198.51.100.10", 1), "the limit of all"
 
 
 async def test_how_long_messages_wait_to_be_stored(gate):
