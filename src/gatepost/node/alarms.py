@@ -27,7 +27,7 @@ from gatepost.analysis.alarms.letter import Letter, build_letter, subject_of
 from gatepost.analysis.alarms.mail_flow import MailFacts, MailLimits, judge_mail
 from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of
 from gatepost.analysis.checks.certificate_alarms import Observed, Scope, judge, remember, undecided, watched
-from gatepost.analysis.checks.named_files import file_alarms, unusable_files
+from gatepost.analysis.checks.named_files import file_alarms, server_anchors, unusable_files
 from gatepost.analysis.checks.presentation import SETTLING_SECONDS, presentation_alarms, presentation_problems
 from gatepost.net.tasks import spawn
 from gatepost.pki.certificates.entry import Entry, State
@@ -362,7 +362,7 @@ class AlarmMonitor:
     def _files(self, now: float) -> tuple[Alarm, ...]:
         """Of the settings and resources in force what names a file or a label that cannot be used. For a thread."""
         organizations, find = self._directory().resources.organizations, self._certificates.clients.find
-        found = unusable_files(self._settings.tls.trust_anchors, organizations, find, now)
+        found = unusable_files(server_anchors(self._settings), organizations, find, now)
         return tuple(file_alarms(found, organizations, node=self._node))
 
     async def _tell_of(

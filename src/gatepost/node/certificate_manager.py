@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from gatepost.analysis.checks.changeover import GateChecker
-from gatepost.analysis.checks.named_files import unusable_files
+from gatepost.analysis.checks.named_files import server_anchors, unusable_files
 from gatepost.analysis.checks.scheduled import SIGHT_SECONDS, SWITCH_SECONDS, ScheduledSwitches
 from gatepost.net.engine import ServerContext, server_context
 from gatepost.net.identity import IdentityError, ServerIdentity, foremost
@@ -257,7 +257,7 @@ class CertificateManager:
 
         def files() -> Iterator[UnusableFile]:
             organizations = directory().resources.organizations
-            return unusable_files(self._settings.tls.trust_anchors, organizations, self.clients.find, time.time())
+            return unusable_files(server_anchors(self._settings), organizations, self.clients.find, time.time())
 
         self._observer = CertificateObserver(
             self._settings,

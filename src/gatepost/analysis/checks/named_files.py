@@ -26,9 +26,10 @@ from gatepost.store.nodes import UnusableFile
 from gatepost.texts import own
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from gatepost.policy.connectors.client_certificate import ClientCertificate
+    from gatepost.settings.model import Settings
 
 
 type Source = tuple[str, ...]
@@ -42,6 +43,8 @@ CERTIFICATE: Final = "client_certificate"
 KEY: Final = "key_file"
 
 _SERVER: Final = f"tls.{ANCHORS}"
+_ISSUER: Final = f"oidc.{ANCHORS}"
+_AUTHORITY: Final = f"acme.{ANCHORS}"
 _LONG: Final = 300
 
 UNUSABLE: Final = AnchorsError, IdentityError, CertificateFileError
@@ -160,17 +163,26 @@ def _key(file: Path) -> bytes:
         raise IdentityError(str(error)) from error
 
 
+def server_anchors(settings: Settings) -> dict[str, str]:
+    """The trust anchors that settings in use name, by the setting."""
+    oidc, acme = settings.oidc, settings.acme
+    result = {_SERVER: settings.tls.trust_anchors}
+    result |= {_ISSUER: oidc.trust_anchors} if oidc.issuer and oidc.trust_anchors else {}
+    return result | ({_AUTHORITY: acme.trust_anchors} if acme.is_on else {})
+
+
 def unusable_files(
-    server: str,
+    servers: Mapping[str, str],
     organizations: Iterable[Organization],
     identity: Callable[[str, str, float], ServerIdentity],
     now: float,
 ) -> Iterator[UnusableFile]:
-    """All that cannot be used on this node. server: `tls.trust_anchors`; the rest as for `unusable`. Blocks."""
-    try:
-        TrustAnchors.load(server)
-    except AnchorsError as error:
-        yield UnusableFile(_SERVER, str(error))
+    """All that cannot be used on this node. servers: as `server_anchors`; the rest as for `unusable`. Blocks."""
+    for key, name in servers.items():
+        try:
+            TrustAnchors.load(name)
+        except AnchorsError as error:
+            yield UnusableFile(key, str(error))
     for file in named_files(organizations):
         if why := unusable(file, identity, now):
             yield UnusableFile(file.about, why)
@@ -185,8 +197,8 @@ def file_alarms(
     """
     named = {file.about: file for file in named_files(organizations)}
     for one in found:
-        if one.about == _SERVER:
-            yield _server_alarm(one.why, node)
+        if one.about in {_SERVER, _ISSUER, _AUTHORITY}:
+            yield _server_alarm(one, node)
         elif (file := named.get(one.about)) is not None:
             yield _file_alarm(file, one.why, node)
 
@@ -204,15 +216,21 @@ def _file_alarm(file: NamedFile, why: str, node: str) -> Alarm:
     return _alarm(file.about, node, title, why, fix)
 
 
-def _server_alarm(why: str, node: str) -> Alarm:
-    title = "The server's trust anchors cannot be read: tls.trust_anchors"
+def _server_alarm(file: UnusableFile, node: str) -> Alarm:
+    title = f"Trust anchors of the settings cannot be read: {file.about}"
     if node:
-        title = f"The trust anchors of node {node} cannot be read: tls.trust_anchors"
+        title = f"Trust anchors of the settings cannot be read on node {node}: {file.about}"
     fix = (
         "Restore them: until then the gateway goes by what it read last, and SIGHUP reads no file again. It does "
         "not start without them."
     )
-    return _alarm(_SERVER, node, title, why, fix)
+    if file.about == _ISSUER:
+        fix = "Restore them: until then log-ins at the issuer go by what was read last, and fail after a restart."
+    if file.about == _AUTHORITY:
+        fix = (
+            "Restore them: until then no certificate is requested or renewed. The gateway does not start without them."
+        )
+    return _alarm(file.about, node, title, file.why, fix)
 
 
 def _alarm(about: str, node: str, title: str, why: str, fix: str) -> Alarm:

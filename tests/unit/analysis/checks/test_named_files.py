@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -8,7 +9,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gatepost.analysis.checks.named_files import file_alarms, named_files, unusable, unusable_files
+from gatepost.analysis.checks.named_files import file_alarms, named_files, server_anchors, unusable, unusable_files
 from gatepost.net.identity import IdentityError, ServerIdentity
 from gatepost.store.nodes import UnusableFile
 
@@ -174,7 +175,7 @@ def test_the_alarm_names_the_resource_and_what_is_gone(directory):
 
 def test_what_cannot_be_used_on_this_node_is_found(directory, files):
     organizations = directory(OUT + f'trust_anchors = "{files}/gone.pem"').resources.organizations
-    (found,) = unusable_files(str(files / "chain.pem"), organizations, nobody, NOW)
+    (found,) = unusable_files({}, organizations, nobody, NOW)
     assert found.about == "contoso/bank/trust_anchors"
     assert found.why.endswith("gone.pem: No such file or directory")
 
@@ -196,14 +197,39 @@ def test_a_directory_of_recipients_names_a_file_too(directory, files):
 
 
 def test_the_server_s_trust_anchors_have_an_alarm_of_their_own(files):
-    assert list(unusable_files(str(files / "chain.pem"), (), nobody, NOW)) == []
-    (alarm,) = file_alarms(unusable_files(str(files / "key.pem"), (), nobody, NOW), ())
+    assert list(unusable_files({"tls.trust_anchors": str(files / "chain.pem")}, (), nobody, NOW)) == []
+    (alarm,) = file_alarms(unusable_files({"tls.trust_anchors": str(files / "key.pem")}, (), nobody, NOW), ())
     assert alarm.key == "file-unusable - tls.trust_anchors"
     assert alarm.detail.endswith("key.pem: no certificate in it (PEM or DER is expected)")
     assert "SIGHUP reads no file again" in alarm.fix
     (of_node,) = file_alarms([UnusableFile("tls.trust_anchors", "gone")], (), node="mx2")
     assert of_node.key == "file-unusable - tls.trust_anchors on mx2"
-    assert of_node.title == "The trust anchors of node mx2 cannot be read: tls.trust_anchors"
+    assert of_node.title == "Trust anchors of the settings cannot be read on node mx2: tls.trust_anchors"
+
+
+@pytest.mark.parametrize(
+    ("issuer", "anchors", "is_on", "keys"),
+    [
+        ("", "/issuer.pem", False, ["tls"]),
+        ("https://login.example", "", False, ["tls"]),
+        ("https://login.example", "/issuer.pem", False, ["tls", "oidc"]),
+        ("", "", True, ["tls", "acme"]),
+    ],
+)
+def test_trust_anchors_of_the_settings_that_are_in_use(issuer, anchors, is_on, keys):
+    settings = SimpleNamespace(
+        tls=SimpleNamespace(trust_anchors="system"),
+        oidc=SimpleNamespace(issuer=issuer, trust_anchors=anchors),
+        acme=SimpleNamespace(is_on=is_on, trust_anchors="/pebble.pem"),
+    )
+    assert list(server_anchors(settings)) == [f"{key}.trust_anchors" for key in keys]
+
+
+@pytest.mark.parametrize(("key", "said"), [("oidc", "log-ins at the issuer"), ("acme", "no certificate is requested")])
+def test_the_alarm_says_what_trust_anchors_of_the_settings_are_for(key, said):
+    (alarm,) = file_alarms([UnusableFile(f"{key}.trust_anchors", "gone")], ())
+    assert alarm.title.endswith(f"cannot be read: {key}.trust_anchors")
+    assert said in alarm.fix
 
 
 def test_mail_waits_for_a_label_and_goes_by_a_file_that_was_read(directory):
