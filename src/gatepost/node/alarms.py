@@ -362,8 +362,8 @@ class AlarmMonitor:
     def _files(self, now: float) -> tuple[Alarm, ...]:
         """Of the settings and resources in force what names a file or a label that cannot be used. For a thread."""
         organizations, find = self._directory().resources.organizations, self._certificates.clients.find
-        found = unusable_files(server_anchors(self._settings), organizations, find, now)
-        return tuple(file_alarms(found, organizations, node=self._node))
+        files = unusable_files(server_anchors(self._settings), organizations, find, now)
+        return tuple(file_alarms(files, organizations, node=self._node))
 
     async def _tell_of(
         self, memory: Memory, found: tuple[Alarm, ...], is_open: Callable[[Alarm], bool], now: float

@@ -112,8 +112,8 @@ class CertificateObserver:
 
     async def _check(self, find: Callable[[], Iterable[UnusableFile]]) -> None:
         """A task of its own: a file system that hangs delays no handshake."""
-        found = await asyncio.to_thread(lambda: tuple(islice(find(), _FILES)))
-        files = tuple(UnusableFile(file.about, file.why[:_WHY]) for file in found)
+        unusable = await asyncio.to_thread(lambda: tuple(islice(find(), _FILES)))
+        files = tuple(UnusableFile(file.about, file.why[:_WHY]) for file in unusable)
         if files != self._files:
             self._files = files
             if self.observed is not None:

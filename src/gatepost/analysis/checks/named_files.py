@@ -189,18 +189,18 @@ def unusable_files(
 
 
 def file_alarms(
-    found: Iterable[UnusableFile], organizations: Iterable[Organization], *, node: str = ""
+    files: Iterable[UnusableFile], organizations: Iterable[Organization], *, node: str = ""
 ) -> Iterator[Alarm]:
-    """The alarms about what `unusable_files` found. node: that says so, "" if there is one alone.
+    """The alarms about files that `unusable_files` named. node: that says so, "" if there is one alone.
 
     What no resource names is left out: another node says it, by its own version of the resources.
     """
     named = {file.about: file for file in named_files(organizations)}
-    for one in found:
-        if one.about in {_SERVER, _ISSUER, _AUTHORITY}:
-            yield _server_alarm(one, node)
-        elif (file := named.get(one.about)) is not None:
-            yield _file_alarm(file, one.why, node)
+    for file in files:
+        if file.about in {_SERVER, _ISSUER, _AUTHORITY}:
+            yield _server_alarm(file, node)
+        elif (resource := named.get(file.about)) is not None:
+            yield _file_alarm(resource, file.why, node)
 
 
 def _file_alarm(file: NamedFile, why: str, node: str) -> Alarm:
