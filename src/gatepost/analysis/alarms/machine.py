@@ -180,7 +180,7 @@ def _unserved(facts: MachineFacts) -> Iterator[Alarm]:
         facts.node,
         f"{facts.node or 'the gateway'} does not serve ACME challenges",
         f"The reason: {own(facts.unserved)}. No certificate can be requested or renewed there. Mail goes on.",
-        "Free the port; the gateway tries it every five seconds. If its account lacks the permission, restart the "
-        "gateway after that:",
+        "Free the port; the gateway tries it every five seconds. If its account lacks the permission, give it "
+        "that, or start the gateway as root once the port is free:",
         "gatepost doctor",
     )
