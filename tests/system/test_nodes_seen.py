@@ -185,6 +185,7 @@ def listed_name(server: Gateway) -> str:
     return name
 
 
+@pytest.mark.timeout(180)
 def test_a_file_that_one_node_cannot_read_is_an_alarm_that_names_the_node(
     postgres_server: Postgres, pki: Pki, tmp_path: Path
 ) -> None:
