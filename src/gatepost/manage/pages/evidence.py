@@ -16,13 +16,12 @@ from starlette.routing import Route
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import CSV, chunks_of, download, exported, mark_of, wants_file
-from gatepost.manage.pages.guard import every, needs, not_there, perform, principal_of
+from gatepost.manage.pages.guard import context_of, every, needs, not_there, perform, principal_of
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.report_charts import ReportView, read_view
 from gatepost.manage.pages.reports import frame_of
 from gatepost.manage.use_cases import evidence, evidence_export
-from gatepost.manage.use_cases.evidence_export import LogExport, OpenExport, open_export
-from gatepost.manage.use_cases.jobs import ConcurrencyLimit
+from gatepost.manage.use_cases.evidence_export import ExportLimit, LogExport, OpenExport, open_export
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.texts import N_
@@ -37,8 +36,6 @@ _SHOWN: Final = 50
 _LIMITS: Final = limits(OpenExport)
 _NAMES: Final = {"json": N_("JSON, with proof"), "csv": "CSV", "pdf": "PDF"}
 _TYPES: Final = {"json": "application/json", "csv": CSV, "pdf": "application/pdf"}
-
-_exporting: Final = ConcurrencyLimit(4, 1, N_("Another export is running. Try again when it has finished."))
 
 
 def _page(request: Request) -> Response:
@@ -89,7 +86,7 @@ def _export(request: Request) -> Response:
     texts = {name: params.get(name, "").strip()[: _LIMITS[name]] for name in ("partner", "message")}
     days = {"since": view.days.first, "until": view.days.last}
     wanted = OpenExport(form=form, organization=view.organization, **texts, **days)  # type: ignore[arg-type] # checked
-    with _exporting.slot(principal_of(request).share_key):
+    with context_of(request).kept(ExportLimit).slot(principal_of(request).share_key):
         file = _made(perform(request, open_export, wanted))
     mark = mark_of(request) if form == "csv" else b""
     size = len(mark) + file.seek(0, 2)

@@ -28,6 +28,7 @@ from gatepost.events.evidence.heads import DayHead
 from gatepost.events.evidence.proof import Segment, segment_of
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
+from gatepost.manage.use_cases.jobs import ConcurrencyLimit
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, StoreUnreadable
 from gatepost.manage.use_cases.reports import Text, period
 from gatepost.manage.use_cases.times import TimeText, read_time
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.evidence import Head
+    from gatepost.settings.model import Settings
 
 
 use_case = use_cases(scope=Scope.READ, visibility=Visibility.SEEN, tag="evidence")
@@ -131,13 +133,21 @@ class LogExport:
             raise Refusal(RefusalKind.UNREADABLE, f"keys of {log.name}: {error}") from error
 
 
+class ExportLimit(ConcurrencyLimit):
+    """Of exports that are made for pages and calls: an answer is held in memory, several times while it is made."""
+
+    def __init__(self, _: Settings | None = None) -> None:
+        super().__init__(4, 1, "Another export is running. Try again when it has finished.")
+
+
 @use_case("GET /evidence/export", action=_ACTION)
 def export_evidence(context: Context, request: ExportEvidence) -> dict[str, Any]:
     """Entries with their proof, as `gatepost evidence export` writes them."""
     selection = _selection(request)
     context.audit.describe(organization=request.organization, subject="json", **_detail(selection))
     out = _Bounded()
-    LogExport(context, selection, "json").write_unrecorded(out)
+    with context.kept(ExportLimit).slot(context.principal.share_key):
+        LogExport(context, selection, "json").write_unrecorded(out)
     document: Any = msgspec.Raw(out.getvalue())  # REST sends it as it is
     return document  # type: ignore[no-any-return]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -182,6 +182,18 @@ def keep_validation(gateway: Gateway, chosen: Chosen, record: dict[str, Any]) ->
         _log.warning("the result of a validation cannot be kept: %s", failure_text(records.documents, error))
         return "the result cannot be kept for lists; the gateway's log says why"
     return ""
+
+
+def keep_nothing(_record: dict[str, Any]) -> str:
+    """In place of `keep_validation` where `finds_session` says no: whoever sees the connector sees what is kept."""
+    return "the result is not kept for lists, as it tells of mail that the connector's organization does not see"
+
+
+def finds_session(gateway: Gateway, identity: str, organization: str) -> bool:
+    """Whether a session or message is in the trace as an organization itself sees it."""
+    with suppress(Refusal):
+        return bool(_captured(_Rows(gateway.storage.trace()), identity, frozenset({organization})))
+    return False
 
 
 def last_validation(gateway: Gateway, chosen: Chosen) -> dict[str, Any] | None:

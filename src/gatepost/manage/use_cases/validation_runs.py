@@ -226,7 +226,10 @@ def _candidate(context: Context, request: ValidateConnector) -> Candidate:
     trial = options_of_request(request)
     if draft is not None:
         return Candidate(directory, chosen, trial, lambda _: "", draft=True)
-    return Candidate(directory, chosen, trial, partial(validation.keep_validation, gateway, chosen))
+    keep: Callable[[Record], str] = partial(validation.keep_validation, gateway, chosen)
+    if trial.session and not validation.finds_session(gateway, trial.session, chosen.organization.name):
+        keep = validation.keep_nothing
+    return Candidate(directory, chosen, trial, keep)
 
 
 def options_of_request(request: ValidateConnector) -> validation.ValidationOptions:

@@ -18,6 +18,7 @@ from gatepost.manage.access.records import Actor
 from gatepost.manage.pages import evidence
 from gatepost.manage.use_cases.evidence import LogVerification, OwnLog
 from gatepost.manage.use_cases.evidence_audit import verify_export, verify_stored_log
+from gatepost.manage.use_cases.evidence_export import ExportLimit
 from gatepost.manage.use_cases.jobs import Job
 from gatepost.store.evidence_files import EvidenceDirectory, evidence_directory
 
@@ -178,11 +179,11 @@ def test_who_took_what_along_is_on_record(centre, log):
 
 
 def test_one_export_at_a_time_of_one_asker_which_holds_up_nobody_else(centre, log):
-    with evidence._exporting.slot("token owner"):
+    with centre.gateway.kept(ExportLimit).slot("token owner"):
         answer = centre.get(EXPORT)
     assert (answer.status, "Another export is running" in answer.words) == (429, True)
     assert audit_events(centre) == []
-    with evidence._exporting.slot("of fabrikam"):
+    with centre.gateway.kept(ExportLimit).slot("of fabrikam"):
         assert centre.get(EXPORT).status == 200
 
 

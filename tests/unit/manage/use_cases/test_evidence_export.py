@@ -16,7 +16,7 @@ from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.evidence import Head
 from gatepost.manage.use_cases.evidence_export import FetchedExport, OpenExport, export_evidence, open_export
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal
 from gatepost.store.evidence_files import evidence_directory
 
 NOW = time.time()
@@ -181,3 +181,10 @@ def test_without_reportlab_there_is_no_pdf(monkeypatch):
     assert module.export_forms() == ("json", "csv", "pdf")
     monkeypatch.setattr(module, "find_spec", lambda _: None)
     assert module.export_forms() == ("json", "csv")
+
+
+def test_calls_of_one_asker_make_one_export_at_a_time(gateway, log, accounts):
+    with gateway.kept(module.ExportLimit).slot(ALL.share_key), pytest.raises(BusyRefusal):
+        fetched(gateway, accounts)
+    with gateway.kept(module.ExportLimit).slot("of fabrikam"):
+        assert fetched(gateway, accounts)

@@ -10,6 +10,7 @@ from tests.unit.manage.calls import run
 
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.use_cases.connector_views import view_connector
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.validation_runs import start_validation
 
@@ -75,3 +76,14 @@ def test_a_session_of_another_organization_is_not_there(shared, identity):
     assert refused.value.errors[0].message == f"the message trace has no message or session {identity}"
     state = run(shared, start_validation, **fields)
     assert [task["status"] for task in state.result["tasks"] if task["name"] == "Replay"] == ["failed"]
+
+
+def test_what_the_owner_decides_anew_of_anothers_mail_is_not_kept_for_the_tenant(shared):
+    fields = {"organization": "contoso", "connector": "mine"}
+    run(shared, start_validation, **fields)
+    state = run(shared, start_validation, **fields, session="5e551")
+    assert "ceo@q.example" in json.dumps(state.result)
+    assert "the connector's organization does not see" in state.result["notes"][0]
+    view = run(shared, view_connector, principal=TENANT, organization="contoso", direction="inbound", name="mine")
+    assert view.validation is not None
+    assert [secret for secret in (*SECRETS, "203.0.113.9") if secret in json.dumps(view.validation)] == []
