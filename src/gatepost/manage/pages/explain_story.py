@@ -256,7 +256,7 @@ def _outbound_facts(answer: ExplainResult, outbound: OutboundDecision) -> Iterab
     explanation = answer.explanation
     if outbound.requirement is not None:
         yield _("Connector"), outbound.connector or _("None")
-        yield _("Requires"), requirement_text(describe(outbound.requirement))
+        yield _("Requires"), requirement_text(outbound.required)
         yield _("Required by"), sentence(sources_text(outbound.requirement.sources))
     if outbound.rehearsed is not None:
         trial, sources = requirement_text(describe(outbound.rehearsed)), sources_text(outbound.rehearsed.sources)

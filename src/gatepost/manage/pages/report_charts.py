@@ -30,6 +30,14 @@ MOST_PARTS: Final = 31
 CARRIED: Final = {Direction.INBOUND: "RECEIVE", Direction.OUTBOUND: "SEND"}
 _PARTNER: Final = {Direction.INBOUND: "sender", Direction.OUTBOUND: "recipient"}
 
+_DAYS: Final = (
+    N_("%(day)s Jan"), N_("%(day)s Feb"), N_("%(day)s Mar"),
+    N_("%(day)s Apr"), N_("%(day)s May"), N_("%(day)s Jun"),
+    N_("%(day)s Jul"), N_("%(day)s Aug"), N_("%(day)s Sep"),
+    N_("%(day)s Oct"), N_("%(day)s Nov"), N_("%(day)s Dec"),
+)  # fmt: skip
+"""Of each month, the days of an axis."""
+
 
 class PeriodPart(NamedTuple):
     """Some days of a period that are shown as one, both included. places: where they stand among its days."""
@@ -46,7 +54,9 @@ class PeriodPart(NamedTuple):
     @property
     def title(self) -> str:
         """In full: the day, or the first and the last."""
-        return self.first if self.first == self.last else f"{self.first} to {self.last}"
+        if self.first == self.last:
+            return self.first
+        return _("%(first)s to %(last)s", first=self.first, last=self.last)
 
     @property
     def code(self) -> str:
@@ -57,7 +67,7 @@ class PeriodPart(NamedTuple):
 
 def _day(text: str) -> str:
     parsed = date.fromisoformat(text)
-    return f"{parsed.day} {parsed:%b}"
+    return _(_DAYS[parsed.month - 1], day=parsed.day)
 
 
 class ReportView(NamedTuple):

@@ -18,7 +18,6 @@ from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.explain import ExplainRequest, ExplainResult, explain
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.trace import events_of
-from gatepost.policy.decisions.outbound import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +118,7 @@ def differences(past: PastDecision, answer: ExplainResult) -> list[DecisionDiffe
             ("inbound requirement", past.inbound.requirement, verdict.requirement),
         ]
     if past.outbound is not None and outbound is not None:
-        today = describe(outbound.requirement) if outbound.requirement is not None else ""
+        today = outbound.required
         pairs += [("outbound connector", past.outbound.connector, outbound.connector)]
         # what DANE or MTA-STS added then is looked up when mail is sent, and not known today
         if today and not _is_published(past.outbound):

@@ -189,6 +189,7 @@ class OutboundDecision(msgspec.Struct, frozen=True):
     reply, detail: for "nowhere", the reply that the message ends or waits with, and the reason. passed_over: connectors
     that would have taken it as well. content: the demands on the message itself. sender: the part of the organization
     whose mail it is, where `organization` is another: its demands are in `requirement`.
+    mandatory_dane: TLSA records are demanded besides.
     """
 
     configuration: int
@@ -204,6 +205,12 @@ class OutboundDecision(msgspec.Struct, frozen=True):
     detail: str = ""
     content: ContentDemand = NO_DEMAND
     sender: SenderPart | None = None
+    mandatory_dane: bool = False
+
+    @property
+    def required(self) -> str:
+        """The requirement as the trace prints it, "" for none."""
+        return describe(self.requirement, mandatory_dane=self.mandatory_dane) if self.requirement is not None else ""
 
     def record(self) -> dict[str, Any]:
         """The whole decision; what the trace keeps of an attempt as well has the same keys there."""
@@ -216,7 +223,7 @@ class OutboundDecision(msgspec.Struct, frozen=True):
             "reasons": list(self.reasons),
         }
         if self.requirement is not None:
-            record["requirement"] = describe(self.requirement)
+            record["requirement"] = self.required
             record["requirement_sources"] = [str(source) for source in self.requirement.sources]
         if self.passed_over:
             record["passed_over"] = passed_over_record(self.passed_over)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from gatepost.policy.connectors.comparison import other_inbound, other_outbound
 from gatepost.policy.connectors.mail_flow import Content, unmet
-from gatepost.policy.connectors.values import AuthenticationResults, ProtectionDrop
+from gatepost.policy.connectors.values import AuthenticationResults, ProtectionDrop, SmtpDaneMode
 from gatepost.policy.decisions.asking import mx_stand_in, with_message_request
 from gatepost.policy.decisions.authentication import authenticated_by
 from gatepost.policy.decisions.daily_limits import with_daily_limit
@@ -27,7 +27,10 @@ from gatepost.policy.decisions.journaling import (
     journal_copies,
     journal_sentences,
 )
+from gatepost.policy.decisions.outbound import both
+from gatepost.policy.decisions.published import joined_modes
 from gatepost.policy.decisions.quarantine import quarantine_sentences
+from gatepost.policy.decisions.requirement import Encrypted, Source
 from gatepost.policy.decisions.requiretls import Asks, asks_of
 from gatepost.policy.decisions.route import NO_CONTENT, RoutePlanner
 from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.facts import SessionFacts
     from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
     from gatepost.policy.connectors.records import Organization
+    from gatepost.policy.decisions.requirement import Requirement
     from gatepost.policy.decisions.routes import NextHop, Route
     from gatepost.protocols.smtp.grammar import Path
 
@@ -386,8 +390,27 @@ def _on_its_way(version: int, own: str, route: SmartHosts | MxRoute) -> Outbound
     else:
         way, places, requirement, trial = "mx", (route.domain,), route.requirement, route.rehearsed
     name = route.connector.name if route.connector else ""
-    decision = OutboundDecision(version, own, way, places, name, requirement, trial, route.reasons, route.passed_over)
-    return replace(decision, content=route.content, sender=route.sender)
+    dane, demand = _demands_dane(route), _demand(requirement, route)
+    reasons = (*route.reasons, _PROVEN_BY_DANE) if dane else route.reasons
+    decision = OutboundDecision(version, own, way, places, name, demand, trial, reasons, route.passed_over)
+    return replace(decision, content=route.content, sender=route.sender, mandatory_dane=dane)
+
+
+_PROVEN_BY_DANE = (
+    'only hosts with usable TLSA records are used (smtp_dane_mode = "mandatory"); without them mail waits: 450 4.7.323'
+)
+
+
+def _demands_dane(route: SmartHosts | MxRoute) -> bool:
+    return joined_modes(route.connector, route.sender).dane is SmtpDaneMode.MANDATORY
+
+
+def _demand(requirement: Requirement, route: SmartHosts | MxRoute) -> Requirement:
+    """With TLS in any case where DANE is mandatory: a host that publishes no TLSA records is not used at all."""
+    if not _demands_dane(route):
+        return requirement
+    name = route.connector.name if route.connector else ""
+    return both(requirement, Encrypted((Source("connector", name),), requirement.profile))
 
 
 def _places(hops: tuple[NextHop, ...]) -> tuple[str, ...]:
@@ -467,8 +490,8 @@ def _failures(route: Route | None) -> tuple[FailureOutcome, ...]:
         case LmtpRoute() | InternalRoute():
             return outcomes(route.hop.requirement, route.hop.rehearsed, route.hop.host)
         case SmartHosts():
-            return outcomes(route.hops[0].requirement, route.hops[0].rehearsed, route.hops[0].host)
+            return outcomes(_demand(route.hops[0].requirement, route), route.hops[0].rehearsed, route.hops[0].host)
         case MxRoute():
-            return outcomes(route.requirement, route.rehearsed, mx_stand_in(route.domain))
+            return outcomes(_demand(route.requirement, route), route.rehearsed, mx_stand_in(route.domain))
         case _:
             return ()

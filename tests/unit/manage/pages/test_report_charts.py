@@ -6,6 +6,7 @@ import pytest
 
 from gatepost.analysis.reports.pictures import PictureCounter, TlsPictures
 from gatepost.analysis.reports.tls import Direction, Wanted
+from gatepost.language import in_language
 from gatepost.manage.pages import report_charts, report_tables
 from gatepost.manage.pages.report_charts import ReportView
 from gatepost.manage.use_cases.reports import Period
@@ -31,6 +32,16 @@ def pictures(hop_kind: Callable[..., HopKind]) -> TlsPictures:
 
 def columns(chart: report_charts.Chart) -> dict[str, tuple[int, ...]]:
     return {one.name: one.values for one in chart.columns}
+
+
+def test_days_are_in_the_language_of_the_page() -> None:
+    (week, *_) = ReportView(Period("2025-05-09", "2025-08-31"), "", "2025-08-31").parts
+    (day,) = ReportView(Period("2025-12-01", "2025-12-01"), "", "2025-12-01").parts
+    assert (week.label, week.title, day.label) == ("9 May", "2025-05-09 to 2025-05-15", "1 Dec")
+    with in_language("de"):
+        assert (week.label, week.title, day.label) == ("9. Mai", "2025-05-09 bis 2025-05-15", "1. Dez.")
+    with in_language("sv"):
+        assert (week.label, week.title, day.label) == ("9 maj", "2025-05-09 till 2025-05-15", "1 dec.")
 
 
 def test_protection(pictures: TlsPictures) -> None:

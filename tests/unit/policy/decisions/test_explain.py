@@ -463,3 +463,36 @@ def test_who_journals_the_message_is_among_the_reasons(directory: Build, session
     assert explained.inbound.reasons[-1] == "o journals it to keep@o.example as a report"
     elsewhere = explain(known, session(), path("a@far.example"), path("x@far.example"))
     assert not any("journals" in reason for reason in elsewhere.inbound.reasons)
+
+
+def test_where_dane_is_mandatory_nothing_leaves_unencrypted(directory: Build, session: Session, path: MakePath) -> None:
+    resources = """
+    [organization.o]
+    [[organization.o.accepted_domain]]
+    name = "o.example"
+    [[organization.o.inbound_connector]]
+    name = "own"
+    connector_type = "on-premises"
+    sender_ip_addresses = ["192.0.2.0/24"]
+    [[organization.o.outbound_connector]]
+    name = "dane"
+    recipient_domains = ["bank.example"]
+    smtp_dane_mode = "mandatory"
+    [[organization.o.outbound_connector]]
+    name = "hosts"
+    recipient_domains = ["hosts.example"]
+    smart_hosts = ["mx.hosts.example"]
+    smtp_dane_mode = "mandatory"
+    """
+    for domain in ("bank.example", "hosts.example"):
+        asked = session(ip="192.0.2.7"), path("ann@o.example"), path(f"bob@{domain}")
+        found = explain(directory(resources), *asked)
+        record = json.loads(json.dumps(found.record()))
+        assert record["outbound"]["requirement"] == "authenticated(dane)", "as the trace of it says"
+        assert "only hosts with usable TLSA records are used" in record["outbound"]["reasons"][-1]
+        results = {one["kind"]: one["result"] for one in record["failures"]}
+        assert results["no-starttls"] == results["handshake-fails"] == "waits"
+
+    rehearsed = resources.replace('name = "dane"', 'name = "dane"\n    mode = "rehearse"')
+    found = explain(directory(rehearsed), session(ip="192.0.2.7"), path("ann@o.example"), path("bob@bank.example"))
+    assert found.failures[0].result == "delivered-in-clear"
