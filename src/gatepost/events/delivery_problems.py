@@ -3,8 +3,8 @@
 A reader of `events.stream`. What counts is decided here and judged in `analysis.alarms.mail_flow`: a run of attempts
 under a requirement that are deferred for TLS, and connections that protect less than their destination was seen to do,
 which a delivery ends; connectors by which, and LMTP servers to which nothing is delivered for other reasons; connectors
-whose log-in a smart host refuses; sources of recipients and scanners that give no answer; records that cannot be written; messages that failed
-without a notice, until they have one; and journal copies that their mailbox refuses.
+whose log-in a smart host refuses; sources of recipients and scanners that give no answer; records that cannot be
+written; messages that failed without a notice, until they have one; and journal copies that their mailbox refuses.
 """
 
 from __future__ import annotations
@@ -300,7 +300,7 @@ def _unmet(event: TraceEvent) -> str:
 
 
 def _is_of_the_hop(event: TraceEvent) -> bool:
-    """Whether a connector of the organization, or an LMTP server, deferred it, and would do so to other mail as well."""
+    """Whether a connector of the organization, or an LMTP server, deferred it, and would defer other mail as well."""
     if event.event != "DEFER" or not _hop_key(event)[1] or _OF_ANOTHER_KIND & event.detail.keys():
         return False
     return not _unmet(event) and _OF_A_MESSAGE.search(event.reply) is None

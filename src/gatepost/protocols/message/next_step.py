@@ -107,6 +107,10 @@ _BY_STATUS: Final[dict[str, tuple[MustAct, str]]] = {
     "4.312": (_GATEWAY, _DNS),
     "4.315": (_GATEWAY, "make sure that this machine may connect to it; if it may, the host is down"),
     "4.316": (_REMOTE, _START),
+    "4.317": (
+        _GATEWAY,
+        "make sure that this machine has a route to it, and that no firewall here forbids it; if so, the host is down",
+    ),
     "7.5": (_GATEWAY, "add a valid S/MIME certificate: the recipient's to encrypt, the author's to sign"),
     "7.8": (_GATEWAY, "correct the log-in of the connector"),
 }
@@ -122,6 +126,7 @@ _OURS: Final = (
     "Cannot log in",
     "Connection timed out",
     "Connection refused",
+    "Cannot connect to remote server",
     "Unable to route: the next hop has no public address",
     "The MTA-STS policy cannot be fetched now",
     "Encryption needed (S/MIME)",

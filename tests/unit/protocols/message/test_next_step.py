@@ -39,6 +39,14 @@ KNOWN: dict[str, tuple[MustAct, str]] = {
         MustAct.GATEWAY,
         "this machine may connect to it",
     ),
+    "450 4.4.317 Cannot connect to remote server [LastAttemptedServerName=192.0.2.1] [LastAttemptedIP=192.0.2.1:25]": (
+        MustAct.GATEWAY,
+        "make sure that this machine has a route to it",
+    ),
+    "450 4.4.317 Cannot establish session with remote server [Message=TlsHandshakeFailed] while waiting for MAIL": (
+        MustAct.REMOTE,
+        "find out from the log of their mail server why TLS fails",
+    ),
     "450 4.4.316 Connection refused [LastAttemptedServerName=mx1.partner.example]": (
         MustAct.REMOTE,
         "The administrators of mx1.partner.example must start their mail server",
