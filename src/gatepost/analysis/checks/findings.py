@@ -312,7 +312,7 @@ def _certificate(seen: Seen) -> _Made:
     if chain.status not in _TRUSTED:
         status = TaskStatus.WARNING if _demands_no_certificate(seen) else TaskStatus.FAILED
         detail = detail_of(f"{chain.status}: {own(chain.detail)}", shown)
-        return Task("Certificate", status, detail, advice.certificate_advice(chain)), ""
+        return Task("Certificate", status, detail, advice.certificate_advice(chain, lmtp=seen.hop.lmtp)), ""
     detail = detail_of(f"trusted: {own(_anchor(chain))}", shown)
     days = _days(chain.leaf.not_after, seen.now) if chain.leaf else 0
     if days < _SOON_DAYS:
@@ -364,7 +364,7 @@ def _name(seen: Seen) -> _Made:
     missing = expected[borne.index("")]
     detail = f"expected {' or '.join(missing)}, and {presented}"
     if required:
-        return Task("Name", TaskStatus.FAILED, detail, advice.name_advice(missing, chain)), ""
+        return Task("Name", TaskStatus.FAILED, detail, advice.name_advice(missing, chain, lmtp=seen.hop.lmtp)), ""
     return Task("Name", TaskStatus.WARNING, detail_of(detail, "the connector does not ask for a name")), ""
 
 

@@ -98,7 +98,7 @@ _BY_STATUS: Final[dict[str, tuple[MustAct, str]]] = {
     "3.5": (_GATEWAY, "correct the file or certificate that the reply names"),
     "4.4": (
         _GATEWAY,
-        "allow the network in [network] tenants_may_reach, or the smart host must have another address",
+        "allow the network in [network] tenants_may_reach, or the next hop must have another address",
     ),
     "4.5": (
         _GATEWAY,
@@ -132,6 +132,7 @@ _OURS: Final = (
     "Encryption needed (S/MIME)",
     "Signature needed (S/MIME)",
 )
+_NO_ADDRESS: Final = "DNS query failed: the next hop has no address"  # that an administrator here named
 _UNREACHED: Final = frozenset({"4.315", "4.316", "4.317"})
 _FULL: Final = "4.2.2"
 _ORDER: Final = tuple(MustAct)
@@ -211,6 +212,12 @@ def _known(reply: str, domain: str) -> NextStep | None:
     if socket and not word and status and status[0].partition(".")[2] in _UNREACHED:
         path = shown_text(socket[1], 255)
         must = f"start the LMTP server at {path}, let the gateway's account open that socket, or correct the mailbox"
+        return NextStep(_GATEWAY, f"{_capital(_ADMINISTRATOR)} must {own(must)}")
+    if _NO_ADDRESS in reply:
+        must = (
+            f"correct the name {_server(reply, domain)} in smart_hosts of the connector or delivery of the mailbox, or "
+            "give it an A or AAAA record"
+        )
         return NextStep(_GATEWAY, f"{_capital(_ADMINISTRATOR)} must {own(must)}")
     rule = _BY_WORD.get(word[1]) if word else None
     if rule is None and status and any(text in reply for text in _OURS):

@@ -34,6 +34,10 @@ KNOWN: dict[str, tuple[MustAct, str]] = {
     deferral("ProtectionDrop", "4.4.317"): (MustAct.GATEWAY, "must accept the lower protection"),
     "450 4.3.5 System incorrectly configured": (MustAct.GATEWAY, "must correct the file or certificate"),
     "450 4.4.312 DNS query failed (192.0.2.53 timed out)": (MustAct.GATEWAY, "nameservers in [dns] answer"),
+    "450 4.4.312 DNS query failed: the next hop has no address [LastAttemptedServerName=dovecto.contoso.example]": (
+        MustAct.GATEWAY,
+        "correct the name dovecto.contoso.example in smart_hosts of the connector or delivery of the mailbox",
+    ),
     "450 4.4.5 The MTA-STS policy cannot be fetched now": (MustAct.GATEWAY, "policy hosts over HTTPS"),
     "450 4.4.315 Connection timed out [LastAttemptedServerName=mx1.partner.example]": (
         MustAct.GATEWAY,
