@@ -214,8 +214,9 @@ def _known(reply: str, domain: str) -> NextStep | None:
         must = f"start the LMTP server at {path}, let the gateway's account open that socket, or correct the mailbox"
         return NextStep(_GATEWAY, f"{_capital(_ADMINISTRATOR)} must {own(must)}")
     if _NO_ADDRESS in reply:
+        host = _server(reply, domain)
         must = (
-            f"correct the name {_server(reply, domain)} in smart_hosts of the connector or delivery of the mailbox, or "
+            f"correct the name {host} in smart_hosts of the connector or delivery of the mailbox, or "
             "give it an A or AAAA record"
         )
         return NextStep(_GATEWAY, f"{_capital(_ADMINISTRATOR)} must {own(must)}")
