@@ -23,7 +23,7 @@ from gatepost.net.listener import parse_address
 from gatepost.node.confinement import Means, runs_programs, unlisted_directories
 from gatepost.node.listening import holder_of
 from gatepost.node.privileges import PrivilegeError, foreign_files, gateway_account
-from gatepost.policy.connectors.units import format_size
+from gatepost.policy.connectors.units import format_size, measured_size
 from gatepost.quantity import quantity
 from gatepost.store.queue_room import QUEUE_MARKS
 
@@ -210,7 +210,7 @@ def disk_findings(settings: Settings) -> Iterator[DoctorFinding]:
         yield _unwritable(data_dir, error)
         return
     free, mark = disk.f_bavail * disk.f_frsize, settings.store.free_space
-    text = f"{format_size(free >> 20 << 20)} free at {data_dir}"
+    text = f"{measured_size(free)} free at {data_dir}"
     if free <= mark:
         full = f"{text}, not more than store.free_space ({format_size(mark)}): mail is answered 452"
         yield DoctorFinding("disk", Level.FAIL, full, f"make room there: du -xh {data_dir}")
@@ -279,7 +279,7 @@ def machine_findings(now: float) -> Iterator[DoctorFinding]:
     """Memory, open files and the clock. now: seconds since 1970."""
     with suppress(OSError, ValueError):
         available = _available_memory()
-        text = f"{format_size(available)} available"
+        text = f"{measured_size(available)} available"
         if available < _LEAST_MEMORY:
             yield DoctorFinding("memory", Level.WARN, text, "give the machine more memory, or set server.workers lower")
         else:
@@ -295,10 +295,10 @@ def machine_findings(now: float) -> Iterator[DoctorFinding]:
 
 
 def _available_memory() -> int:
-    """Bytes, rounded down to MiB."""
+    """Bytes."""
     for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
         if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) >> 10 << 20
+            return int(line.split()[1]) << 10
     raise ValueError("no MemAvailable")
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, command_line, make_alarm
 from gatepost.events.machine_report import FEW_INODES, DiskRoom, EndedProcess
-from gatepost.policy.connectors.units import format_size
+from gatepost.policy.connectors.units import format_size, measured_size
 from gatepost.quantity import quantity
 from gatepost.texts import own
 from gatepost.times import second_text
@@ -83,7 +83,7 @@ def _disk(facts: MachineFacts) -> Iterator[Alarm]:
     if disk is None or not disk.is_low:
         return
     few = disk.has_few_inodes
-    free = format_size(disk.free >> 20 << 20)
+    free = measured_size(disk.free)
     yield make_alarm(
         Kind.DISK_LOW,
         Severity.ERROR,

@@ -23,7 +23,7 @@ from gatepost.analysis.alarms.partners import PartnerContext, about_partner, jud
 from gatepost.analysis.alarms.senders import NotableSender, judge_senders
 from gatepost.events.delivery_problems import MESSAGE_TRACE, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
 from gatepost.mail.model.worker_load import NORMAL, WorkerLoad
-from gatepost.policy.connectors.units import format_size
+from gatepost.policy.connectors.units import measured_size
 from gatepost.protocols.message.next_step import required_step
 from gatepost.quantity import quantity
 from gatepost.texts import own
@@ -226,7 +226,7 @@ def _quarantines(facts: MailFacts) -> Iterator[Alarm]:
 
 def _shares(facts: MailFacts) -> Iterator[Alarm]:
     for share in facts.refused:
-        name, octets = share.organization, format_size(share.octets >> 20 << 20)
+        name, octets = share.organization, measured_size(share.octets)
         yield make_alarm(
             Kind.QUEUE_SHARE,
             Severity.CRITICAL,

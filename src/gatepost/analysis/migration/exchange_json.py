@@ -60,12 +60,12 @@ _SIGNS: tuple[tuple[str, frozenset[str]], ...] = (
 _DEPTH = "it was cut off by ConvertTo-Json; run the command again with -Depth 5"
 _STRINGS = (
     "numbers of enumerations are not guessed here; run the command again with -EnumsAsStrings (PowerShell 7), or in "
-    "Windows PowerShell 5 with Select-Object as docs/import.md shows"
+    "Windows PowerShell 5 through the filter EnumsAsText of docs/import.md"
 )
 _CUT_OFF = re.compile(r"(System\.|Microsoft\.Exchange\.)[\w.`\[\]+, =]+|@\{.*\}", re.DOTALL)
 _BLANK = re.compile("[ \t\r\n\ufeff]*")
 _FIRST = 4096  # characters that show what a file is
-_TABLE = re.compile(r'#TYPE |"[^"\n]*"\s*[,;\t]|[\w ]+[,;\t]|[A-Za-z]\w* +: |[A-Za-z]\w* +[A-Za-z][\w ]*\n-')
+_TABLE = re.compile(r'#TYPE |"[^"\n]*"\s*[,;\t]|[\w ]+[,;\t]|[A-Za-z]\w* +: |[A-Za-z]\w* +[A-Za-z][\w ]*\r?\n-')
 _MOST_DEPTH = 100  # ConvertTo-Json takes no greater -Depth
 _TOO_DEEP = "lists and tables are nested too deeply; ConvertTo-Json -Depth 5 is enough"
 _TIME_SPAN = re.compile(r"(?:(\d{1,5})\.)?(\d{1,2}):(\d{2}):(\d{2})(?:\.\d{1,7})?", re.ASCII)
@@ -101,6 +101,8 @@ class ExchangeObject:
             value = next((value[key] for key in _NAMES if isinstance(value.get(key), str)), value)
         if value is None:
             return ""
+        if self.is_number(name):
+            raise Unreadable(f"{name} is the number {shown(value)}: {_STRINGS}")
         if not isinstance(value, str):
             raise Unreadable(f"{name} is {shown(value)}, and a text is needed")
         if _CUT_OFF.fullmatch(value):
@@ -133,9 +135,7 @@ class ExchangeObject:
         Raises Unreadable.
         """
         value = _unwrapped(self.properties.get(name.lower()))
-        if isinstance(value, int) and not isinstance(value, bool):
-            if numbers is None or value not in numbers:
-                raise Unreadable(f"{name} is the number {shown(value)}: {_STRINGS}")
+        if numbers and self.is_number(name) and value in numbers:
             return texts[numbers[value]]
         text = self.text(name)
         if not text:

@@ -79,7 +79,8 @@ RULE = _names(
     Actions Comments Conditions CreatedBy Description DlpPolicy DlpPolicyId ExceptIfFrom ExceptIfRecipientDomainIs
     ExceptIfFromScope ExceptIfSenderDomainIs ExceptIfSentTo ExceptIfSentToScope Exceptions From FromScope
     HeaderContainsMessageHeader HeaderContainsWords
-    ImmutableId IsRuleConfigurationSupported LastModifiedBy ManuallyModified Mode Priority RecipientDomainIs
+    ImmutableId IsRuleConfigurationSupported LastModifiedBy ManuallyModified Mode Priority RecipientAddressType
+    RecipientDomainIs
     RouteMessageOutboundConnector RouteMessageOutboundRequireTls RuleConfigurationUnsupportedReason RuleErrorAction
     RuleSubType RuleVersion SenderAddressLocation SenderDomainIs SentTo SentToScope SetAuditSeverity Size State
     StopRuleProcessing SubjectContainsWords UseLegacyRegex Xml

@@ -94,8 +94,21 @@ def _when(item: ExchangeObject, part: Part, known: Known) -> None:
             part.table[column] = [*addresses, *domains]
         if domains and column.endswith("senders") and item.text("SenderAddressLocation").lower() != "envelope":
             part.differs(by_domain, "Exchange looks at the From field of the message, here the reverse-path counts")
+    _recipient_addresses(item, part, known)
     _header(item, part)
     _scope(item, part, known)  # last: what it refuses is a comment with the other conditions
+
+
+def _recipient_addresses(item: ExchangeObject, part: Part, known: Known) -> None:
+    """Say which address of a recipient counts, where one of the organization's may have several. Raises Unreadable."""
+    recipients = [*part.table.get("recipients", ()), *part.table.get("except_recipients", ())]
+    inside = any(_is_internal(recipient, known.internal) for recipient in recipients)
+    if item.text("RecipientAddressType").lower() == "resolved" and inside:
+        part.differs(
+            "RecipientAddressType",
+            "Exchange resolves a recipient's other addresses first, here the address counts that the mail is sent to: "
+            "name those that are meant, too",
+        )
 
 
 def _header(item: ExchangeObject, part: Part) -> None:
@@ -252,6 +265,11 @@ def convert_journal(item: ExchangeObject, part: Part, _known: Known) -> None:
         part.table["recipients"] = [_address(item, "Recipient")]
     if not item.switch("Enabled", default=True):
         part.table["enabled"] = False
+    if not is_empty(date := item.properties.get("expirydate")):
+        part.refuse(
+            f"ExpiryDate is {shown(date)}, and a rule here has no end: where that is still to come, write the rule and "
+            "disable it on that day"
+        )
     if item.switch("LawfulInterception", default=False):
         part.differs("LawfulInterception", "nothing here hides a rule from other administrators of the organization")
 

@@ -23,7 +23,7 @@ from gatepost.events.machine_report import NEARLY_FULL
 from gatepost.mail.model.queue_share import QueueShare
 from gatepost.net.places import FairShares
 from gatepost.net.tasks import SingleTask
-from gatepost.policy.connectors.units import format_size
+from gatepost.policy.connectors.units import measured_size
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class QueueShares:
         self._refused[organization] = self._clock(), QueueShare(organization, octets, octets / max(total, octets, 1))
 
     def _reason(self, organization: str) -> str:
-        size = format_size(-(-self._octets[organization] // _LEAST) * _LEAST)
+        size = measured_size(self._octets[organization])
         return (
             f"there are {size} of mail of {organization} in the queue, which has too little room left: other "
             "organizations' mail comes first, and the client must try again later"

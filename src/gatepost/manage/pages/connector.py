@@ -164,7 +164,8 @@ def _mail(request: Request, chosen: Chosen) -> dict[str, Any]:
 def _report(request: Request, chosen: Chosen) -> dict[str, Any] | str:
     """What it did to mail, or would do; PENDING while the trace is read for it."""
     owner, name = chosen.organization.name, chosen.connector.name
-    question = "connector report", owner, chosen.direction, name, _viewed(request).version
+    whose = principal_of(request).organizations  # what a replay finds depends on it
+    question = "connector report", whose, owner, chosen.direction, name, _viewed(request).version
     context, replay = context_of(request), not chosen.connector.enabled
     since = "7d" if replay else "30d"
 
@@ -173,7 +174,9 @@ def _report(request: Request, chosen: Chosen) -> dict[str, Any] | str:
         rehearsal_question.direction = "inbound" if chosen.direction == "inbound" else "outbound"
         return _shown_report(execute(show_rehearsal, context, rehearsal_question))
 
-    result = context.kept(ReportCounts).answers.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
+    result = context.kept(ReportCounts).answers.of(
+        context.principal.share_key, question, work, PATIENCE if is_partial(request) else LONG_PATIENCE
+    )
     return PENDING if result is None else result.value | {"at": result.at}
 
 

@@ -161,7 +161,9 @@ def _decided(request: Request, wanted: SwitchConnectors, version: int) -> Radius
     def work() -> Radius | None:
         return execute(switch_connectors, context, _with(wanted, since="7d")).value.radius
 
-    result = context.kept(ReportCounts).answers.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
+    result = context.kept(ReportCounts).answers.of(
+        context.principal.share_key, question, work, PATIENCE if is_partial(request) else LONG_PATIENCE
+    )
     return PENDING if result is None else result.value
 
 

@@ -196,7 +196,9 @@ def _decided(
     def work() -> Radius | None:
         return edited.change(name, values, replace(options, since=_WEEK)).radius
 
-    result = context.kept(ReportCounts).answers.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
+    result = context.kept(ReportCounts).answers.of(
+        context.principal.share_key, question, work, PATIENCE if is_partial(request) else LONG_PATIENCE
+    )
     return PENDING if result is None else result.value
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 import time
 from itertools import chain
-from threading import Lock
 from typing import IO, TYPE_CHECKING, Final
 
 from starlette.routing import Route
@@ -23,7 +22,8 @@ from gatepost.manage.pages.report_charts import ReportView, read_view
 from gatepost.manage.pages.reports import frame_of
 from gatepost.manage.use_cases import evidence, evidence_export
 from gatepost.manage.use_cases.evidence_export import LogExport, OpenExport, open_export
-from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
+from gatepost.manage.use_cases.jobs import ConcurrencyLimit
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.texts import N_
 
@@ -38,7 +38,7 @@ _LIMITS: Final = limits(OpenExport)
 _NAMES: Final = {"json": N_("JSON, with proof"), "csv": "CSV", "pdf": "PDF"}
 _TYPES: Final = {"json": "application/json", "csv": CSV, "pdf": "application/pdf"}
 
-_exporting = Lock()
+_exporting: Final = ConcurrencyLimit(4, 1, N_("Another export is running. Try again when it has finished."))
 
 
 def _page(request: Request) -> Response:
@@ -89,12 +89,8 @@ def _export(request: Request) -> Response:
     texts = {name: params.get(name, "").strip()[: _LIMITS[name]] for name in ("partner", "message")}
     days = {"since": view.days.first, "until": view.days.last}
     wanted = OpenExport(form=form, organization=view.organization, **texts, **days)  # type: ignore[arg-type] # checked
-    if not _exporting.acquire(blocking=False):
-        raise BusyRefusal(N_("Another export is running. Try again when it has finished."))
-    try:
+    with _exporting.slot(principal_of(request).share_key):
         file = _made(perform(request, open_export, wanted))
-    finally:
-        _exporting.release()
     mark = mark_of(request) if form == "csv" else b""
     size = len(mark) + file.seek(0, 2)
     file.seek(0)

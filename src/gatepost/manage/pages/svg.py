@@ -161,13 +161,13 @@ def _hatching(name: str) -> Markup:
 def _grid(top: float) -> Markup:
     room = _HEIGHT - _TOP - _BOTTOM
     lines = []
-    for share in (0.0, 0.5, 1.0):
-        y = _n(_TOP + room * (1 - share))
-        value = top * share
-        text = grouped(int(value) if value == int(value) else round(value, 1))
+    for value in (0.0, top / 2, top):
+        if not value.is_integer():  # what is counted has no halves
+            continue
+        y = _n(_TOP + room * (1 - value / top))
         lines.append(
             Markup('<path class="rule" d="M{} {}H{}"/><text x="{}" y="{}" text-anchor="end">{}</text>').format(
-                _LEFT, y, _WIDTH, _LEFT - 6, _n(float(y) + 4), text
+                _LEFT, y, _WIDTH, _LEFT - 6, _n(float(y) + 4), grouped(int(value))
             )
         )
     return Markup("").join(lines)

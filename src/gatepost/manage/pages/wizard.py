@@ -226,7 +226,9 @@ def _review(request: Request, draft: ConnectorDraft, owner: Organization) -> dic
         text = json.dumps(msgspec.to_builtins(connector), sort_keys=True)
         question = "wizard effects", principal_of(request), text, context.directory().version
         patience = PATIENCE if is_partial(request) else LONG_PATIENCE
-        result = context.kept(ReportCounts).answers.of(question, partial(_effects, context, connector), patience)
+        result = context.kept(ReportCounts).answers.of(
+            context.principal.share_key, question, partial(_effects, context, connector), patience
+        )
         values["effects"] = PENDING if result is None else result.value
     return values
 

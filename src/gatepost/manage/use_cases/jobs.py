@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Condition, Lock, Thread
@@ -24,7 +24,7 @@ from gatepost.manage.access.slots import Slots
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind, text_for_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator, Mapping
 
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
@@ -93,6 +93,7 @@ class Job[S: JobSubject, T]:
         self.id = secrets.token_urlsafe(16)
         self.subject = subject
         self.by = principal.name
+        self.user = principal.share_key
         self.begun = time.time()
         self.ended = 0.0
         self.result: T | None = None
@@ -254,11 +255,20 @@ class Jobs:
         return seen[:limit]
 
     def _forget(self) -> None:
-        """Those that ended an hour ago, and the oldest that have ended where there are too many. With the lock."""
+        """Those that ended an hour ago, and where there are too many, those `crowded_out`. With the lock."""
         oldest = time.time() - KEPT
-        for job in list(self._jobs.values()):
-            if job.done and (job.ended <= oldest or len(self._jobs) >= _MOST):
-                del self._jobs[job.id]
+        self._jobs = OrderedDict((key, job) for key, job in self._jobs.items() if not job.done or job.ended > oldest)
+        while len(self._jobs) >= _MOST and (ended := {key: job.user for key, job in self._jobs.items() if job.done}):
+            del self._jobs[crowded_out(ended)]
+
+
+def crowded_out[K](users: Mapping[K, Hashable]) -> K:
+    """The key to be forgotten: the oldest of the user that has most, so that nobody's are lost by what another asks.
+
+    users: by key, the oldest first; not empty.
+    """
+    ((most, _),) = Counter(users.values()).most_common(1)
+    return next(key for key, user in users.items() if user == most)
 
 
 def run_to_end[T](context: Context, subject: JobSubject, work: Callable[[], T]) -> T:
@@ -289,7 +299,7 @@ def _done[T](job: Job[Any, T], work: Callable[[Callable[[T], None]], T]) -> tupl
 
 
 FRESH: Final = 2.0
-_WAITING: Final = 32  # questions that wait for their turn
+_WAITING: Final = 8  # questions of one user that wait for their turn
 
 
 class BackgroundResult[A](NamedTuple):
@@ -302,16 +312,17 @@ class BackgroundResult[A](NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """refusal: there was none. until: it is good enough, by the monotonic clock."""
+    """refusal: there was none. until: it is good enough, by the monotonic clock. user: who asked."""
 
     value: Any
     refusal: Refusal | None
     at: float
     until: float
+    user: str
 
 
 class BackgroundResults:
-    """The answers of one process. For any thread.
+    """The answers of one process. For any thread. Users take turns, so that one who asks much delays no others.
 
     turn: held while one is worked out. kept: so many. fresh: seconds for which any answer is good enough. worth: or for
     so many times what it took to find it, if that is longer.
@@ -321,14 +332,15 @@ class BackgroundResults:
         self._turn = turn
         self._kept, self._fresh, self._worth = kept, fresh, worth
         self._known: OrderedDict[Hashable, _Kept] = OrderedDict()
-        self._asked: OrderedDict[Hashable, Callable[[], Any]] = OrderedDict()
+        self._asked: OrderedDict[str, OrderedDict[Hashable, Callable[[], Any]]] = OrderedDict()  # by user
         self._changed = Condition()
         self._running = False
 
-    def of[A](self, question: Hashable, work: Callable[[], A], wait: float) -> BackgroundResult[A] | None:
+    def of[A](self, user: str, question: Hashable, work: Callable[[], A], wait: float) -> BackgroundResult[A] | None:
         """The answer; None if there is none yet. wait: for so many seconds, if none is fresh.
 
-        work: finds it, or raises Refusal, which is raised here. Equal questions have the same answer.
+        user: `Principal.share_key`. work: finds it, or raises Refusal, which is raised here. Equal questions have the
+        same answer.
         """
         now = time.monotonic()
 
@@ -338,7 +350,7 @@ class BackgroundResults:
 
         with self._changed:
             if fresh() is None:
-                self._ask(question, work)
+                self._ask(user, question, work)
                 self._changed.wait_for(fresh, wait)
             known = self._known.get(question)
             if known is None:
@@ -347,11 +359,12 @@ class BackgroundResults:
                 raise known.refusal
             return BackgroundResult(known.value, known.at, renewing=fresh() is None)
 
-    def _ask(self, question: Hashable, work: Callable[[], Any]) -> None:
+    def _ask(self, user: str, question: Hashable, work: Callable[[], Any]) -> None:
         """Have it worked out. With the lock."""
-        self._asked.setdefault(question, work)
-        while len(self._asked) > _WAITING:
-            self._asked.popitem(last=False)
+        questions = self._asked.setdefault(user, OrderedDict())
+        questions.setdefault(question, work)
+        while len(questions) > _WAITING:
+            questions.popitem(last=False)
         if not self._running:
             self._running = True
             try:
@@ -367,18 +380,22 @@ class BackgroundResults:
                 if not self._asked:
                     self._running = False
                     return
-                question, work = next(iter(self._asked.items()))
+                user, questions = next(iter(self._asked.items()))
+                question, work = next(iter(questions.items()))
             with self._turn:
-                result = self._worked_out(work)
+                result = self._worked_out(user, work)
             with self._changed:
-                self._asked.pop(question, None)
+                self._asked.move_to_end(user)
+                for some in self._asked.values():  # others may have asked the same
+                    some.pop(question, None)
+                self._asked = OrderedDict((name, some) for name, some in self._asked.items() if some)
                 self._known[question] = result
                 self._known.move_to_end(question)
                 while len(self._known) > self._kept:
-                    self._known.popitem(last=False)
+                    del self._known[crowded_out({key: known.user for key, known in self._known.items()})]
                 self._changed.notify_all()
 
-    def _worked_out(self, work: Callable[[], Any]) -> _Kept:
+    def _worked_out(self, user: str, work: Callable[[], Any]) -> _Kept:
         begun, at, value, refusal = time.monotonic(), time.time(), None, None
         try:
             value = work()
@@ -388,4 +405,4 @@ class BackgroundResults:
             _log.exception("what a page asked for cannot be worked out")
             refusal = Refusal(RefusalKind.UNREADABLE, "This could not be worked out; the gateway's log says why.")
         now = time.monotonic()
-        return _Kept(value, refusal, at, now + max(self._fresh, self._worth * (now - begun)))
+        return _Kept(value, refusal, at, now + max(self._fresh, self._worth * (now - begun)), user)

@@ -24,7 +24,13 @@ from gatepost.analysis.reports.tls import TlsCounter, TlsReport, Wanted, report_
 from gatepost.decoding import converted
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_cases
-from gatepost.manage.use_cases.jobs import FRESH, BackgroundResult, BackgroundResults
+from gatepost.manage.use_cases.jobs import (
+    FRESH,
+    BackgroundResult,
+    BackgroundResults,
+    ConcurrencyLimit,
+    crowded_out,
+)
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, wrong_field
 from gatepost.protocols.tls.names import normalise
 from gatepost.store.storage import Storage
@@ -71,22 +77,26 @@ class ReportCounts:
     """The counts of one trace, got by `Context.kept`. For any thread.
 
     fresh: seconds for which a count is good enough. counting: held while somebody counts, who is the only one.
+    of_one: held before it by calls, so that one user or tenant does not stand there many times.
     answers: whatever else is worked out behind pages, in turn with the counting.
     """
 
     def __init__(self, settings: Settings, fresh: float = FRESH) -> None:
         self.counting = Lock()
+        self.of_one = ConcurrencyLimit(
+            _ASKERS, 1, "other reports are being counted; ask again when one of them is done"
+        )
         self.answers = BackgroundResults(self.counting, worth=_WORTH)
         self._trace = Storage.of(settings).trace()
         self._behind = BackgroundResults(self.counting, kept=_KEPT, fresh=fresh)
         self._sums: OrderedDict[CountRequest, _Sums] = OrderedDict()
 
-    def of(self, question: CountRequest, wait: float) -> BackgroundResult[TlsPictures] | None:
-        """The counts, None if there are none yet. wait: seconds to wait, if there is nothing fresh.
+    def of(self, user: str, question: CountRequest, wait: float) -> BackgroundResult[TlsPictures] | None:
+        """The counts, None if there are none yet. user, wait: as of `BackgroundResults.of`.
 
         Raises Refusal (UNREADABLE) if it cannot be counted.
         """
-        return self._behind.of(question, partial(self._pictures, question), wait)
+        return self._behind.of(user, question, partial(self._pictures, question), wait)
 
     def _pictures(self, question: CountRequest) -> TlsPictures:
         """On the thread that counts. What fails is counted from the beginning the next time."""
@@ -99,7 +109,7 @@ class ReportCounts:
             raise Refusal(RefusalKind.UNREADABLE, text) from error
         self._sums[question] = sums
         while len(self._sums) > _KEPT:
-            self._sums.popitem(last=False)
+            del self._sums[crowded_out({kept: kept.wanted.organizations for kept in self._sums})]
         return pictures
 
     def _counted(self, question: CountRequest, known: _Sums) -> tuple[_Sums, TlsPictures]:
@@ -139,6 +149,8 @@ MOST: Final = 10_000
 """Partners and domains in the lists of a report, at most."""
 _DAY: Final = 86_400.0
 _LATEST: Final = date(9998, 12, 31)
+_PATIENCE: Final = 240.0  # seconds for one's turn
+_ASKERS: Final = 100
 _PARTNERS: Final = 20_000  # told apart where not all are asked for
 
 type Text = Annotated[str, Meta(max_length=1000)]
@@ -300,7 +312,8 @@ def get_tls_pictures(context: Context, request: GetTlsPictures) -> BackgroundRes
     """Count the data of charts; None while it is counted for the first time."""
     days = period(request.since, request.until)
     wanted = Wanted(request.organization, organizations=context.principal.organizations)
-    return context.kept(ReportCounts).of(CountRequest(wanted, *days), request.wait)
+    question = CountRequest(wanted, *days)
+    return context.kept(ReportCounts).of(context.principal.share_key, question, request.wait)
 
 
 def _report(context: Context, request: GetTlsReport) -> TlsReport:
@@ -315,7 +328,8 @@ def _report(context: Context, request: GetTlsReport) -> TlsReport:
     )
     counter, top = TlsCounter(wanted), request.top
     unreadable: list[str] = []
-    with context.kept(ReportCounts).counting:
+    counts = context.kept(ReportCounts)
+    with counts.of_one.slot(context.principal.share_key, _PATIENCE), counts.counting:
         for day, kinds in tally_days(context.storage.trace(), days.first, days.last, unreadable):
             counter.add(day, kinds)
             counter.shed(max(2 * top, _PARTNERS))

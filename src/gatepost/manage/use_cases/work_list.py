@@ -227,7 +227,7 @@ def _connectors(context: Context, request: ListWork) -> tuple[ConnectorFindings,
     def work() -> ConnectorFindings:
         return connector_findings(gateway, principal, organization)
 
-    answer = context.kept(ReportCounts).answers.of(question, work, request.wait)
+    answer = context.kept(ReportCounts).answers.of(context.principal.share_key, question, work, request.wait)
     if answer is None:
         return ConnectorFindings(), [N_("validations and rehearsals of connectors are still being counted")]
     return answer.value, []

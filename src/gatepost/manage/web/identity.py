@@ -214,8 +214,8 @@ def _is_same_origin(headers: Headers) -> bool:
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
-    origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
+    host = headers.get("origin", "").lower().partition("://")[2]  # any octets: a URL need not be one
+    return host == headers.get("host", "").lower() != ""
 
 
 def _cookie(headers: Headers) -> str:

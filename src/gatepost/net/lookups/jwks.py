@@ -93,7 +93,7 @@ def _key(one: object) -> IssuerKey | None:
 
     try:
         key = PyJWK.from_dict(one).key
-    except (PyJWTError, ValueError, TypeError):
+    except (PyJWTError, ValueError, TypeError, KeyError):  # KeyError: of a shared key ("oct") without its octets
         return None
     if isinstance(key, RSAPublicKey) and not _is_quick(key):
         return None

@@ -72,3 +72,12 @@ def format_size(size: int) -> str:
         if size and size % _BYTES[unit] == 0:
             return f"{size // _BYTES[unit]}{unit}"
     return str(size)
+
+
+def measured_size(size: int) -> str:
+    """A measured number of bytes, as people say it: "75.9 GB", "381 MB". A KB has 1,024 bytes, as in settings."""
+    for unit in ("GB", "MB", "KB"):
+        if size >= _BYTES[unit]:
+            value = size / _BYTES[unit]
+            return f"{value:,.{0 if value >= 99.95 else 1}f} {unit}"
+    return f"{size} B"

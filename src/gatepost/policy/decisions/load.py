@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.policy.connectors.match import Attribution
+from gatepost.policy.connectors.units import measured_size
 from gatepost.policy.decisions.decision import InboundVerdict
 
 if TYPE_CHECKING:
@@ -140,7 +141,9 @@ def _pressures(measured: Measurements, marks: LoadMarks) -> list[tuple[float, st
         over = 1.0 + 2.0 * (measured.memory - marks.memory) / left
         pressures.append((over, f"{measured.memory:.0%} of memory is in use"))
     if measured.disk is not None and marks.disk:
-        pressures.append((4 * marks.disk / max(measured.disk, 1.0), f"{measured.disk / (1 << 20):.0f} MB of disk left"))
+        pressures.append(
+            (4 * marks.disk / max(measured.disk, 1.0), f"{measured_size(int(measured.disk))} of disk left")
+        )
     for seconds, mark, text in (
         (measured.commit, marks.commit, "messages wait {:.2g} s to be stored"),
         (measured.delay, marks.delay, "the worker is {:.2g} s behind"),

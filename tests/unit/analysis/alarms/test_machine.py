@@ -46,7 +46,7 @@ def test_mail_that_is_not_taken(refusals, title):
 @pytest.mark.parametrize(
     ("fields", "said", "line"),
     [
-        ({"free": 511 * MIB}, "511MB are free at /var/lib/gatepost; with less than 128MB", "du -x -h --max-depth=2"),
+        ({"free": 511 * MIB}, "511 MB are free at /var/lib/gatepost; with less than 128MB", "du -x -h --max-depth=2"),
         ({"inodes": 9_999}, "Less than 10,000 files can still be made", "du -x --inodes --max-depth=2"),
     ],
 )

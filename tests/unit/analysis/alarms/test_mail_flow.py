@@ -194,7 +194,7 @@ def test_an_organization_whose_mail_fills_the_queue():
     share = QueueShare("contoso", (7 << 20) + 5, 0.85)
     (one,) = judge_mail(MailFacts(refused=(share,)), MailLimits(), now=NOW)
     assert (one.kind, one.severity, one.about) == (Kind.QUEUE_SHARE, Severity.CRITICAL, "contoso/queue")
-    assert one.detail.startswith("It has 7MB of mail in the queue, 85% of all.")
+    assert one.detail.startswith("It has 7.0 MB of mail in the queue, 85% of all.")
     assert one.lines == ("gatepost queue list --organization contoso",)
 
 

@@ -115,6 +115,7 @@ REFUSED = [
     (b"[1, 2", "line 1, column 6: not JSON"),
     (b'[\n  {"a": 1,}\n]', "line 2"),
     (b"Name : x", "not JSON"),
+    (b"\r\nName SenderDomains\r\n---- -------------\r\n", "not JSON but a table"),
     ("ü".encode("latin-1"), "byte 1 is not UTF-8"),
     (b"\xff\xfe\x00", "is not UTF-16"),
     (b"[" * 100_000, "nested too deeply"),
@@ -158,7 +159,7 @@ def test_a_text(value, text):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (7, "P is 7, and a text is needed"),
+        (7, "P is the number 7: numbers of enumerations"),
         ({"x": 1}, "a text is needed"),
         (["a"], "a text is needed"),
         ("System.Object[]", "-Depth 5"),
@@ -228,7 +229,7 @@ def test_a_choice():
     for value, words in [(3, "-EnumsAsStrings"), ("Other", "only Partner, OnPremises"), (True, "text is needed")]:
         with pytest.raises(Unreadable, match=words):
             one(P=value).choice("P", CHOICES, numbers)
-    with pytest.raises(Unreadable, match="Select-Object"):
+    with pytest.raises(Unreadable, match="EnumsAsText"):
         one(P=1).choice("P", CHOICES)
 
 

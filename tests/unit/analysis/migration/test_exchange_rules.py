@@ -33,6 +33,7 @@ RULE = {
     "Mode": "Enforce",
     "RuleErrorAction": "Ignore",
     "SenderAddressLocation": "Header",
+    "RecipientAddressType": "Resolved",
     "RuleSubType": "None",
     "UseLegacyRegex": False,
     "From": None,
@@ -120,6 +121,7 @@ CARRIED = [
     ({"ExceptIfFromScope": "NotInOrganization"}, {"recipients": ["bank.example"]}),
     ({"SenderDomainIs": ["contoso.com"], "SenderAddressLocation": "Envelope"}, {"senders": ["contoso.com"]}),
     ({"SetHeaderName": "X-Seen"}, {}),
+    ({"RecipientAddressType": "Original"}, {"recipients": ["bank.example"]}),
 ]  # fmt: skip
 
 
@@ -136,6 +138,8 @@ DIFFERENT = [
     ({"RecipientDomainIs": None, "SentToScope": "InOrganization"}, "SentToScope", "written as recipients"),
     ({"FromScope": "InOrganization"}, "FromScope", "only mail of the organization's own leaves"),
     ({"Priority": 2000}, "Priority", "1000"),
+    ({"RecipientDomainIs": ["contoso.com"]}, "RecipientAddressType", "resolves a recipient's other addresses"),
+    ({"ExceptIfSentTo": ["b@contoso.com"]}, "RecipientAddressType", "resolves a recipient's other addresses"),
     ({"SubjectContainsWords": ["secret"]}, "SubjectContainsWords", "whole words"),
     (
         {"HeaderContainsMessageHeader": "X-Class", "HeaderContainsWords": ["secret"]},
@@ -170,6 +174,7 @@ REFUSED = [
     ({"ActivationDate": "2026-01-01T00:00:00"}, "ActivationDate"),
     ({"RouteMessageOutboundConnector": "gone"}, "IsTransportRuleScoped"),
     ({"Mode": "Loud"}, "only Enforce"),
+    ({"State": 0}, "State is the number 0: .*EnumsAsText"),
 ]
 
 

@@ -72,6 +72,12 @@ def test_names_instead_of_addresses_are_refused_with_the_reason(fields):
     assert any("a mail address is needed" in detail for detail in details)
 
 
+def test_a_rule_that_ends_is_not_written_without_its_end():
+    organization, details = converted({"ExpiryDate": "2026-12-31T00:00:00"})
+    assert "mail_flow_rule" not in organization
+    assert any("ExpiryDate is" in detail and "has no end" in detail for detail in details)
+
+
 def test_what_is_hidden_in_exchange_is_not_hidden_here():
     _, details = converted({"LawfulInterception": True})
     assert any("hides a rule" in detail for detail in details)

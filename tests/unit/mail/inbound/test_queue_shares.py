@@ -79,7 +79,7 @@ async def test_near_the_mark_whoever_has_three_times_what_is_free_gets_no_more(t
     queue.held = {"a": 5000, "b": 1}
     await queue.look()
     assert queue.full() == {"a"}
-    said = "there are 5000MB of mail of a in the queue, which has too little room left: other organizations' mail comes"
+    said = "there are 4.9 GB of mail of a in the queue, which has too little room left: other organizations' mail comes"
     assert queue.shares.refusal("a").startswith(said)
     assert queue.take("a", 1) == queue.shares.refusal("a")
     assert queue.take("b", 200 * MB) == ""
@@ -242,7 +242,7 @@ async def test_who_is_refused_is_told_of_for_ten_minutes(two: Directory, caplog:
     queue.held = {"a": 900, "b": 100, "": 3000}
     await queue.look()
     assert queue.shares.refused() == (QueueShare("a", 900 * MB, 0.225),), "nobody refuses the gateway's own mail"
-    assert caplog.text.count("mail is refused: there are 900MB of mail of a in") == 1
+    assert caplog.text.count("mail is refused: there are 900 MB of mail of a in") == 1
     queue.room = 999
     await queue.look()
     assert (queue.full(), len(queue.shares.refused())) == (set(), 1)
@@ -271,7 +271,7 @@ async def test_bodies_that_arrive_count_and_are_given_up_where_their_organizatio
     queue.room = 20
     await queue.look()
     assert [body.reason != "" for body in (quiet, small, *loud)] == [False, False, True, True]
-    assert "there are 91MB of mail of a in the queue" in loud[0].reason
+    assert "there are 90.5 MB of mail of a in the queue" in loud[0].reason
     for body in loud:
         queue.shares.end(body)
         queue.shares.end(body)
@@ -308,7 +308,7 @@ async def test_a_recipient_of_a_full_organization_is_refused_and_its_trace_says_
         assert await client.say(f"RCPT TO:<{ANN}>") == "452 4.3.1 Insufficient system storage"
     (row,) = gate.trace_rows()
     assert (row.event, row.organization) == ("REFUSE", "contoso")
-    assert "5000MB of mail of contoso in the queue" in row.detail["reasons"][-1]
+    assert "4.9 GB of mail of contoso in the queue" in row.detail["reasons"][-1]
 
 
 async def test_a_message_that_is_too_large_for_what_is_left_is_refused_at_its_end(gate: Any) -> None:

@@ -254,7 +254,7 @@ def test_a_disk_that_is_full(healthy):
         ("_file_system", lambda _: 0x01021994, ("syncs", "fail"), "in memory (tmpfs)", "set server.data_dir"),
         ("_sync_time", lambda _: 1e-6, ("syncs", "warn"), "before it is", "turn off the volatile cache"),
         ("_sync_time", lambda _: 0.2, ("syncs", "warn"), "messages wait for it", "faster disk"),
-        ("_available_memory", lambda: 1 << 20, ("memory", "warn"), "1MB available", "server.workers"),
+        ("_available_memory", lambda: 1 << 20, ("memory", "warn"), "1.0 MB available", "server.workers"),
         ("_LEAST_DESCRIPTORS", 1 << 40, ("open files", "warn"), "for each process", "LimitNOFILE="),
         ("_is_kept_right", lambda: False, ("clock", "warn"), "nothing keeps the clock right", "set-ntp true"),
         ("_is_kept_right", lambda: None, ("clock", "unknown"), "is denied here", "timedatectl"),

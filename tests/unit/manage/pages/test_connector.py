@@ -1,8 +1,15 @@
 from __future__ import annotations
 
-import pytest
+import time
 
+import pytest
+from tests.unit.manage.pages.conftest import OWNER
+
+from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.reports import ReportCounts
+from gatepost.manage.use_cases.resources import apply_document
+from gatepost.store.sqlite.trace import write_events
 
 PATH = "/connectors/contoso/outbound/bank-out"
 
@@ -92,3 +99,22 @@ def test_a_report_that_takes_long_is_asked_for_again(centre, monkeypatch):
     assert "Inconclusive" in done.words
     monkeypatch.setattr("gatepost.manage.pages.connector.PATIENCE", 20.0)
     assert "hx-trigger" not in centre.get(path, **part).text
+
+
+def test_what_the_owners_report_has_of_others_mail_is_not_in_that_of_a_tenant(centre):
+    """Both look at the same page of the tenant's connector, the owner first: the answer is kept for each by itself."""
+    connector = {"name": "any", "connector_type": "on-premises", "sender_ip_addresses": ["203.0.113.0/24"]}
+    connector |= {"senders_by_address": "any", "enabled": False}
+    document = {"organization": {"fabrikam": {"inbound_connector": [connector]}}}
+    document["organization"]["fabrikam"]["accepted_domain"] = [{"name": "fabrikam.example"}]
+    apply_document(centre.gateway, OWNER, document, ChangeOptions("ann"))
+    came = {"peer_address": "203.0.113.9", "peer_host": "mx.strange.example"}
+    rows = [
+        ("RECEIVE", "1", "contoso", "ann@fabrikam.example", "ann@contoso.example"),
+        ("RECEIVE", "2", "fabrikam", "", "ann@fabrikam.example"),
+    ]
+    events = [TraceEvent(time.time() - 60, *row[:3], "incoming", f"s{row[1]}", *row[3:], **came) for row in rows]
+    write_events(centre.gateway.data / "trace", "0", events)
+    path = "/connectors/fabrikam/inbound/any?part=report"
+    assert "Messages 2" in centre.get(path).words
+    assert "Messages 1" in centre.get(path, "tenant").words

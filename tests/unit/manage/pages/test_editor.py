@@ -68,7 +68,7 @@ PARTIAL = {"hx-request": "true", "hx-request-type": "partial"}
 @pytest.mark.parametrize("headers", [PARTIAL, {}])
 def test_what_it_would_do_to_mail_is_worked_out_behind_the_page(centre, headers, monkeypatch):
     go, patience = threading.Event(), "PATIENCE" if headers else "LONG_PATIENCE"
-    stuck = centre.gateway.kept(ReportCounts).answers.of("before it", lambda: go.wait(20), 0)
+    stuck = centre.gateway.kept(ReportCounts).answers.of("ann", "before it", lambda: go.wait(20), 0)
     monkeypatch.setattr(editor, patience, 0.0)
     effects, made = form(centre, tls_settings="encryption-only", do="effects"), []
     monkeypatch.setattr(resources, "set_part", lambda *given: made.append(given) or set_part(*given))

@@ -48,7 +48,7 @@ class Counts:
     def __init__(self, kind):
         self.kind = kind
 
-    def of(self, question, wait):
+    def of(self, user, question, wait):
         counter = PictureCounter(question.wanted, question.first, question.last)
         counter.add(question.last, {self.kind: 1})
         return BackgroundResult(replace(counter.pictures(), **PICTURES), time.time(), renewing=False)

@@ -40,7 +40,7 @@ class Counts:
     def __init__(self, kinds=(), change=lambda pictures: pictures):
         self.kinds, self.change, self.asked, self.error, self.known = kinds, change, [], None, True
 
-    def of(self, question, wait):
+    def of(self, user, question, wait):
         self.asked.append((question, wait))
         if self.error:
             raise self.error

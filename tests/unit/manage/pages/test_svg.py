@@ -82,6 +82,14 @@ def test_scales_end_at_round_numbers(value, top):
     assert _ceiling(value) == top
 
 
+@pytest.mark.parametrize(
+    ("highest", "axis"), [(1, ["0", "1"]), (2, ["0", "1", "2"]), (5, ["0", "5"]), (50, ["0", "25", "50"])]
+)
+def test_an_axis_of_counts_has_whole_numbers(highest, axis):
+    svg = parsed(stacked("Mail", ["1 Nov"], [Series("a", "pass", [highest])]))
+    assert [one.text for one in svg.iter("text") if one.text != "1 Nov"] == axis
+
+
 def test_a_file_has_its_pictures_below_each_other_and_a_legend():
     series = [Series("over <TLS>", "pass", []), Series("unencrypted", "fail", [])]
     pictures = [(name, stacked(name, ["1 Nov"], [Series("a", "pass", [1])])) for name in ("Received", "Sent")]

@@ -135,3 +135,14 @@ def test_results_are_kept_for_an_hour_and_not_too_many(monkeypatch):
     monkeypatch.setattr(jobs, "_MOST", 1)
     last = runs.start(TARGET, ANN, lambda _: FOUND)
     assert runs.recent(ANN, CheckTarget) == [last] or last.wait(20)
+
+
+def test_a_tenant_who_starts_many_takes_no_results_from_others(monkeypatch):
+    runs = Jobs()
+    monkeypatch.setattr(jobs, "_MOST", 10)
+    kept = runs.start(TARGET, STRANGER, lambda _: FOUND)
+    assert kept.wait(20)
+    for _ in range(30):
+        assert runs.start(TARGET, TIM, lambda _: FOUND).wait(20)
+    assert runs.find(kept.id, STRANGER, CheckTarget) is kept
+    assert len(runs.recent(ANN, CheckTarget, 100)) <= 10

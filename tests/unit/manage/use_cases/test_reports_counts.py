@@ -68,28 +68,28 @@ def tallied(monkeypatch):
 def test_only_what_was_added_is_read_again(trace, counts, tallied):
     write_events(trace, "0", [sent(NOW - DAY), sent(NOW - DAY)])
     write_events(trace, "1", [sent()])
-    assert carried(counts.of(asked(), WAIT)) == 3
+    assert carried(counts.of("ann", asked(), WAIT)) == 3
     assert [after for _, after in tallied] == [0, 0]
     write_events(trace, "1", [sent(), sent()])
-    assert carried(counts.of(asked(), WAIT)) == 5
+    assert carried(counts.of("ann", asked(), WAIT)) == 5
     assert tallied[2:] == [(tallied[1][0], 1)]
 
 
 def test_nobody_waits_for_the_first_count(trace, counts):
     write_events(trace, "0", [sent()])
     with counts.counting:  # somebody else counts
-        assert counts.of(asked(), 0.01) is None
-    assert carried(counts.of(asked(), WAIT)) == 1
+        assert counts.of("ann", asked(), 0.01) is None
+    assert carried(counts.of("ann", asked(), WAIT)) == 1
 
 
 def test_meanwhile_the_last_count_is_shown(trace, counts):
     write_events(trace, "0", [sent()])
-    counts.of(asked(), WAIT)
+    counts.of("ann", asked(), WAIT)
     write_events(trace, "0", [sent()])
     with counts.counting:
-        old = counts.of(asked(), 0.01)
+        old = counts.of("ann", asked(), 0.01)
         assert (carried(old), old.renewing) == (1, True)
-    new = counts.of(asked(), WAIT)
+    new = counts.of("ann", asked(), WAIT)
     assert (carried(new), new.renewing) == (2, False)
     assert new.at >= old.at
 
@@ -97,23 +97,23 @@ def test_meanwhile_the_last_count_is_shown(trace, counts):
 def test_a_fresh_count_is_not_looked_at_again(trace, tallied):
     counts = ReportCounts(settings_of(trace), fresh=60.0)
     write_events(trace, "0", [sent()])
-    counts.of(asked(), WAIT)
+    counts.of("ann", asked(), WAIT)
     write_events(trace, "0", [sent()])
-    assert carried(counts.of(asked(), WAIT)) == 1
+    assert carried(counts.of("ann", asked(), WAIT)) == 1
     assert len(tallied) == 1
 
 
 def test_what_was_taken_away_is_counted_no_more(trace, counts):
     write_events(trace, "0", [sent(NOW - DAY), sent()])
-    assert carried(counts.of(asked(), WAIT)) == 2
+    assert carried(counts.of("ann", asked(), WAIT)) == 2
     (trace / f"{day_of(NOW - DAY)}.0.db").unlink()
-    assert carried(counts.of(asked(), WAIT)) == 1
+    assert carried(counts.of("ann", asked(), WAIT)) == 1
 
 
 def test_a_file_that_cannot_be_read_is_named(trace, counts):
     write_events(trace, "0", [sent()])
     (trace / f"{day_of(NOW)}.1.db").write_bytes(b"no database, but long enough to be taken for one" * 40)
-    found = counts.of(asked(), WAIT)
+    found = counts.of("ann", asked(), WAIT)
     assert carried(found) == 1
     assert found.value.unreadable == (f"{day_of(NOW)}.1.db",)
 
@@ -123,7 +123,7 @@ def test_what_fails_is_said_and_tried_again(trace, counts, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(message_trace, "trace_files", lambda _: 1 / 0)
         with pytest.raises(Refusal) as refused:
-            counts.of(asked(), WAIT)
+            counts.of("ann", asked(), WAIT)
     assert refused.value.kind is RefusalKind.UNREADABLE
     time.sleep(0.01)
     assert carried(_told(counts)) == 1
@@ -132,7 +132,7 @@ def test_what_fails_is_said_and_tried_again(trace, counts, monkeypatch):
 def _told(counts):
     for _ in range(100):
         try:
-            return counts.of(asked(), WAIT)
+            return counts.of("ann", asked(), WAIT)
         except Refusal:
             time.sleep(0.02)
     raise AssertionError
@@ -142,7 +142,7 @@ def test_questions_have_a_bound_and_do_not_mix(trace, counts):
     write_events(trace, "0", [sent(organization=f"o{number}") for number in range(8)])
     for number in range(8):
         question = asked(wanted=Wanted(f"o{number}"))
-        assert carried(counts.of(question, WAIT)) == 1
+        assert carried(counts.of("ann", question, WAIT)) == 1
     assert len(counts._sums) <= module._KEPT
 
 
@@ -151,7 +151,7 @@ def test_many_at_once(trace, counts):
     found = []
 
     def ask(number):
-        found.append(carried(counts.of(asked(wanted=Wanted(f"o{number % 4}")), WAIT)))
+        found.append(carried(counts.of("ann", asked(wanted=Wanted(f"o{number % 4}")), WAIT)))
 
     threads = [Thread(target=ask, args=(number,)) for number in range(12)]
     for one in threads:

@@ -102,6 +102,7 @@ def test_a_stranger_s_call_is_answered_by_the_call(ask, app):
         ({"sec-fetch-site": "cross-site", "origin": "https://localhost:8443"}, False),
         ({"origin": "https://evil.example"}, False),
         ({"origin": "null"}, False),
+        ({"origin": "http://["}, False),
         ({}, False),
     ],
 )

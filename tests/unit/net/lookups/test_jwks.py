@@ -68,6 +68,7 @@ PASSED_OVER = [
     {"kty": "RSA", "n": b64((1 << 8200) - 1), "e": "AQAB"},
     RSA | {"e": b64((1 << 64) + 1)},
     {"kty": "oct", "k": "c2VjcmV0"},
+    {"kty": "oct"},
     {"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"},
     {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"},
     {"kty": "OKP", "crv": "X25519", "x": ED["x"]},

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.policy.connectors.units import format_duration, format_size, parse_duration, parse_size
+from gatepost.policy.connectors.units import format_duration, format_size, measured_size, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,22 @@ def test_a_size_out_of_range_is_refused(written: object) -> None:
 )
 def test_sizes_are_shown_in_the_largest_whole_unit(size: int, text: str) -> None:
     assert format_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KB"),
+        (5 << 20, "5.0 MB"),
+        (400_000_000, "381 MB"),
+        (81_500_000_000, "75.9 GB"),
+        (5000 << 30, "5,000 GB"),
+    ],
+)
+def test_measured_sizes_are_short(size: int, text: str) -> None:
+    assert measured_size(size) == text
 
 
 @given(st.integers(0, 10**15 - 1))

@@ -39,7 +39,7 @@ CALM = Measurements(memory=0.1, disk=10e9, commit=0.01, delay=0.0)
         (Measurements(disk=401e6), 1.0, ""),
         (Measurements(disk=400e6), 0.75, "381 MB of disk left"),
         (Measurements(disk=200e6), 0.5, "191 MB of disk left"),
-        (Measurements(disk=0.0), 0.5, "0 MB of disk left"),
+        (Measurements(disk=0.0), 0.5, "0 B of disk left"),
         (Measurements(commit=0.99), 1.0, ""),
         (Measurements(commit=1.0), 0.75, "messages wait 1 s to be stored"),
         (Measurements(commit=4.0), 0.5, "messages wait 4 s to be stored"),
