@@ -113,8 +113,8 @@ class InboundVerdict(msgspec.Struct, frozen=True):
         """The verdict as `explain` tells it, where nobody is asked."""
         if self.question is None or not self.accepted:
             return self
-        told = self.answered(None, foretell(self.question))
-        return replace(told, supposes_recipient=self.question.may_ask)
+        verdict = self.answered(None, foretell(self.question))
+        return replace(verdict, supposes_recipient=self.question.may_ask)
 
     def detail(self) -> dict[str, Any]:
         """The part of the decision that the trace stores outside its columns."""
