@@ -86,11 +86,13 @@ _BY_WORD: Final[dict[str, tuple[MustAct, str]]] = {
     ),
     "JournalNeedsVerifiedTls": (_REMOTE, "offer TLS with a certificate for its name, as journal copies need it"),
 }
-# What the gateway can do about it instead, if a connector set the requirement.
+# What the gateway can do about it instead, if a connector set the requirement, or it is an LMTP server elsewhere.
 _OR_HERE: Final = {
-    "SubjectMismatch": "correct tls_domain of the connector",
-    "UntrustedRoot": "add their authority to trust_anchors of the connector",
-    "ChainIncomplete": "add their authority, if it is a private one, to trust_anchors of the connector",
+    "SubjectMismatch": "correct tls_domain of the connector (LMTP: the host in delivery of the mailbox)",
+    "UntrustedRoot": "add their authority to trust_anchors of the connector (LMTP: of [tls])",
+    "ChainIncomplete": (
+        "add their authority, if it is a private one, to trust_anchors of the connector (LMTP: of [tls])"
+    ),
 }
 
 # By subject and detail of the status, for replies in our own words.

@@ -26,7 +26,7 @@ def deferral(word: str, status: str = "4.7.320", host: str = "mx1.partner.exampl
 KNOWN: dict[str, tuple[MustAct, str]] = {
     deferral("SubjectMismatch"): (MustAct.REMOTE, "present a certificate with the expected name, or an administrator"),
     deferral("SubjectMismatch", "4.7.325"): (MustAct.REMOTE, "present a certificate with the expected name; this"),
-    deferral("UntrustedRoot"): (MustAct.REMOTE, "add their authority to trust_anchors of the connector"),
+    deferral("UntrustedRoot"): (MustAct.REMOTE, "to trust_anchors of the connector (LMTP: of [tls])"),
     deferral("ChainIncomplete"): (MustAct.REMOTE, "add their authority, if it is a private one, to trust_anchors"),
     deferral("CertificateExpired"): (MustAct.REMOTE, "must renew the certificate"),
     deferral("STARTTLS is required to send mail", "4.4.317"): (MustAct.REMOTE, "must switch on STARTTLS"),
