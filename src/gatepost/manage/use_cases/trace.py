@@ -301,7 +301,7 @@ def events_of(gateway: Gateway, principal: Principal, identity: str) -> list[Tra
 
 
 def last_tries(gateway: Gateway, principal: Principal, message: str, domain: str) -> dict[str, str]:
-    """What each host said in the last attempt on a message for a domain, by host, without its place.
+    """The reply of each host in the last attempt on a message for a domain, by host, without its place.
 
     {} where nothing is recorded, or the way is another organization's. Raises StoreFailure.
     """
@@ -309,7 +309,8 @@ def last_tries(gateway: Gateway, principal: Principal, message: str, domain: str
     events = _shown(gateway, principal, gateway.storage.trace().search(wanted))
     event = next((event for event in events if event.recipient.lower().endswith(f"@{domain}")), None)
     tries = event.detail.get("tries", ()) if event is not None else ()
-    return {one["host"]: one["reply"].partition(" [LastAttempted")[0] for one in tries if one["host"]}
+    named = (attempt for attempt in tries if attempt["host"])
+    return {attempt["host"]: attempt["reply"].partition(" [LastAttempted")[0] for attempt in named}
 
 
 def meanings(text: str) -> tuple[dict[str, str], ...]:
