@@ -8,6 +8,8 @@ UNSEEN: Final = frozenset(
     {
         "System incorrectly configured",
         "DNS query failed",
+        "DNS query failed: the next hop has no address",
+        "Cannot connect to remote server",
         "Cannot log in",
         "Encryption needed (S/MIME)",
         "Signature needed (S/MIME)",

@@ -21,7 +21,7 @@ from support.scenes import connector, contoso, send
 from support.webhook import WebhookReceiver
 
 from gatepost.testing.pki import Pki
-from gatepost.testing.process import wait_until
+from gatepost.testing.process import free_port, wait_until
 from gatepost.testing.sink import Behaviour, Sink
 
 ANN = "ann@contoso.example"
@@ -99,6 +99,19 @@ def test_a_smart_host_that_defers_everything_after_a_change_of_its_connector(
     assert typed(server, revert.removesuffix(" --dry-run")).status == 0
     partner.wait_messages(3, timeout=30)
     wait_until(lambda: not active(server), "the end of the alarm", timeout=30)
+
+
+def test_where_each_smart_host_fails_in_another_way_status_names_both(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink]
+) -> None:
+    down, clear = f"127.0.0.2:{free_port()}", sink()
+    strict = connector("partner.example", down, clear.address, tls_settings="encryption-only")
+    server = gateway(contoso(outbound=[strict]), settings=QUICK)
+    send(server.port, BOB)
+    wait_until(lambda: server.trace(event="DEFER"), "an attempt")
+    status = " ".join(server.cli("status", expect=None).stdout.split())
+    assert "Last error of each host: 127.0.0.2: 450 4.4.316 Connection refused; 127.0.0.1: 450 4.4.317 Cannot" in status
+    assert clear.messages == []
 
 
 @sqlite_only("the queue is on the database server's disk")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     type Start[T] = Callable[..., T]
 
 ANN, BOB = "ann@contoso.example", "bob@contoso.example"
-OFTEN = {"queue": {"retry": ["1s"]}, "alarms": {"look": 1}}
+OFTEN = {"queue": {"retry": ["1s"]}, "alarms": {"look": 1, "partner_failures": 2, "partner_failing": "1s"}}
 
 
 def quota(size: str, *, waits: bool) -> str:
@@ -49,6 +50,12 @@ def delivering(gateway: Start[Gateway], *mailboxes: tuple[str, str]) -> Gateway:
     boxes = [{"address": ALICE}, *({"address": address, "delivery": delivery} for address, delivery in mailboxes)]
     resources["organization"]["contoso"]["mailbox"] = boxes
     return gateway(resources, settings=OFTEN)
+
+
+def active(server: Gateway, kind: str) -> dict[str, Any] | None:
+    """The alarm of that kind, if there is one."""
+    alarms = server.cli("alarms", json=True, expect=None).data["alarms"]
+    return next((alarm for alarm in alarms if alarm["kind"] == kind), None)
 
 
 def next_step(server: Gateway, row: dict[str, Any]) -> str:
@@ -112,6 +119,11 @@ def test_mail_waits_while_dovecot_is_down_and_the_administrator_is_told_to_start
     must = f"An administrator of this gateway must start the {to_start}"
     assert next_step(server, row).startswith(must)
     wait_until(lambda: must in " ".join(server.cli("status").stdout.split()), "it needs attention", timeout=30)
+    alarm = wait_until(lambda: active(server, "lmtp-failing"), "the alarm", timeout=30)
+    assert alarm["about"] == f"contoso/lmtp:{where}"
+    assert alarm["fix"].startswith(must)
+    (line,) = alarm["lines"]
+    assert "Connection refused" in server.cli(*shlex.split(line)[1:]).stdout
     command = ("explain", "--live", "--ip", "127.0.0.1", "--from", ALICE, "--to", ANN)
     live = " ".join(server.cli(*command, expect=None).stdout.split()).partition(" LIVE ")[2]
     assert "Connection refused → Here: start the LMTP server" in live
@@ -119,3 +131,4 @@ def test_mail_waits_while_dovecot_is_down_and_the_administrator_is_told_to_start
     assert len(store.wait_mails(ANN, 1)) == 1
     wait_until(lambda: server.cli("queue", "list", json=True, expect=None).data in ([], None), "an empty queue")
     assert server.maildir(ALICE) == [], "the sender was told nothing"
+    wait_until(lambda: not active(server, "lmtp-failing"), "the end of the alarm", timeout=30)

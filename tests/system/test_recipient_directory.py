@@ -5,6 +5,7 @@ from __future__ import annotations
 import smtplib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -236,6 +237,23 @@ def test_a_directory_that_may_show_the_gateway_no_entry_refuses_nobody_for_good(
         slapd.start()
         wait_until(lambda: rcpt(server, ANN).startswith("250"), "the right to read", timeout=50)
         assert rcpt(server, NOBODY).startswith("550 5.1.1")
+
+
+def test_a_directory_that_hides_its_entries_from_now_on_refuses_nobody_for_good(
+    gateway: Start[Gateway], sink: Start[Sink], leaf: Leaf, pki: Pki, password_file: Path
+) -> None:
+    by_mail = {"search_filter": "(mail={address})"}
+    with Slapd(leaf, PEOPLE, access=DOCUMENTED) as slapd:
+        server = gateway(
+            relayed(sink().address, **by_ldap([slapd.urls[0]], password_file, pki.root, directory=by_mail))
+        )
+        assert rcpt(server, ANN).startswith("250")
+        shown = time.monotonic()
+        slapd.stop()
+        slapd.access = HIDING["what it finds"]
+        slapd.start()
+        time.sleep(max(0.0, shown + 6 - time.monotonic()))  # for five seconds what was shown proves that entries are
+        assert rcpt(server, NOBODY).startswith("451 4.4.3")
 
 
 def test_a_filter_that_finds_nobody_refuses_nobody_for_good(

@@ -8,12 +8,15 @@ from __future__ import annotations
 import smtplib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from support.gateway import Gateway
 from support.scenes import ALICE, connector, contoso, message, send
 
+from gatepost.net.own_addresses import interface_addresses
 from gatepost.testing.pki import Pki
+from gatepost.testing.process import free_port
 from gatepost.testing.sink import Sink
 
 BOB = "bob@partner.example"
@@ -130,3 +133,14 @@ def test_a_smart_host_that_is_the_gateway_itself_is_warned_of(gateway: Callable[
         *f"connector add outbound loop recipient_domains=x.example smart_hosts=127.0.0.1:{running.port}".split()
     )
     assert f"the smart host 127.0.0.1:{running.port} is a listener of this gateway" in added.stdout + added.stderr
+
+
+def test_so_is_one_at_an_address_of_an_interface_if_the_listener_has_all_of_them(running: ExitStack) -> None:
+    addresses = sorted(interface_addresses() - {"::1"}, key=lambda address: address.startswith("127."))
+    local = next(address for address in addresses if ":" not in address)
+    port = free_port()
+    server = Gateway(contoso(), settings={"listener": [{"role": "mx", "address": f"0.0.0.0:{port}"}]})
+    server.ports = {"mx": port}
+    running.enter_context(server)
+    added = server.cli(*f"connector add outbound loop recipient_domains=x.example smart_hosts={local}:{port}".split())
+    assert f"the smart host {local}:{port} is a listener of this gateway" in added.stdout + added.stderr

@@ -34,7 +34,7 @@ def test_a_sentence_with_values_is_translated():
 def test_a_sentence_within_a_sentence_is_translated():
     said = in_swedish(waiting_step("deferred", "bank.example", REPLY).text)
     assert said.startswith("Administratörerna för mx.bank.example måste visa upp ett certifikat från en utfärdare")
-    assert said.endswith("i kopplingens trust_anchors; meddelandet väntar till dess.")
+    assert said.endswith("i kopplingens trust_anchors (LMTP: i de under [tls]); meddelandet väntar till dess.")
 
 
 def test_of_two_templates_that_leave_the_same_the_longer_counts():

@@ -2,9 +2,9 @@
 
 A reader of `events.stream`. What counts is decided here and judged in `analysis.alarms.mail_flow`: a run of attempts
 under a requirement that are deferred for TLS, and connections that protect less than their destination was seen to do,
-which a delivery ends; connectors by which nothing is delivered for other reasons; connectors whose log-in a smart host
-refuses; sources of recipients and scanners that give no answer; records that cannot be written; messages that failed
-without a notice, until they have one; and journal copies that their mailbox refuses.
+which a delivery ends; connectors by which, and LMTP servers to which nothing is delivered for other reasons; connectors
+whose log-in a smart host refuses; sources of recipients and scanners that give no answer; records that cannot be
+written; messages that failed without a notice, until they have one; and journal copies that their mailbox refuses.
 """
 
 from __future__ import annotations
@@ -100,6 +100,9 @@ HOPS_FAIL: Final = "next-hop-fails"
 NEXT_HOP: Final = "next hop"
 """In place of the recipients' domain, with `HOPS_FAIL`."""
 
+LMTP_SERVER: Final = "LMTP server"
+"""The same for a server of mailboxes. Then name is their `delivery`, and organization accepts their domain."""
+
 LOGIN_REFUSED: Final = "login-refused"
 """In place of the result of a TLS session: the connector could not log in. Then domain and wanted are ""."""
 
@@ -183,7 +186,7 @@ class DeliveryProblems:
             self.changed = True
 
     def _learn_hops(self, group: Sequence[TraceEvent]) -> None:
-        """Note connectors of which one attempt only deferred mail; one delivery of the attempt shows that they work."""
+        """Note next hops of which one attempt only deferred mail; one delivery of the attempt shows that they work."""
         deferred = {_hop_key(event): event for event in group if _is_of_the_hop(event)}
         if not deferred and not self._failing:
             return
@@ -201,7 +204,7 @@ class DeliveryProblems:
         since, deferrals = (before.since, before.deferrals + 1) if before is not None else (event.at, 1)
         host, reply = event.peer_host[:_LONG], _shortened(event.reply)
         self._failing[key] = FailingPartner(
-            *key, "", since, event.at, deferrals, HOPS_FAIL, host, reply, by_connector=True
+            *key, "", since, event.at, deferrals, HOPS_FAIL, host, reply, by_connector=key[2] == NEXT_HOP
         )
         self.changed = True
 
@@ -286,16 +289,19 @@ class DeliveryProblems:
 def _unmet(event: TraceEvent) -> str:
     """The requirement that TLS falls short of, as the trace prints it; "" if that is not why mail waits.
 
-    A host that an MTA-STS policy does not name gets no connection, whatever else would be required of it.
+    A host that an MTA-STS policy does not name gets no connection, whatever else would be required of it. TLS with an
+    LMTP server is its administrators' matter, as all else about it is.
     """
+    if "mailbox" in event.detail:
+        return ""
     if event.result_type and level_of(event.requirement) not in {"", "opportunistic"}:
         return event.requirement
     return "authenticated(mta-sts)" if event.reply.startswith(NOT_IN_POLICY) else ""
 
 
 def _is_of_the_hop(event: TraceEvent) -> bool:
-    """Whether it is a deferral by one of the organization's own connectors that would befall other mail as well."""
-    if event.event != "DEFER" or not _connector(event) or _OF_ANOTHER_KIND & event.detail.keys():
+    """Whether a connector of the organization, or an LMTP server, deferred it, and would defer other mail as well."""
+    if event.event != "DEFER" or not _hop_key(event)[1] or _OF_ANOTHER_KIND & event.detail.keys():
         return False
     return not _unmet(event) and _OF_A_MESSAGE.search(event.reply) is None
 
@@ -329,6 +335,9 @@ def _code(reply: str) -> str:
 
 
 def _hop_key(event: TraceEvent) -> _Key:
+    if mailbox := event.detail.get("mailbox"):
+        owner = event.detail.get("domain_organization") or event.organization
+        return str(owner), str(mailbox)[:_LONG], LMTP_SERVER
     return event.organization, _connector(event), NEXT_HOP
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from gatepost.events.delivery_problems import (
     HOPS_FAIL,
+    LMTP_SERVER,
     NEXT_HOP,
     SCANNER_DOWN,
     SOURCE_DOWN,
@@ -13,6 +14,7 @@ from gatepost.events.delivery_problems import (
     UnsentNotice,
 )
 from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.values import replace
 
 
 def event(name, at=1.0, **fields):
@@ -162,6 +164,31 @@ def test_tls_that_fails_where_nothing_requires_it_is_of_the_next_hop():
     found = DeliveryProblems()
     found([[hop(result_type="validation-failure")]])
     assert [one.result_type for one in found.failing] == [HOPS_FAIL]
+
+
+def to_mailbox(name="DEFER", at=1.0, **detail):
+    fields = {"connector": "", "requirement": "authenticated(dovecot)", "peer_host": "dovecot"}
+    reply = "250 2.0.0 Saved" if name == "DELIVER" else "451 4.3.0 later"
+    return event(name, at, reply=reply, detail={"mailbox": "lmtp:dovecot:24"} | detail, **fields)
+
+
+@pytest.mark.parametrize("result_type", ["", "certificate-expired"])
+def test_an_lmtp_server_that_defers_until_one_delivery(result_type):
+    found = DeliveryProblems()
+    found([[replace(to_mailbox(), result_type=result_type)]])
+    found([[to_mailbox(at=5.0, domain_organization="fabrikam")]])
+    ours = FailingPartner(
+        "contoso", "lmtp:dovecot:24", LMTP_SERVER, "", 1.0, 1.0, 1, HOPS_FAIL, "dovecot", "451 4.3.0 later"
+    )
+    assert found.failing == (ours, replace(ours, organization="fabrikam", since=5.0, last=5.0)), "whose domain it is"
+    found([[to_mailbox("DELIVER"), to_mailbox()], [to_mailbox("DELIVER", domain_organization="fabrikam")]])
+    assert found.failing == ()
+
+
+def test_a_mailbox_that_is_full_says_nothing_of_its_server():
+    found = DeliveryProblems()
+    found([[replace(to_mailbox(), reply="452 4.2.2 Mailbox full")]])
+    assert found.failing == ()
 
 
 UNTOLD = {"failed": "550 5.1.1 Unknown"}

@@ -44,6 +44,7 @@ class Kind(StrEnum):
     FILE_UNUSABLE = "file-unusable"
     PARTNER_FAILING = "partner-failing"
     CONNECTOR_FAILING = "connector-failing"
+    LMTP_FAILING = "lmtp-failing"
     LOGIN_REFUSED = "login-refused"
     RECIPIENTS_UNKNOWN = "recipients-unknown"
     SCANNER_DOWN = "scanner-down"
@@ -95,6 +96,7 @@ _OF_MAIL: Final = frozenset(
     {
         Kind.PARTNER_FAILING,
         Kind.CONNECTOR_FAILING,
+        Kind.LMTP_FAILING,
         Kind.LOGIN_REFUSED,
         Kind.RECIPIENTS_UNKNOWN,
         Kind.SCANNER_DOWN,

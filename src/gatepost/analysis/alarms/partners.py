@@ -14,6 +14,7 @@ from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, command_line, 
 from gatepost.events.counts import level_of
 from gatepost.events.delivery_problems import (
     HOPS_FAIL,
+    LMTP_SERVER,
     LOGIN_REFUSED,
     NOT_IN_POLICY,
     RECORDS_DOWN,
@@ -81,6 +82,7 @@ def judge_partners(failing: Sequence[FailingPartner], context: PartnerContext, n
     lasting = [partner for partner in failing if _lasts(partner, context, now)]
     yield from _failing(lasting, context)
     yield from _connectors(lasting, context)
+    yield from _mailbox_servers(lasting, context)
     yield from _not_logged_in(failing)
 
 
@@ -119,7 +121,7 @@ def _shortfall(result_type: str, reply: str) -> str:
 def _connectors(failing: Sequence[FailingPartner], context: PartnerContext) -> Iterator[Alarm]:
     """One for each connector whose mail is deferred for other reasons than TLS, or as nobody answers."""
     for partner in failing:
-        if partner.result_type != HOPS_FAIL:
+        if partner.result_type != HOPS_FAIL or partner.domain == LMTP_SERVER:
             continue
         if (partner.organization, partner.name) in context.catch_alls or (
             context.without_names and _DNS in partner.reply
@@ -141,6 +143,26 @@ def _connectors(failing: Sequence[FailingPartner], context: PartnerContext) -> I
             command_line("gatepost", "trace", "search", "--event", "DEFER", "--connector", named=partner.name),
             _check_of(partner),
             *_way_back(change),
+        )
+
+
+def _mailbox_servers(failing: Sequence[FailingPartner], context: PartnerContext) -> Iterator[Alarm]:
+    """One for each LMTP server that takes no mail."""
+    for partner in failing:
+        if partner.domain != LMTP_SERVER or (context.without_names and _DNS in partner.reply):
+            continue
+        place = partner.name.removeprefix("lmtp:")
+        step = required_step(partner.host or place, partner.reply)
+        last = f" The last reply: {partner.reply}." if partner.reply else ""
+        must = f"{own(step.text)}. " if step is not None else ""
+        yield make_alarm(
+            Kind.LMTP_FAILING,
+            Severity.CRITICAL,
+            f"{partner.organization}/{partner.name}",
+            f"mail for mailboxes of {partner.organization} waits, as the LMTP server {place} does not take it",
+            f"{own(_deferred(partner))}.{last} The gateway tries again, and returns mail that waits too long.",
+            f"{must}See what it replied and what its log says; if mailboxes have moved, correct their delivery:",
+            command_line("gatepost", "trace", "search", "--event", "DEFER", "--peer", named=partner.host),
         )
 
 

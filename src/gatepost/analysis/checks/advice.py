@@ -32,7 +32,7 @@ LOG_IN = (
 LOCAL_FAULT = "Here: fix the file or its path; the remote server is not the cause."
 NOT_ALLOWED = (
     "Here: if mail may go to that network, the gateway's owner adds it to [network] tenants_may_reach, or writes the "
-    "smart host into the connector themselves."
+    "host into the connector or mailbox themselves."
 )
 DNSSEC = "They must fix the signatures of their zone in the DNS, or the DS record above it."
 NO_DNS = (
@@ -75,11 +75,20 @@ _CERTIFICATE: Mapping[ChainStatus, str] = {
 }
 # OpenSSL's words for bytes that are no TLS record, and ours for bytes that came before the handshake.
 _NO_TLS = ("wrong version number", "http request", "packet", "no smtp reply", "plaintext behind")
+_BY_ANCHORS = frozenset({ChainStatus.SELF_SIGNED, ChainStatus.UNTRUSTED_ROOT, ChainStatus.INCOMPLETE})
 _INVALID = "They must replace the certificate, or the chain they send: it breaks the rules of RFC 5280."
 
 
-def resolve_advice(host: str, domain: str) -> str:
-    """The name has no address. domain: whose MX named the host, "" for a smart host."""
+_LMTP_CERTIFICATE = (
+    "Here: the LMTP server must present a certificate for its name in delivery of the mailbox, issued by an authority "
+    "in [tls] trust_anchors. Replace its certificate, or add its authority there."
+)
+
+
+def resolve_advice(host: str, domain: str, *, lmtp: bool = False) -> str:
+    """The name has no address. domain: whose MX named the host, "" for a smart host or LMTP server."""
+    if lmtp:
+        return f"Check the spelling of {host} in delivery of the mailbox. If it is right, it needs an A or AAAA record."
     if domain:
         return f"The administrators of {domain} must give {host} an A or AAAA record, or take it out of their MX."
     return f"Check the spelling of {host} in smart_hosts. If it is right, it needs an A or AAAA record."
@@ -184,8 +193,10 @@ def handshake_advice(error: str, *, ours: bool, limited: bool = False) -> str:
     return "They must look at their server's log for this moment; if it shows nothing, a system in between breaks TLS."
 
 
-def certificate_advice(chain: ChainVerdict | None) -> str:
-    """The chain is not trusted."""
+def certificate_advice(chain: ChainVerdict | None, *, lmtp: bool = False) -> str:
+    """The chain is not trusted. lmtp: it is of an LMTP server, for which no connector can name trust anchors."""
+    if lmtp and chain is not None and chain.status in _BY_ANCHORS:
+        return _LMTP_CERTIFICATE
     return _CERTIFICATE.get(chain.status, _INVALID) if chain else LOCAL_FAULT
 
 
@@ -197,8 +208,10 @@ def ends_soon(days: int) -> str:
     return f"They must renew the certificate within {term}; after that, mail that requires a valid certificate waits."
 
 
-def name_advice(expected: tuple[str, ...], chain: ChainVerdict) -> str:
-    """The certificate is for somebody else."""
+def name_advice(expected: tuple[str, ...], chain: ChainVerdict, *, lmtp: bool = False) -> str:
+    """The certificate is for somebody else. lmtp: as above."""
+    if lmtp:
+        return _LMTP_CERTIFICATE
     wanted = " or ".join(expected)
     if chain.leaf is None:
         return f"They must present a certificate for {wanted}."

@@ -210,7 +210,7 @@ def _connect(seen: Seen) -> _Made:
 
 def _ehlo(seen: Seen) -> _Made:
     seconds = seen.seconds(Step.GREETING, Step.HELLO)
-    banner, lines = " / ".join(seen.said("")), seen.said("EHLO")
+    banner, lines = " / ".join(seen.said("")), seen.said(_hello(seen))
     failure = seen.failure
     implicit = seen.hop.options.implicit_tls
     in_time = seen.last in {Step.GREETING, Step.HELLO} and (implicit or not seen.over_tls)
@@ -225,6 +225,10 @@ def _ehlo(seen: Seen) -> _Made:
     return Task("EHLO", TaskStatus.SUCCEEDED, detail_of(banner, f"offers {shown}{more}"), seconds=seconds), ""
 
 
+def _hello(seen: Seen) -> str:
+    return "LHLO" if seen.hop.lmtp else "EHLO"
+
+
 def _failed(failure: HopFailure, banner: str) -> str:
     if failure.loss is not None or not failure.detail.startswith("in reply to"):
         return f"{failure.detail}, after the greeting {banner!r}" if banner else failure.detail
@@ -237,7 +241,7 @@ def _starttls(seen: Seen) -> _Made:
     if seen.hop.options.implicit_tls:
         return Task("STARTTLS", TaskStatus.SKIPPED, "TLS begins with the first octet (implicit_tls)"), ""
     if Step.STARTTLS not in names and not seen.our_fault:
-        keywords = tuple(line.partition(" ")[2].upper() for line in seen.said("EHLO")[1:])
+        keywords = tuple(line.partition(" ")[2].upper() for line in seen.said(_hello(seen))[1:])
         required = seen.failure is not None
         if seen.hop.lmtp and not required:
             return Task("STARTTLS", TaskStatus.SKIPPED, "not offered, and not needed on this machine"), _ON_THIS_MACHINE
@@ -308,7 +312,7 @@ def _certificate(seen: Seen) -> _Made:
     if chain.status not in _TRUSTED:
         status = TaskStatus.WARNING if _demands_no_certificate(seen) else TaskStatus.FAILED
         detail = detail_of(f"{chain.status}: {own(chain.detail)}", shown)
-        return Task("Certificate", status, detail, advice.certificate_advice(chain)), ""
+        return Task("Certificate", status, detail, advice.certificate_advice(chain, lmtp=seen.hop.lmtp)), ""
     detail = detail_of(f"trusted: {own(_anchor(chain))}", shown)
     days = _days(chain.leaf.not_after, seen.now) if chain.leaf else 0
     if days < _SOON_DAYS:
@@ -360,7 +364,7 @@ def _name(seen: Seen) -> _Made:
     missing = expected[borne.index("")]
     detail = f"expected {' or '.join(missing)}, and {presented}"
     if required:
-        return Task("Name", TaskStatus.FAILED, detail, advice.name_advice(missing, chain)), ""
+        return Task("Name", TaskStatus.FAILED, detail, advice.name_advice(missing, chain, lmtp=seen.hop.lmtp)), ""
     return Task("Name", TaskStatus.WARNING, detail_of(detail, "the connector does not ask for a name")), ""
 
 

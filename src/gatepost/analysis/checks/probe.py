@@ -148,7 +148,7 @@ class Prober:
         if look is not None:
             look(resolving(next_hop.host), None)
         bounded = self.bounded or next_hop.bounded
-        task, addresses = await self._resolve(next_hop, listed_by, bounded=bounded)
+        task, addresses = await self._resolve(next_hop, listed_by, bounded=bounded, lmtp=lmtp)
         if addresses is None:
             return [_unresolved(next_hop.host, task, look)]
         usable, why = _usable(options, addresses)
@@ -187,7 +187,9 @@ class Prober:
             await publication.begin()
         return publication
 
-    async def _resolve(self, next_hop: NextHop, listed_by: str, *, bounded: bool) -> tuple[Task, HostAddresses | None]:
+    async def _resolve(
+        self, next_hop: NextHop, listed_by: str, *, bounded: bool, lmtp: bool
+    ) -> tuple[Task, HostAddresses | None]:
         host, begun = next_hop.host, time.monotonic()
         try:
             addresses = _socket(host) if host.startswith("/") else await self._router.addresses(host)
@@ -200,7 +202,7 @@ class Prober:
             return _lookup_failed(host, failed, time.monotonic() - begun), None
         seconds = time.monotonic() - begun
         if not addresses.addresses:
-            what = advice.resolve_advice(host, listed_by)
+            what = advice.resolve_advice(host, listed_by, lmtp=lmtp)
             return Task("Resolve", TaskStatus.FAILED, f"{host} has no address", what, seconds), None
         if listed_by and any(self.is_ours(address, next_hop.port) for address in addresses.addresses):
             detail = f"{host} is this gateway itself"

@@ -30,7 +30,7 @@ from gatepost.protocols.ldap.search_filter import parse_filter
 
 DIRECTORY_SECONDS: Final = 20.0
 """For all of one question, with the wait for a connection: the client waits for the reply to its RCPT meanwhile."""
-_SHOWN_SECONDS: Final = 60.0
+_SHOWN_SECONDS: Final = 5.0
 """After an entry was found, what a search does not find does not exist. Else the directory may hide its entries."""
 
 

@@ -222,11 +222,11 @@ class OutboundConnection:
         return self._welcome(event.reply, "the connection")
 
     async def hello(self) -> Reply:
-        """Send EHLO, else HELO; sets `extensions`."""
+        """Send EHLO, else HELO, or LHLO; sets `extensions`."""
         self.watch(Step.HELLO)
-        self._say(self._client.hello, "EHLO")
+        self._say(self._client.hello, self._client.hello_verb)
         event = await self._next(HelloDone, self._timeouts.hello)
-        reply = self._welcome(event.reply, "EHLO")
+        reply = self._welcome(event.reply, self._client.hello_verb)
         self.greeted = True
         return reply
 

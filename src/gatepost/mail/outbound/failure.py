@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _TIMED_OUT = Reply(450, "4.4.315", ("Connection timed out",))
 _REFUSED = Reply(450, "4.4.316", ("Connection refused",))
 _NO_SESSION = Reply(450, "4.4.317", ("Cannot connect to remote server",))
+_NO_TLS = Reply(450, "4.4.317", ("Cannot establish session with remote server [Message=TlsHandshakeFailed]",))
 _CLOSED = Reply(450, "4.4.318", ("Connection was closed abruptly",))
 _NO_DNS = Reply(450, "4.4.312", ("DNS query failed",))
 _BROKEN = Reply(450, "4.5.0", ("The next hop broke the protocol",))
@@ -45,7 +46,7 @@ _LOSSES = {
     LossKind.TRUNCATED: _CLOSED,
     LossKind.RESET: _CLOSED,
     LossKind.TIMEOUT: _TIMED_OUT,
-    LossKind.HANDSHAKE: _NO_SESSION,
+    LossKind.HANDSHAKE: _NO_TLS,
     LossKind.INJECTION: _BROKEN,
 }
 
@@ -122,6 +123,7 @@ _OWN_WORDS = {
     _TIMED_OUT,
     _REFUSED,
     _NO_SESSION,
+    _NO_TLS,
     _CLOSED,
     _NO_DNS,
     _BROKEN,

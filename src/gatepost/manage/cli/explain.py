@@ -43,9 +43,9 @@ def explain(request: ExplainMessage, certificate: Path | None) -> None:
     The stored configuration decides, with the code that decides for real sessions. Nothing is sent, and without --live
     the command does not use the network, so it does not check whether a certificate is revoked.
 
-    Exit codes: 0 accepted, and there is a route for it (with --live: one that meets the requirements) and a
-    certificate, if it must be encrypted, 1 it is not, 2 usage error or bad input, 3 the configuration cannot be read,
-    or another organization decides and you cannot see it.
+    Exit codes: 0 accepted (if the recipient exists, where a server or directory is asked for it), and there is a route
+    for it (with --live: one that meets the requirements) and a certificate, if it must be encrypted, 1 it is not, 2
+    usage error or bad input, 3 the configuration cannot be read, or another organization decides and you cannot see it.
     """
     gateway = client()
     if certificate is not None:
@@ -158,7 +158,8 @@ def _inbound(page: _Page, record: _Record) -> None:
         page.section(_("INBOUND"), _(_WITHHELD))
         return
     accepted = verdict["accepted"]
-    said = _("accepted") if accepted else _("refused at %(stage)s", stage=stage)
+    said = _("accepted if the recipient exists") if verdict.get("supposes_recipient") else _("accepted")
+    said = said if accepted else _("refused at %(stage)s", stage=stage)
     if not accepted and explain_text.is_transient(verdict["reply"]):
         said = _("deferred at %(stage)s", stage=stage)
     page.section(_("INBOUND"), f"{said}: {verdict['reply']}")

@@ -148,7 +148,12 @@ def _onward(answer: ExplainResult, outbound: OutboundDecision | None) -> tuple[s
     if answer.reports and not any(report.usable for report in answer.reports):
         return "warn", _("The gateway accepts the message, and it waits: no next hop meets the requirement now.")
     way = f"{ours(route_text(outbound.record()))}{_protection(outbound.requirement)}"
-    return "pass", _("The gateway accepts the message and delivers it %(way)s.", way=way)
+    said = (
+        _("If the recipient exists, the gateway accepts the message and delivers it %(way)s.", way=way)
+        if answer.explanation.inbound.supposes_recipient
+        else _("The gateway accepts the message and delivers it %(way)s.", way=way)
+    )
+    return "pass", said
 
 
 def _protection(requirement: Requirement | None) -> str:
@@ -171,7 +176,8 @@ def _inbound(answer: ExplainResult) -> Chapter:
     verdict = explanation.inbound
     if "inbound" in answer.withheld:
         return Chapter("unknown", _("Another organization decides"), withheld=True)
-    said = _("Accepted") if verdict.accepted else _("Refused at %(stage)s", stage=explanation.stage)
+    accepted = _("Accepted if the recipient exists") if verdict.supposes_recipient else _("Accepted")
+    said = accepted if verdict.accepted else _("Refused at %(stage)s", stage=explanation.stage)
     if not verdict.accepted and verdict.reply.transient:
         said = _("Deferred at %(stage)s", stage=explanation.stage)
     others = [candidate for candidate in explanation.others_inbound if " ".join(candidate) not in set(verdict.reasons)]

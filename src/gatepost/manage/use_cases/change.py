@@ -8,6 +8,7 @@ none is lost, unless its author said which version they had looked at.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from gatepost.manage.use_cases.private_content import (
 from gatepost.manage.use_cases.record_budget import RecordBudget, added_to_history, check_rules
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
 from gatepost.manage.use_cases.unknown_homes import unknown_homes
-from gatepost.net.own_addresses import reach_of_tenants
+from gatepost.net.own_addresses import interface_addresses, reach_of_tenants
 from gatepost.policy.connectors.errors import MOST_ERRORS, FieldError, ResourceErrors
 from gatepost.policy.connectors.grants import GRANT, STORED_KINDS, mark
 from gatepost.policy.connectors.lint import warnings
@@ -409,8 +410,12 @@ def _result(
 def _warnings(gateway: Gateway, principal: Principal, resources: Resources) -> list[str]:
     """Warnings about the resources. The gateway's listeners are mentioned to its owner alone."""
     settings = gateway.settings
-    listening = [listener.address for listener in settings.listeners] if principal.is_of_gateway else []
-    listeners = Listeners(listening, settings.server.hostname, settings.server.own_addresses)
+    listeners = Listeners(())
+    if principal.is_of_gateway:
+        addresses, interfaces = [listener.address for listener in settings.listeners], frozenset[str]()
+        with contextlib.suppress(OSError):  # a sandbox may forbid to list them
+            interfaces = interface_addresses()
+        listeners = Listeners(addresses, settings.server.hostname, settings.server.own_addresses, interfaces)
     return [
         *warnings(resources, settings.server.hostname),
         *unreachable(resources, reach_of_tenants(settings)),

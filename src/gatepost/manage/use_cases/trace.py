@@ -66,6 +66,7 @@ COUNTED: Final = 5000
 """Rows that are summed up at most."""
 MOST = 10_000
 """Rows that a command or a page gives at once, at most."""
+_ATTEMPTS: Final = 20  # rows of the last attempts on a message, one for each recipient
 
 
 type _Text = Annotated[str, Meta(max_length=1000)]
@@ -297,6 +298,19 @@ def events_of(gateway: Gateway, principal: Principal, identity: str) -> list[Tra
         if events := gateway.storage.trace().search(narrowed):
             return _shown(gateway, principal, events)[::-1]
     raise Refusal(RefusalKind.MISSING, f"the message trace has no message or session {identity}")
+
+
+def last_tries(gateway: Gateway, principal: Principal, message: str, domain: str) -> dict[str, str]:
+    """The reply of each host in the last attempt on a message for a domain, by host, without its place.
+
+    {} where nothing is recorded, or the way is another organization's. Raises StoreFailure.
+    """
+    wanted = TraceFilter(message=message, event="DEFER", limit=_ATTEMPTS, organizations=principal.organizations)
+    events = _shown(gateway, principal, gateway.storage.trace().search(wanted))
+    event = next((event for event in events if event.recipient.lower().endswith(f"@{domain}")), None)
+    tries = event.detail.get("tries", ()) if event is not None else ()
+    named = (attempt for attempt in tries if attempt["host"])
+    return {attempt["host"]: attempt["reply"].partition(" [LastAttempted")[0] for attempt in named}
 
 
 def meanings(text: str) -> tuple[dict[str, str], ...]:

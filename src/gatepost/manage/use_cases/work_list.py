@@ -31,6 +31,7 @@ from gatepost.manage.use_cases.queue import ListWaitingDestinations, WaitingDest
 from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.reports import ReportCounts
 from gatepost.manage.use_cases.status import ABSENT, workers
+from gatepost.manage.use_cases.trace import last_tries
 from gatepost.policy.connectors.values import Mode
 from gatepost.protocols.message.next_step import MustAct, waiting_step
 from gatepost.quantity import quantity
@@ -141,6 +142,7 @@ class ValidationOutcomes:
 
 
 _MOST: Final = 5  # items of one kind
+_REPLY: Final = 160  # characters of what a host said
 _WAIT: Final = 10.0
 _DELIVERY: Final = ("delivery", "deliveries")
 
@@ -206,7 +208,7 @@ def list_work(context: Context, request: ListWork) -> WorkList:
     findings, unknown = _connectors(context, request)
     items = [
         *_held(destinations),
-        *_blocked(destinations),
+        *_blocked(context, destinations),
         *_alarms(alarms, request.organization, destinations),
         *_validations(findings),
         *_rehearsals(findings),
@@ -257,25 +259,44 @@ def _held(destinations: Sequence[WaitingDestination]) -> Iterator[WorkItem]:
         )
 
 
-def _blocked(destinations: Sequence[WaitingDestination]) -> Iterator[WorkItem]:
-    """Destinations whose mail waits until somebody acts, by their last error."""
-    for destination in destinations:
+def _blocked(context: Context, destinations: Sequence[WaitingDestination]) -> Iterator[WorkItem]:
+    """Destinations whose mail waits until somebody acts, by their last error; of those shown, by that of each host."""
+    shown = 0
+    for destination in sorted(destinations, key=lambda destination: -destination.deferred):
         step = (
             waiting_step("deferred", destination.destination, destination.last_error) if destination.deferred else None
         )
         if step is None or step.must_act is MustAct.NOBODY:
             continue
+        shown += 1
         many = quantity(destination.deferred, *_DELIVERY)
+        hosts = _hosts(context, destination, shown)
         yield WorkItem(
             kind=WorkKind.BLOCKED_MAIL,
             severity=Severity.CRITICAL,
             title=f"{many} to {destination.destination} wait{'s' * (destination.deferred == 1)}",
-            detail=step.text,
+            detail=f"{own(step.text)} Last error of each host: {hosts}" if hosts else step.text,
             action=N_("Open the message") if destination.count == 1 else N_("Open the oldest message"),
             page=f"/queue/{destination.oldest_message}",
             organization=destination.organization,
             count=destination.deferred,
         )
+
+
+def _hosts(context: Context, destination: WaitingDestination, place: int) -> str:
+    """The hosts that the oldest message was offered to, and what each said, where they said different things.
+
+    place: of the destination among the blocked ones; those behind the last that is shown are not looked up.
+    """
+    if place > _MOST + 1:
+        return ""
+    try:
+        tries = last_tries(context.gateway, context.principal, destination.oldest_message, destination.destination)
+    except StoreFailure:  # the last error of all says what there is to do, too
+        return ""
+    if len(set(tries.values())) < 2:
+        return ""
+    return "; ".join(f"{host}: {reply[:_REPLY]}" for host, reply in list(tries.items())[:_MOST])
 
 
 # alarms

@@ -31,12 +31,13 @@ class Listeners(msgspec.Struct, frozen=True):
     """The addresses at which the gateway itself is reached.
 
     addresses: "ADDRESS:PORT" of each listener. hostname: the gateway's own. own: IP addresses by which others reach it
-    though no interface has them.
+    though no interface has them. interfaces: those of this machine, which a listener at 0.0.0.0 or :: has as well.
     """
 
     addresses: Collection[str]
     hostname: str = ""
     own: Collection[str] = ()
+    interfaces: Collection[str] = ()
 
     def include(self, smart: SmartHost) -> bool:
         """Whether a smart host is one of them, as far as its name or IP address tells."""
@@ -53,7 +54,8 @@ class Listeners(msgspec.Struct, frozen=True):
         if target in {ipaddress.ip_address(address) for address in self.own}:
             return True
         everywhere = any(address.is_unspecified and address.version == target.version for address in bound)
-        return target in bound or (everywhere and (target.is_loopback or target.is_unspecified))
+        is_local = target.is_loopback or target.is_unspecified or str(target) in self.interfaces
+        return target in bound or (everywhere and is_local)
 
 
 def own_smart_hosts(resources: Resources, listeners: Listeners) -> Iterator[str]:

@@ -73,7 +73,7 @@ class InboundVerdict(msgspec.Struct, frozen=True):
     header section (`policy.decisions.inbound.decide_filtered`). would_refuse_of_recipient: whether the connector that
     would have refused is the recipient's organization's. refused_by: the connector of the recipient's organization that
     refused, "" if none did. applied_by: the reason by which the connector applied, "" if none did, or a log-in says
-    whose mail it is.
+    whose mail it is. supposes_recipient: it is foretold, and holds if the recipient exists, which is asked then.
     """
 
     accepted: bool
@@ -100,6 +100,7 @@ class InboundVerdict(msgspec.Struct, frozen=True):
     would_refuse_of_recipient: bool = False
     refused_by: str = ""
     applied_by: str = ""
+    supposes_recipient: bool = False
 
     def answered(self, reply: Reply | None, reason: str) -> InboundVerdict:
         """The verdict with the answer to its question, as `policy.decisions.recipient_validation` judges it."""
@@ -112,7 +113,8 @@ class InboundVerdict(msgspec.Struct, frozen=True):
         """The verdict as `explain` tells it, where nobody is asked."""
         if self.question is None or not self.accepted:
             return self
-        return self.answered(None, foretell(self.question))
+        verdict = self.answered(None, foretell(self.question))
+        return replace(verdict, supposes_recipient=self.question.may_ask)
 
     def detail(self) -> dict[str, Any]:
         """The part of the decision that the trace stores outside its columns."""
@@ -165,6 +167,8 @@ class InboundVerdict(msgspec.Struct, frozen=True):
             values["authentication_results"] = str(self.authentication)
         if self.applied_by in self.reasons:
             values["applied_by"] = self.applied_by
+        if self.supposes_recipient:
+            values["supposes_recipient"] = True
         return (
             values
             | {

@@ -86,11 +86,13 @@ _BY_WORD: Final[dict[str, tuple[MustAct, str]]] = {
     ),
     "JournalNeedsVerifiedTls": (_REMOTE, "offer TLS with a certificate for its name, as journal copies need it"),
 }
-# What the gateway can do about it instead, if a connector set the requirement.
+# What the gateway can do about it instead, if a connector set the requirement, or it is an LMTP server elsewhere.
 _OR_HERE: Final = {
-    "SubjectMismatch": "correct tls_domain of the connector",
-    "UntrustedRoot": "add their authority to trust_anchors of the connector",
-    "ChainIncomplete": "add their authority, if it is a private one, to trust_anchors of the connector",
+    "SubjectMismatch": "correct tls_domain of the connector (LMTP: the host in delivery of the mailbox)",
+    "UntrustedRoot": "add their authority to trust_anchors of the connector (LMTP: of [tls])",
+    "ChainIncomplete": (
+        "add their authority, if it is a private one, to trust_anchors of the connector (LMTP: of [tls])"
+    ),
 }
 
 # By subject and detail of the status, for replies in our own words.
@@ -98,7 +100,7 @@ _BY_STATUS: Final[dict[str, tuple[MustAct, str]]] = {
     "3.5": (_GATEWAY, "correct the file or certificate that the reply names"),
     "4.4": (
         _GATEWAY,
-        "allow the network in [network] tenants_may_reach, or the smart host must have another address",
+        "allow the network in [network] tenants_may_reach, or the next hop must have another address",
     ),
     "4.5": (
         _GATEWAY,
@@ -107,6 +109,10 @@ _BY_STATUS: Final[dict[str, tuple[MustAct, str]]] = {
     "4.312": (_GATEWAY, _DNS),
     "4.315": (_GATEWAY, "make sure that this machine may connect to it; if it may, the host is down"),
     "4.316": (_REMOTE, _START),
+    "4.317": (
+        _GATEWAY,
+        "make sure that this machine has a route to it, and that no firewall here forbids it; if so, the host is down",
+    ),
     "7.5": (_GATEWAY, "add a valid S/MIME certificate: the recipient's to encrypt, the author's to sign"),
     "7.8": (_GATEWAY, "correct the log-in of the connector"),
 }
@@ -122,11 +128,13 @@ _OURS: Final = (
     "Cannot log in",
     "Connection timed out",
     "Connection refused",
+    "Cannot connect to remote server",
     "Unable to route: the next hop has no public address",
     "The MTA-STS policy cannot be fetched now",
     "Encryption needed (S/MIME)",
     "Signature needed (S/MIME)",
 )
+_NO_ADDRESS: Final = "DNS query failed: the next hop has no address"  # that an administrator here named
 _UNREACHED: Final = frozenset({"4.315", "4.316", "4.317"})
 _FULL: Final = "4.2.2"
 _ORDER: Final = tuple(MustAct)
@@ -206,6 +214,13 @@ def _known(reply: str, domain: str) -> NextStep | None:
     if socket and not word and status and status[0].partition(".")[2] in _UNREACHED:
         path = shown_text(socket[1], 255)
         must = f"start the LMTP server at {path}, let the gateway's account open that socket, or correct the mailbox"
+        return NextStep(_GATEWAY, f"{_capital(_ADMINISTRATOR)} must {own(must)}")
+    if _NO_ADDRESS in reply:
+        host = _server(reply, domain)
+        must = (
+            f"correct the name {host} in smart_hosts of the connector or delivery of the mailbox, or "
+            "give it an A or AAAA record"
+        )
         return NextStep(_GATEWAY, f"{_capital(_ADMINISTRATOR)} must {own(must)}")
     rule = _BY_WORD.get(word[1]) if word else None
     if rule is None and status and any(text in reply for text in _OURS):

@@ -13,6 +13,7 @@ def test_what_is_about_mail():
         "dnssec-off",
         "domain-conflict",
         "journal-waits",
+        "lmtp-failing",
         "login-refused",
         "mail-refused",
         "nameservers-down",

@@ -7,7 +7,7 @@ import pytest
 from gatepost.analysis.alarms.alarm import Kind, Severity
 from gatepost.analysis.alarms.mail_flow import MailFacts, MailLimits, judge_mail
 from gatepost.analysis.alarms.partners import ConnectorChange
-from gatepost.events.delivery_problems import HOPS_FAIL, LOGIN_REFUSED, NEXT_HOP, FailingPartner
+from gatepost.events.delivery_problems import HOPS_FAIL, LMTP_SERVER, LOGIN_REFUSED, NEXT_HOP, FailingPartner
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.values import replace
 
@@ -146,6 +146,32 @@ def test_what_is_said_of_a_next_hop():
     assert found.fix.startswith("The administrators of relay must start their mail server, or let this gateway in. See")
     (found,) = judged(failing=(replace(HOP, host="", reply=""),))
     assert "were deferred. The gateway tries" in found.detail
+
+
+LMTP = FailingPartner(
+    "contoso", "lmtp:127.0.0.1:24", LMTP_SERVER, "", NOW - HOUR, NOW - 60, 3, HOPS_FAIL, "127.0.0.1",
+    "450 4.4.316 Connection refused [LastAttemptedServerName=127.0.0.1]",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "told"), HOP_CASES)
+def test_an_lmtp_server_that_takes_nothing(fields, told):
+    found = judged(failing=(replace(LMTP, **fields),))
+    assert [(str(one.kind), str(one.severity), one.about) for one in found] == [
+        ("lmtp-failing", "critical", "contoso/lmtp:127.0.0.1:24")
+    ][: int(told)]
+
+
+def test_what_is_said_of_an_lmtp_server():
+    (found,) = judged(failing=(LMTP,))
+    assert found.title == "mail for mailboxes of contoso waits, as the LMTP server 127.0.0.1:24 does not take it"
+    assert found.detail.startswith("3 attempts in a row were deferred. The last reply: 450 4.4.316 Connection refused")
+    assert found.fix.startswith("An administrator of this gateway must start the mail server at 127.0.0.1, on this")
+    assert found.lines == ("gatepost trace search --event DEFER --peer 127.0.0.1",)
+    (found,) = judged(failing=(replace(LMTP, reply=""),))
+    assert found.fix.startswith("See what it replied")
+    unresolved = replace(LMTP, reply="450 4.4.312 DNS query failed")
+    assert Kind.LMTP_FAILING not in {one.kind for one in judged(failing=(unresolved,), resolver="timeout")}
 
 
 @pytest.mark.parametrize(

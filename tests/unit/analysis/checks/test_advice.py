@@ -72,6 +72,16 @@ def test_a_name_without_a_certificate() -> None:
     assert "a.example or b.example" in said
 
 
+@pytest.mark.parametrize("status", [ChainStatus.SELF_SIGNED, ChainStatus.UNTRUSTED_ROOT, ChainStatus.INCOMPLETE])
+def test_an_lmtp_server_has_no_connector(status: ChainStatus) -> None:
+    chain = ChainVerdict(status, "", None)
+    for said in (advice.certificate_advice(chain, lmtp=True), advice.name_advice(("dovecot",), chain, lmtp=True)):
+        assert "delivery of the mailbox" in said
+        assert "connector" not in said
+    expired = ChainVerdict(ChainStatus.EXPIRED, "", None)
+    assert advice.certificate_advice(expired, lmtp=True) == advice.certificate_advice(expired)
+
+
 @pytest.mark.parametrize(("code", "words"), [(451, "some minutes"), (550, "Its reply says why")])
 def test_refusals(code: int, words: str) -> None:
     assert words in advice.recipient_advice(code)

@@ -172,6 +172,13 @@ def test_many_extensions_are_not_all_shown() -> None:
     assert statuses(found)["EHLO"].detail.endswith("X19 and 10 more")
 
 
+def test_what_an_lmtp_server_offers_stands_below_lhlo() -> None:
+    found = seen(STRICT, TRUSTED)
+    found.hop = replace(found.hop, lmtp=True)
+    found.transcript = ("< 220 dovecot", "> LHLO", "< 250 dovecot", "< 250 STARTTLS", "> STARTTLS", "< 220 go")
+    assert statuses(found)["EHLO"].detail == "220 dovecot\noffers STARTTLS"
+
+
 def test_a_shortfall_that_no_task_shows_is_never_a_success() -> None:
     """Whatever policy may come to demand: a check must not say yes where mail would wait."""
     found = seen(STRICT, TRUSTED)

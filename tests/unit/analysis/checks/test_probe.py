@@ -333,6 +333,14 @@ def test_names_that_do_not_resolve(  # noqa: PLR0917 - the columns of the table
     assert [task.name for task in report.tasks] == list(PROBE_TASKS)
 
 
+def test_the_name_of_an_lmtp_server_that_does_not_resolve(probing: Any, world: Any) -> None:
+    for kind in ("A", "AAAA"):
+        world.names.table["nowhere.b.example", kind] = [""]
+    (report,) = asyncio.run(_probe(probing, NextHop("nowhere.b.example", 24, STRICT), lmtp=True))
+    assert report.failed is not None
+    assert report.failed.advice.startswith("Check the spelling of nowhere.b.example in delivery of the mailbox.")
+
+
 def test_every_address_has_its_report(probing: Any, kit: Any, world: Any) -> None:
     world.host("mx.b.example", "127.0.0.1", "127.0.0.2")
 

@@ -18,7 +18,7 @@ def with_connection[T](peer: Any, use: Callable[[OutboundConnection], Awaitable[
     async def run() -> T:
         async with peer:
             stream = await dial.connect("127.0.0.1", peer.port, timeout=20)
-            connection = OutboundConnection(stream, Client("gate.example"), timeouts)
+            connection = OutboundConnection(stream, Client("gate.example", lmtp=peer.lmtp), timeouts)
             try:
                 return await use(connection)
             finally:
@@ -57,6 +57,19 @@ def test_the_first_words_are_written_down(kit: Any) -> None:
         "< 250 SIZE 7",
         "< 250 LIMITS RCPTMAX=3 MAILMAX=9",
     ]
+
+
+@pytest.mark.parametrize(("code", "ended"), [("250", ""), ("450", "in reply to LHLO")])
+def test_an_lmtp_server_is_greeted_with_lhlo(kit: Any, code: str, ended: str) -> None:
+    async def use(connection: OutboundConnection) -> tuple[str, str]:
+        try:
+            await ready(connection)
+        except ConnectionEnded as failed:
+            return connection.transcript[1], failed.failure.detail
+        return connection.transcript[1], ""
+
+    peer = kit.Peer(lmtp=True, says={} if code == "250" else {"EHLO": f"{code} 4.3.0 not now"})
+    assert with_connection(peer, use, SmtpTimeouts()) == ("> LHLO", ended)
 
 
 def test_what_is_written_down_is_bounded(kit: Any) -> None:

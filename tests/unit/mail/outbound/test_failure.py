@@ -35,6 +35,10 @@ from gatepost.protocols.smtp.replies import Reply
         (failure.refused(Reply(554, "", ("go away",)), "EHLO"), "450 4.3.2"),
         (failure.refused(Reply(521, "5.3.2", ("no mail",)), "EHLO"), "521 5.3.2 no mail"),
         *[(failure.connection_lost(Loss(kind)), "450 4.") for kind in LossKind],
+        (
+            failure.connection_lost(Loss(LossKind.HANDSHAKE)),
+            "450 4.4.317 Cannot establish session with remote server [Message=TlsHandshakeFailed]",
+        ),
     ],
 )
 def test_codes(found: HopFailure, code: str) -> None:

@@ -89,6 +89,15 @@ def test_what_is_only_deferred_is_no_refusal():
     assert told.inbound.level == "warn"
 
 
+def test_a_recipient_of_whom_a_server_is_asked_is_not_said_to_be_accepted():
+    domain = {"name": "contoso.example", "type": "internal-relay", "recipient_validation": "callout"}
+    relay = {"name": "inside", "recipient_domains": ["contoso.example"], "smart_hosts": ["192.0.2.5"]}
+    of = {"accepted_domain": [domain], "mailbox": [], "outbound_connector": [relay]}
+    told = story(answer(of=of))
+    assert told.headline.startswith("If the recipient exists, the gateway accepts the message and delivers it ")
+    assert told.inbound.said == "Accepted if the recipient exists"
+
+
 def test_nobodys_mail_and_no_such_mailbox():
     told = story(answer(STRANGER, "y@internet.test"))
     assert (told.level, told.outbound.level) == ("fail", "waiting")

@@ -12,6 +12,7 @@ LISTENERS = Listeners(
     ),
     "gate.example",
     ("198.51.100.1",),
+    ("127.0.0.1", "203.0.113.7", "2001:db8::7"),
 )
 
 
@@ -35,6 +36,11 @@ def resources(*hosts, **fields):
         ("192.0.2.1:587", True),
         ("192.0.2.1", False),  # nobody says that an interface has it
         ("198.51.100.1", True),
+        ("203.0.113.7", True),
+        ("203.0.113.7:587", False),
+        ("203.0.113.7:2526", False),
+        ("[2001:DB8:0::7]:2526", True),
+        ("[2001:db8::7]:25", False),
         ("[2001:db8::1]:25", True),
         ("[2001:db8::2]:25", False),
         ("[::1]:25", False),

@@ -77,7 +77,13 @@ def test_a_question_is_part_of_the_decision_until_it_is_answered() -> None:
     accepted = verdict.answered(None, "it exists")
     assert (accepted.accepted, accepted.reply, accepted.reasons) == (True, OK, ("because", "it exists"))
     assert refused.question is accepted.question is None
-    assert "is asked at RCPT TO (callout)" in verdict.foretold().reasons[-1]
+    foretold = verdict.foretold()
+    assert "is asked at RCPT TO (callout)" in foretold.reasons[-1]
+    assert foretold.supposes_recipient
+    assert foretold.record()["supposes_recipient"] is True
+    unasked = replace(verdict, question=replace(question, is_from_null=True)).foretold()
+    assert not unasked.supposes_recipient, "nobody is asked, and it is accepted"
+    assert "supposes_recipient" not in unasked.record()
     assert replace(verdict, accepted=False).foretold().question is question
     assert accepted.foretold() is accepted
 

@@ -26,7 +26,7 @@ def deferral(word: str, status: str = "4.7.320", host: str = "mx1.partner.exampl
 KNOWN: dict[str, tuple[MustAct, str]] = {
     deferral("SubjectMismatch"): (MustAct.REMOTE, "present a certificate with the expected name, or an administrator"),
     deferral("SubjectMismatch", "4.7.325"): (MustAct.REMOTE, "present a certificate with the expected name; this"),
-    deferral("UntrustedRoot"): (MustAct.REMOTE, "add their authority to trust_anchors of the connector"),
+    deferral("UntrustedRoot"): (MustAct.REMOTE, "to trust_anchors of the connector (LMTP: of [tls])"),
     deferral("ChainIncomplete"): (MustAct.REMOTE, "add their authority, if it is a private one, to trust_anchors"),
     deferral("CertificateExpired"): (MustAct.REMOTE, "must renew the certificate"),
     deferral("STARTTLS is required to send mail", "4.4.317"): (MustAct.REMOTE, "must switch on STARTTLS"),
@@ -34,10 +34,22 @@ KNOWN: dict[str, tuple[MustAct, str]] = {
     deferral("ProtectionDrop", "4.4.317"): (MustAct.GATEWAY, "must accept the lower protection"),
     "450 4.3.5 System incorrectly configured": (MustAct.GATEWAY, "must correct the file or certificate"),
     "450 4.4.312 DNS query failed (192.0.2.53 timed out)": (MustAct.GATEWAY, "nameservers in [dns] answer"),
+    "450 4.4.312 DNS query failed: the next hop has no address [LastAttemptedServerName=dovecto.contoso.example]": (
+        MustAct.GATEWAY,
+        "correct the name dovecto.contoso.example in smart_hosts of the connector or delivery of the mailbox",
+    ),
     "450 4.4.5 The MTA-STS policy cannot be fetched now": (MustAct.GATEWAY, "policy hosts over HTTPS"),
     "450 4.4.315 Connection timed out [LastAttemptedServerName=mx1.partner.example]": (
         MustAct.GATEWAY,
         "this machine may connect to it",
+    ),
+    "450 4.4.317 Cannot connect to remote server [LastAttemptedServerName=192.0.2.1] [LastAttemptedIP=192.0.2.1:25]": (
+        MustAct.GATEWAY,
+        "make sure that this machine has a route to it",
+    ),
+    "450 4.4.317 Cannot establish session with remote server [Message=TlsHandshakeFailed] while waiting for MAIL": (
+        MustAct.REMOTE,
+        "find out from the log of their mail server why TLS fails",
     ),
     "450 4.4.316 Connection refused [LastAttemptedServerName=mx1.partner.example]": (
         MustAct.REMOTE,

@@ -49,6 +49,7 @@ class Client:
     the peer raises it again.
 
     extensions: keyword in upper case -> parameters, after HelloDone. peer: the same, read. closed: the session is over.
+    hello_verb: EHLO or LHLO.
     """
 
     def __init__(self, hello_name: str, *, lmtp: bool = False) -> None:
@@ -61,6 +62,7 @@ class Client:
         self.failure: ProtocolError | None = None
         self.closed = False
         self._hello_name = _word(hello_name, "hello_name")
+        self.hello_verb = "LHLO" if lmtp else "EHLO"
         self._lmtp = lmtp
         self._parser = ReplyParser()
         self._wire = Wire()
@@ -104,10 +106,8 @@ class Client:
         """EHLO or LHLO; HelloDone follows."""
         self._check_usable()
         self._parser.hello = True
-        if self._lmtp:
-            self._wire.send(b"LHLO %s\r\n" % self._hello_name, "LHLO", self._on_hello)
-        else:
-            self._wire.send(b"EHLO %s\r\n" % self._hello_name, "EHLO", self._on_ehlo)
+        line = b"%s %s\r\n" % (self.hello_verb.encode(), self._hello_name)
+        self._wire.send(line, self.hello_verb, self._on_hello if self._lmtp else self._on_ehlo)
 
     def starttls(self) -> None:
         """STARTTLS; StartTlsReply follows."""
