@@ -361,10 +361,10 @@ class BackgroundResults:
 
     def _ask(self, user: str, question: Hashable, work: Callable[[], Any]) -> None:
         """Have it worked out. With the lock."""
-        asked = self._asked.setdefault(user, OrderedDict())
-        asked.setdefault(question, work)
-        while len(asked) > _WAITING:
-            asked.popitem(last=False)
+        questions = self._asked.setdefault(user, OrderedDict())
+        questions.setdefault(question, work)
+        while len(questions) > _WAITING:
+            questions.popitem(last=False)
         if not self._running:
             self._running = True
             try:
@@ -380,8 +380,8 @@ class BackgroundResults:
                 if not self._asked:
                     self._running = False
                     return
-                user, asked = next(iter(self._asked.items()))
-                question, work = next(iter(asked.items()))
+                user, questions = next(iter(self._asked.items()))
+                question, work = next(iter(questions.items()))
             with self._turn:
                 result = self._worked_out(user, work)
             with self._changed:
