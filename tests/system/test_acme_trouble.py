@@ -260,7 +260,10 @@ def test_mail_is_taken_though_another_program_has_the_port_of_acme(
         assert "certificates cannot be renewed: cannot listen on" in it.mx.log()
         assert "the gateway itself does not find the token" in it.refusal()
         assert it.front.count("/chalZ") == 0, "nothing that counts as a failed validation"
+        assert "Address already in use" in it.alarm("acme-port")["detail"]
+        assert "does not serve ACME challenges" in it.mx.cli("status", expect=None).stdout
         other.shutdown()
     wait_until(lambda: "certificates can be renewed again: ACME challenges are served at" in it.mx.log(), it.mx.log())
+    wait_until(lambda: "acme-port" not in [alarm["kind"] for alarm in it.alarms()], "the end of the alarm")
     it.renew()
     assert it.order()["certificate"] != first

@@ -183,3 +183,25 @@ def test_a_key_that_is_gone_is_told_while_the_old_one_is_presented(
 def listed_name(server: Gateway) -> str:
     (name,) = listed(server)
     return name
+
+
+@pytest.mark.timeout(180)
+def test_a_file_that_one_node_cannot_read_is_an_alarm_that_names_the_node(
+    postgres_server: Postgres, pki: Pki, tmp_path: Path
+) -> None:
+    """Each node has a disk of its own, and one node raises the alarms of all."""
+    files = {name: tmp_path / f"{name}.pem" for name in ("node1", "node2")}
+    for file in files.values():
+        file.write_bytes(pki.root.read_bytes())
+    of_first, of_second = ({"tls": {"trust_anchors": str(file)}} for file in files.values())
+    with Nodes(postgres_server, 2, settings={**of_second, "alarms": {"look": "1s"}}, first=of_first) as site:
+
+        def unusable() -> list[str]:
+            found = site.nodes[0].cli("alarms", json=True, expect=None).data["alarms"]
+            return sorted(alarm["about"] for alarm in found if alarm["kind"] == "file-unusable")
+
+        for name, file in files.items():
+            file.write_bytes(b"half a renewal")
+            wait_until(lambda name=name: unusable() == [f"tls.trust_anchors on {name}"], name, timeout=120)
+            file.write_bytes(pki.root.read_bytes())
+            wait_until(lambda: not unusable(), "the end of the alarm", timeout=120)

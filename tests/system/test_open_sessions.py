@@ -225,6 +225,48 @@ def test_files_that_break_take_nothing_away_at_sighup_or_a_change_and_count_agai
         wait_until(lambda: not alarms(), "the end of the alarms", timeout=60)
 
 
+def test_a_key_that_others_may_read_stays_in_use_and_is_not_taken_up_again(pki: Pki, tmp_path: Path) -> None:
+    """An alarm names each; SIGHUP keeps both, a start refuses the server's, and mail waits for a partner's."""
+    server, own = pki.leaf(HOST), pki.client("mx1.contoso.example")
+    keys = [tmp_path / "server.key", tmp_path / "own.key"]
+    for file, source in zip(keys, (server.key, own.key), strict=True):
+        file.write_bytes(source.read_bytes())
+        file.chmod(0o600)
+    certificate = {"chain": str(own.chain), "key": str(keys[1])}
+    with ExitStack() as stack:
+        bank = stack.enter_context(Sink(certificate=pki.leaf("mail.bank.example"), client_anchors=pki.root))
+        proven = {"tls_settings": "domain-validation", "tls_domain": "mail.bank.example"}
+        outbound = connector("bank.example", bank.address, client_certificate=certificate, **proven)
+        settings = {"alarms": {"look": "1s"}, "certificate": [{"chain": str(server.chain), "key": str(keys[0])}]}
+        running = stack.enter_context(Gateway(contoso(outbound=[outbound]), anchors=pki.root, settings=settings))
+
+        def kinds() -> set[str]:
+            found = running.cli("alarms", json=True, expect=None).data["alarms"]
+            return {alarm["kind"] for alarm in found if "lets others use it" in alarm["detail"]}
+
+        for file in keys:
+            file.chmod(0o644)
+        wait_until(lambda: kinds() == {"key-unusable", "file-unusable"}, "the alarms", timeout=120)
+        os.kill(running.pid, signal.SIGHUP)
+        wait_until(lambda: "no file was read again" in running.log(), "SIGHUP")
+        with RawClient(running.port) as client:
+            client.greet()
+            client.starttls()
+        send(running.port, "first@bank.example")
+        bank.wait_messages(1)
+        running.stop()
+        refused = running.cli("serve", "--check", expect=2)
+        assert "server.key: mode 0644 lets others use it" in " ".join(refused.stdout.split())
+        keys[0].chmod(0o600)
+        running.start()
+        send(running.port, "second@bank.example")
+        (row,) = running.wait_trace(recipient="second@bank.example", event="DEFER")
+        assert "own.key: mode 0644 lets others use it" in str(row)
+        keys[1].chmod(0o600)
+        running.cli("queue", "retry", "--all")
+        bank.wait_messages(2)
+
+
 def test_a_certificate_counts_no_more_once_it_has_expired(world: tuple[Gateway, Resources, Leaf], pki: Pki) -> None:
     running, resources, _ = world
     running.apply(resources)

@@ -27,6 +27,8 @@ def test_results_are_removed_with_connectors_and_the_oldest_for_room(storage: St
     records = CheckRecords(storage, VALIDATIONS, "contoso")
     for name in ("bank", "old", "new"):
         records.keep("outbound", name, {"verdict": "x" * 1000})
+    assert storage.document_folders(VALIDATIONS) == ["contoso"]
+    assert storage.document_folders("evidence") == []
     records.keep_only([("outbound", "new"), ("outbound", "bank")])
     assert sorted(records.documents.names()) == ["outbound-bank.json", "outbound-new.json"]
     records.documents.make_room(1500)

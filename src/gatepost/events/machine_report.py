@@ -66,8 +66,12 @@ class EndedProcess(msgspec.Struct, frozen=True):
 
 
 class MachineReport(msgspec.Struct, frozen=True, omit_defaults=True):
-    """refusal: why the worker takes no mail, "" if it does. disk: None if it cannot be looked at. ended: in an hour."""
+    """refusal: why the worker takes no mail, "" if it does. disk: None if it cannot be looked at. ended: in an hour.
+
+    unserved: why ACME challenges are not served here though the settings ask for it, "" if they are.
+    """
 
     refusal: str = ""
     disk: DiskRoom | None = None
     ended: Annotated[tuple[EndedProcess, ...], Meta(max_length=MOST_ENDED)] = ()
+    unserved: str = ""

@@ -123,13 +123,27 @@ def parse_address(address: str) -> tuple[str, int]:
 
 
 def source_of(host: str) -> str:
-    """The key by which limits are counted: an IPv4 address, or the /64 that one IPv6 site has (RFC 6177)."""
+    """The key by which limits are counted: an IPv4 address, or the /64 of an IPv6 network."""
     if ":" not in host:
         return host
     try:
         return str(ipaddress.IPv6Network((host, 64), strict=False))
     except ValueError:
         return host
+
+
+NETWORK_TIMES: Final = 5
+"""Times the limit of a source that unknown clients in one IPv6 /48 have together: whoever has it has 65,536 /64."""
+
+
+def network_of(source: str) -> str:
+    """The IPv6 /48 of an address or a /64, which one site may have to itself (RFC 6177); "" for IPv4."""
+    if ":" not in source:
+        return ""
+    try:
+        return f"{int(ipaddress.IPv6Address(source.partition('/')[0])) >> 80:x}::/48"
+    except ValueError:
+        return ""
 
 
 def _end(stream: Stream, reason: str) -> None:
@@ -267,7 +281,7 @@ class Listener:
         before = self._counted.get(stream, "")
         if before and source != before:
             quota = self._quota(client.host)
-            if reason := quota.refusal or self._too_many_of(source, quota.per_source):
+            if reason := quota.refusal or self._too_many_of(source, quota):
                 return reason
             self._count(stream, source)
         stream.introduce(client, introduction)
@@ -324,25 +338,30 @@ class Listener:
             return quota.refusal
         if quota.total and self._open >= quota.total:
             return "too many connections"
-        return self._too_many_of(source, quota.per_source)
+        return self._too_many_of(source, quota)
 
-    def _too_many_of(self, source: str, most: int) -> str:
+    def _too_many_of(self, source: str, quota: ConnectionQuota) -> str:
+        most = quota.per_source
         if most and self._by_source.get(source, 0) >= most:
             return f"too many connections from {source}"
+        if most and quota.stranger and self._by_source.get(network_of(source), 0) >= most * NETWORK_TIMES:
+            return f"too many connections from the network of {source}"
         return ""
 
     def _count(self, stream: Stream, source: str) -> None:
         """Count an open connection for a source, and no longer for the one before."""
         self._uncount(self._counted.get(stream, ""))
         self._counted[stream] = source
-        self._by_source[source] = self._by_source.get(source, 0) + 1
+        for key in filter(None, (source, network_of(source))):
+            self._by_source[key] = self._by_source.get(key, 0) + 1
 
     def _uncount(self, source: str) -> None:
-        left = self._by_source.get(source, 0) - 1
-        if left > 0:
-            self._by_source[source] = left
-        else:
-            self._by_source.pop(source, None)
+        for key in filter(None, (source, network_of(source))):
+            left = self._by_source.get(key, 0) - 1
+            if left > 0:
+                self._by_source[key] = left
+            else:
+                self._by_source.pop(key, None)
 
     def _gone(self, stream: Connection) -> None:
         for uncounted in (self._refused, self._own):

@@ -132,7 +132,7 @@ class AlarmFacts:
         workers = self._settings.server.workers or len(os.sched_getaffinity(0))
         refusals = [text for text in (report.refusal, *self._reasons(workers)) if text]
         node = self._settings.server.node_name if self._resources.is_shared else ""
-        return MachineFacts(tuple(refusals), workers, report.disk, report.ended, node)
+        return MachineFacts(tuple(refusals), workers, report.disk, report.ended, node, unserved=report.unserved)
 
     def _machines_elsewhere(self, nodes: Sequence[Node], now: float) -> Iterator[MachineFacts]:
         """Those of other nodes as their heartbeats say; of dead ones, as the last did, but an end is over in time."""
@@ -143,7 +143,8 @@ class AlarmFacts:
                 refusals = tuple(report.refusal for report in reports if report.refusal)
                 ended = reports[0].ended if node.state.is_alive else tuple(_last_hour(node, reports[0].ended, now))
                 ahead = _ahead_of_database(node) if node.state.is_alive else 0.0
-                yield MachineFacts(refusals, len(node.workers), reports[0].disk, ended, node.name, ahead)
+                unserved = reports[0].unserved if node.state.is_alive else ""
+                yield MachineFacts(refusals, len(node.workers), reports[0].disk, ended, node.name, ahead, unserved)
 
     def _reasons(self, workers: int) -> Iterator[str]:
         """Why other workers of this node take no mail. workers: how many there are; files of former ones remain."""

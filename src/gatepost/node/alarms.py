@@ -27,7 +27,7 @@ from gatepost.analysis.alarms.letter import Letter, build_letter, subject_of
 from gatepost.analysis.alarms.mail_flow import MailFacts, MailLimits, judge_mail
 from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of
 from gatepost.analysis.checks.certificate_alarms import Observed, Scope, judge, remember, undecided, watched
-from gatepost.analysis.checks.named_files import file_alarm, named_files, server_anchors_alarm, unusable
+from gatepost.analysis.checks.named_files import file_alarms, server_anchors, unusable_files
 from gatepost.analysis.checks.presentation import SETTLING_SECONDS, presentation_alarms, presentation_problems
 from gatepost.net.tasks import spawn
 from gatepost.pki.certificates.entry import Entry, State
@@ -37,7 +37,7 @@ from gatepost.times import named_zone
 from gatepost.values import copy_fields, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 
     from gatepost.analysis.checks.own_certificates import OwnCertificates
     from gatepost.net.lookups.dns import DnssecFault
@@ -69,6 +69,7 @@ _OF_MACHINES: Final = frozenset(
         Kind.DISK_LOW,
         Kind.PROCESS_ENDED,
         Kind.CLOCK_JUMPED,
+        Kind.ACME_PORT,
     }
 )
 _LEVELS: Final = {
@@ -138,6 +139,8 @@ class AlarmMonitor:
         self._post = post if post is not None and post.wanted else None
         self._found_at = -math.inf
         self._post_at = 0.0 if self._post is not None else math.inf
+        self._node = settings.server.node_name if resources.is_shared else ""
+        self._suffix = f" on {self._node}" if self._node else ""
         self._limits = copy_fields(MailLimits, settings.alarms)
         self._clock = clock
         self._to = settings.alarms.mail_to or tuple(filter(None, (settings.server.postmaster,)))
@@ -321,6 +324,9 @@ class AlarmMonitor:
         )
         directory = self._directory()
         others = (*domain_conflicts(directory.disputes), *judge_grants(directory.resources), *(files or ()))
+        living = [node for node in nodes or () if node.state.is_alive and self._node not in {"", node.name}]
+        others += tuple(_files_elsewhere(living, directory))
+        silent = {node.name for node in living if node.observed is None or node.observed.files is None}
         others += tuple(presentation_alarms(presentation_problems(entries, nodes or (), now=now), entries))
         async with self._changing:
             memory, self._learnt = self._updated(self._memory), None
@@ -332,7 +338,8 @@ class AlarmMonitor:
                 if alarm.kind.of_nodes:
                     return nodes is None
                 if alarm.kind is Kind.FILE_UNUSABLE:
-                    return files is None
+                    is_own = alarm.about.endswith(self._suffix)
+                    return files is None if is_own else nodes is None or alarm.about.rpartition(" on ")[2] in silent
                 return alarm.kind.of_traffic or undecided(alarm, entries, scope, observed)
 
             await self._tell_of(memory, (*alarms, *others), is_open, now)
@@ -354,10 +361,9 @@ class AlarmMonitor:
 
     def _files(self, now: float) -> tuple[Alarm, ...]:
         """Of the settings and resources in force what names a file or a label that cannot be used. For a thread."""
-        named = named_files(self._directory().resources.organizations)
-        checked = ((named_file, unusable(named_file, self._certificates.clients.find, now)) for named_file in named)
-        server = server_anchors_alarm(self._settings.tls.trust_anchors)
-        return (*filter(None, (server,)), *(file_alarm(named_file, why) for named_file, why in checked if why))
+        organizations, find = self._directory().resources.organizations, self._certificates.clients.find
+        files = unusable_files(server_anchors(self._settings), organizations, find, now)
+        return tuple(file_alarms(files, organizations, node=self._node))
 
     async def _tell_of(
         self, memory: Memory, found: tuple[Alarm, ...], is_open: Callable[[Alarm], bool], now: float
@@ -419,6 +425,13 @@ class AlarmMonitor:
                 ", ".join(lost),
                 settings.server.hostname,
             )
+
+
+def _files_elsewhere(nodes: Iterable[Node], directory: Directory) -> Iterator[Alarm]:
+    """Alarms about files that other nodes cannot use, as they say."""
+    for node in nodes:
+        files = node.observed.files if node.observed is not None else None
+        yield from file_alarms(files or (), directory.resources.organizations, node=node.name)
 
 
 def _tell(news: News) -> None:

@@ -184,7 +184,7 @@ class Assembly:
         self.certificates = CertificateManager(settings, self._resources, lookups.http, lookups.resolver, self._tickets)
         if settings.pkcs11.module:
             self.parts.add(self.certificates.watch_tokens())
-        self.parts.add(*self.certificates.parts(self._site, self._begin_anew))
+        self.parts.add(*self.certificates.parts(self._site, self._begin_anew, self._directory))
         rotation = SecretRotation(self._tickets, ticket_secrets_of(settings, self._resources))
         self.parts.add(rotation.part(self._site.own))
 

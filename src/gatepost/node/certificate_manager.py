@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from gatepost.analysis.checks.changeover import GateChecker
+from gatepost.analysis.checks.named_files import server_anchors, unusable_files
 from gatepost.analysis.checks.scheduled import SIGHT_SECONDS, SWITCH_SECONDS, ScheduledSwitches
 from gatepost.net.engine import ServerContext, server_context
 from gatepost.net.identity import IdentityError, ServerIdentity, foremost
@@ -46,14 +47,16 @@ from gatepost.store.leases import SiteDuty
 from gatepost.store.nodes import CertificateObservation, UnusableKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gatepost.net.lookups.dns import Resolver
     from gatepost.net.lookups.http import HttpClient
     from gatepost.node.site_member import SiteMember
     from gatepost.node.token_watch import TokenWatch
+    from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
+    from gatepost.store.nodes import UnusableFile
 
 
 STAPLE_SECONDS = 60.0
@@ -232,8 +235,10 @@ class CertificateManager:
         if self.tls is not None:
             self.tls.stapled.replace(self._stapler.kept(self._identities, time.time()))
 
-    def parts(self, site: SiteMember, renewed: Callable[[], object]) -> list[Lifecycle]:
-        """Their lives. Work that was missed while nothing ran is due at once.
+    def parts(
+        self, site: SiteMember, renewed: Callable[[], object], directory: Callable[[], Directory]
+    ) -> list[Lifecycle]:
+        """Their lives. Work that was missed while nothing ran is due at once. directory: in force.
 
         renewed: called when `tls` or the identity of a client may be another one, but for what `present` and refresh
         do at once: who has them looks at them behind that anyway.
@@ -249,8 +254,18 @@ class CertificateManager:
             Duty(SWITCH_SECONDS, self._switches.switch_due, at_once=True),
             Duty(SIGHT_SECONDS, self._switches.sight, at_once=True),
         ]
+
+        def files() -> Iterator[UnusableFile]:
+            organizations = directory().resources.organizations
+            return unusable_files(server_anchors(self._settings), organizations, self.clients.find, time.time())
+
         self._observer = CertificateObserver(
-            self._settings, self.own, lambda: self.presented, self.unusable_keys, told=site.tell
+            self._settings,
+            self.own,
+            lambda: self.presented,
+            self.unusable_keys,
+            files=files if site.storage.is_shared else None,
+            told=site.tell,
         )
         looks = [Duty(OBSERVE_SECONDS, self._observer.tick)]
         if self._token_watch is not None:

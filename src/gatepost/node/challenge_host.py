@@ -1,15 +1,16 @@
 """The process that answers an ACME authority's requests for tokens on port 80 (RFC 8555 section 8.3), and no others.
 
 Run by the supervisor beside the workers, where certificates are to come by http-01. The tokens lie in the store for as
-long as an order is under way; everything else is not found. If another program had the port at the start, it is taken
-once it is free.
+long as an order is under way; everything else is not found. If the port could not be bound at the start, it is tried
+again and again; meanwhile a file says why, for an alarm.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
+from contextlib import suppress
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost.net.listener import bind, drain
@@ -18,6 +19,7 @@ from gatepost.node.auxiliary import run_auxiliary
 from gatepost.node.http_session import Response, plain_listener
 from gatepost.node.lifecycle import Duty, Lifecycle, Parts, listening
 from gatepost.pki.acme.challenges import token_answer
+from gatepost.store.figures import WORKERS_DIRECTORY, note_unserved
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
@@ -33,14 +35,13 @@ if TYPE_CHECKING:
 CONNECTIONS: Final = 100
 CONNECTIONS_PER_SOURCE: Final = 20
 _CONTENT_TYPE: Final = "application/octet-stream"
-_AGAIN: Final = 5.0  # seconds between two tries to bind a port that another program had
-_FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM})
+_AGAIN: Final = 5.0  # seconds between two tries to bind a port
 
 _log = logging.getLogger(__name__)
 
 
 def run_challenge_host(settings: Settings, sockets: Sequence[socket.socket], lifeline: int) -> int:
-    """The life of the process; its exit status. sockets: none if another program had the port.
+    """The life of the process; its exit status. sockets: none if the port could not be bound.
 
     lifeline: reads end-of-file when the supervisor is gone.
     """
@@ -54,13 +55,20 @@ class ChallengeHost:
 
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
         self._store = Storage.of(settings).configuration()
-        port = (
-            listening(self._listener(sockets)) if sockets else _LatePort(settings.acme.served_at, self._listener).life()
-        )
+        self._notes = Path(settings.server.data_dir) / WORKERS_DIRECTORY
+        if sockets:
+            self._note("")
+            port = listening(self._listener(sockets))
+        else:
+            port = _LatePort(settings.acme.served_at, self._listener, self._note).life()
         self.parts = Parts(Lifecycle("tokens", close=self._store.close), port)
 
     def _listener(self, sockets: Sequence[socket.socket]) -> Listener:
         return plain_listener(sockets, self._answer, total=CONNECTIONS, per_source=CONNECTIONS_PER_SOURCE)
+
+    def _note(self, why: str) -> None:
+        with suppress(OSError):  # the disk is full: there is an alarm already
+            note_unserved(self._notes, why)
 
     def _answer(self, request: h11.Request) -> Response:
         answer = token_answer(self._store, request.target.decode("latin-1"))
@@ -68,16 +76,22 @@ class ChallengeHost:
 
 
 class _LatePort:
-    """A port that another program has: bound once it is free, if this account may bind it.
+    """A port that another program has, or that this account may not bind: bound once that is over.
 
-    address: "host:port". listener: makes a listener of its sockets.
+    address: "host:port". listener: makes a listener of its sockets. note: is told why it is not served, "" once it is.
     """
 
-    def __init__(self, address: str, listener: Callable[[Sequence[socket.socket]], Listener]) -> None:
+    def __init__(
+        self,
+        address: str,
+        listener: Callable[[Sequence[socket.socket]], Listener],
+        note: Callable[[str], object],
+    ) -> None:
         self._address = address
         self._listener = listener
+        self._note = note
         self._listeners: list[Listener] = []
-        self._waits = True
+        self._why = ""
 
     def life(self) -> Lifecycle:
         """Its tries, and its end."""
@@ -88,16 +102,18 @@ class _LatePort:
         )
 
     def _try(self) -> None:
-        if not self._waits:
+        if self._listeners:
             return
         try:
             sockets = bind(self._address)
         except OSError as error:
-            self._waits = error.errno not in _FORBIDDEN
-            if not self._waits:
-                _log.error("%s: free the port, then restart the gateway, which may bind it only then", error.strerror)
+            why = error.strerror or str(error)
+            self._note(why)
+            if why != self._why:
+                self._why = why
+                _log.error("certificates cannot be renewed: %s; the gateway goes on trying", why)
             return
-        self._waits = False
+        self._note("")
         self._listeners.append(self._listener(sockets))
         spawn(self._listeners[0].start(), "port of ACME")
         _log.warning("certificates can be renewed again: ACME challenges are served at %s", self._address)

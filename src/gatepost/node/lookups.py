@@ -82,7 +82,11 @@ class LookupServices:
         server, pair = settings.tls.trust_anchors, self.files.identity
         self.contexts = ClientContexts(server, time.time, load=self._load_anchors, identity=identity, pair=pair)
         self.revocation = RevocationChecker(
-            self.http, cache / "crl", timeout=settings.tls.revocation_timeout, tenants=reach_of_tenants(settings)
+            self.http,
+            cache / "crl",
+            timeout=settings.tls.revocation_timeout,
+            tenants=reach_of_tenants(settings),
+            load=self.files.anchors,
         )
         self.policy_hosts = HttpClient(self.resolver, self._policy_hosts_context)
         self.policies = StsPolicies(

@@ -140,8 +140,12 @@ def port_findings(settings: Settings, own: Collection[int]) -> Iterator[DoctorFi
 def _free_finding(address: str, *, is_up: bool) -> DoctorFinding:
     """is_up: the gateway serves another one. Another program may have had this one at its start: `manage.cli.ports`."""
     if is_up:
-        text = "free, and the gateway, which runs, does not serve it: another program had it at the start"
-        return DoctorFinding(f"port {address}", Level.WARN, text, "restart the gateway")
+        text = (
+            "free, and the gateway, which runs, does not serve it: another program had it at the start, or the "
+            "gateway's account may not bind it"
+        )
+        fix = "restart the gateway, or let its account bind the port (sysctl net.ipv4.ip_unprivileged_port_start)"
+        return DoctorFinding(f"port {address}", Level.WARN, text, fix)
     return DoctorFinding(f"port {address}", Level.PASS, "nothing else uses it")
 
 

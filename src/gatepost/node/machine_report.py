@@ -1,4 +1,4 @@
-"""Look at the machine of this node for alarms: its disk, and processes that the supervisor saw end.
+"""Look at the machine of this node for alarms: its disk, processes that the supervisor saw end, the port of ACME.
 
 Used by `node.alarm_facts`, and by `node.draining` for the heartbeat. A file system may hang: a node that is not heard
 of for that counts as dead, while it takes mail.
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost.events.machine_report import MOST, MOST_ENDED, DiskRoom, EndedProcess, MachineReport
-from gatepost.store.figures import WORKERS_DIRECTORY, read_ends
+from gatepost.store.figures import WORKERS_DIRECTORY, read_ends, read_unserved
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -35,13 +35,15 @@ class MachineLook:
         self._data = Path(settings.server.data_dir)
         self._mark = settings.store.free_space
         self._was_low = False
+        self._serves_tokens = bool(settings.acme.served_at)
 
     def report(self, now: float, failure: StoreFailure | None) -> MachineReport:
         """The machine at `now`, seconds since 1970. failure: why this worker can store no mail.
 
         Blocks for as long as the file system does.
         """
-        return MachineReport(str(failure or ""), self._disk(), tuple(self._ended(now))[:MOST_ENDED])
+        unserved = read_unserved(self._data / WORKERS_DIRECTORY) if self._serves_tokens else ""
+        return MachineReport(str(failure or ""), self._disk(), tuple(self._ended(now))[:MOST_ENDED], unserved)
 
     def _disk(self) -> DiskRoom | None:
         try:

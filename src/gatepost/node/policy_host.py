@@ -10,6 +10,7 @@ section 5.4); `node.http_session` has the rest.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from http import HTTPStatus
@@ -22,6 +23,7 @@ from gatepost.net.engine import ServerContext, server_context
 from gatepost.net.identity import IdentityError, ServerIdentity, bearing
 from gatepost.net.listener import Listener
 from gatepost.net.stream import Loss, LossKind, Stream
+from gatepost.net.tasks import SingleTask
 from gatepost.node.auxiliary import run_auxiliary
 from gatepost.node.certificate_manager import vault_of
 from gatepost.node.http_session import READING, HttpSession, Response
@@ -29,7 +31,7 @@ from gatepost.node.lifecycle import Duty, Lifecycle, Parts, listening
 from gatepost.node.report_inbox import REPORTS_PATH, ReportInbox
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
 from gatepost.node.table_pages import Page, Sites, TablePages
-from gatepost.pki.certificates.files import CertificateFileError
+from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.presented import files_read_again, presented, refused_by_tls, settings_identities
 from gatepost.pki.certificates.token_check import try_at_start
@@ -165,6 +167,7 @@ class PolicyHost:
         self._policies: dict[str, StsPublication] = {}
         self._table = TablePages(self._inventory, settings) if settings.certificate_table.address else None
         self._sites: dict[str, Sites] = {}
+        self._reloading, self._must_reload = SingleTask("files read again"), False
         inbox = ReportInbox(Path(settings.server.data_dir) / INBOX, mark=settings.store.free_space)
         self._reports = ReportsHere(normalise(settings.server.hostname), inbox)
         followed = Lifecycle(
@@ -172,7 +175,7 @@ class PolicyHost:
             start=self._begin,
             duties=[Duty(POLL_SECONDS, self._refresh)],
             reload=self._reload,
-            close=self._resources.close,
+            close=self._close,
         )
         listeners = [self._listener(address, several) for address, several in sockets.items()]
         self.parts = Parts(followed, listening(*listeners))
@@ -208,19 +211,36 @@ class PolicyHost:
 
     def _reload(self) -> None:
         """Read certificates and keys again; those in use stay if a new one cannot be used."""
-        before = self._inventory.files
-        try:
-            self._inventory.files = files_read_again(self._inventory, _pairs(self._settings))
-        except CertificateFileError as error:
-            _log.error("certificates are kept as they were: %s", error)
-            return
-        if not self._present():
-            self._inventory.files = before
-            return
-        if self._table is not None:
-            self._table.reload()
-        self._serve()
-        self._warn()
+        self._must_reload = True
+        self._reloading.begin(self._read_again)
+
+    async def _read_again(self) -> None:
+        """Once more if another SIGHUP came meanwhile: files that were read already may be others."""
+        while self._must_reload:
+            self._must_reload = False
+            before = self._inventory.files
+            try:
+                self._inventory.files = await asyncio.to_thread(self._files_read_again)
+            except CertificateFileError as error:
+                _log.error("certificates are kept as they were: %s", error)
+                continue
+            if not self._present():
+                self._inventory.files = before
+                continue
+            if self._table is not None:
+                await self._table.reload()
+            self._serve()
+            self._warn()
+
+    def _files_read_again(self) -> IdentityFiles:
+        """For a thread, as a file system may be slow. Raises as `files_read_again`."""
+        with self._inventory.apart() as inventory:
+            inventory.files = self._inventory.files
+            return files_read_again(inventory, _pairs(self._settings))
+
+    def _close(self) -> None:
+        self._reloading.cancel()
+        self._resources.close()
 
     def _present(self) -> bool:
         """Show new connections what is current by now; False if that cannot be used."""

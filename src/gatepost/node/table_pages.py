@@ -6,6 +6,7 @@ one.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import time
@@ -104,9 +105,9 @@ class TablePages:
         self.is_behind = False
         self.pages: dict[str, Page] = {}
 
-    def reload(self) -> None:
+    async def reload(self) -> None:
         """Read roots again, and the rest. If some cannot be read any more, all stay as they were."""
-        roots = Roots(self._settings)
+        roots = await asyncio.to_thread(Roots, self._settings)
         if roots.trouble and not self._roots.trouble:
             _log.error("the roots of the certificate table stay as they were: %s", roots.trouble)
         else:

@@ -130,7 +130,7 @@ class Rates(Section):
     """Limits a minute for unknown clients, in each worker; they tighten while it is short of resources.
 
     Known clients are those that a connector names by address, those that a connector, a log-in or the site identified
-    within a day, and this host.
+    within a day, and this host. The unknown ones of an IPv6 /48 have together five times the limit of a source.
     """
 
     connections_per_source: Rate = setting(

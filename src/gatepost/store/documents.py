@@ -220,6 +220,24 @@ class DocumentTable:
                 yield connection
 
 
+def folders_in_files(directory: Path) -> list[str]:
+    """The names of the folders in a directory of documents. Raises OSError."""
+    try:
+        with os.scandir(directory) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+
+
+def folders_in_table(database: Database, top: str) -> list[str]:
+    """The names of the folders that have documents, in a folder. Raises StoreFailure."""
+    with database.reading() as connection:
+        rows = connection.rows(
+            "SELECT DISTINCT folder FROM document WHERE substr(folder, 1, ?) = ?", (len(top) + 1, f"{top}/")
+        )
+    return [str(folder)[len(top) + 1 :] for (folder,) in rows]
+
+
 def failure_text(documents: Documents, error: OSError | StoreFailure) -> str:
     """Why documents could not be read or written, for administrators."""
     return f"{documents.place}: {error.strerror or error}" if isinstance(error, OSError) else str(error)

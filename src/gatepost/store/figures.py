@@ -2,7 +2,7 @@
 
 Written whole by the worker (`node.figures`), read by `node.metrics_host`, `node.alarms` and, once, by the next
 process of that worker, which counts on from there. It is not synced: after a power cut the numbers begin anew. Beside
-them the supervisor notes which processes ended, and which do not answer.
+them the supervisor notes which processes ended, and which do not answer, and `node.challenge_host` why it has no port.
 """
 
 from __future__ import annotations
@@ -59,8 +59,10 @@ class ProcessEnd(msgspec.Struct, frozen=True):
 
 _ENDS = "ends"  # no figures of a worker
 _SILENT = "silent-"  # and the process id
+_UNSERVED = "acme-port"
 _MOST_ENDS = 50
 _ENDS_OCTETS = 64 << 10
+_UNSERVED_OCTETS = 300
 _UNREADABLE = (OSError, msgspec.DecodeError)  # a process that was taken over may write it
 _decode = json_decoder(WorkerFigures)
 _decode_ends = json_decoder(list[ProcessEnd])
@@ -134,3 +136,24 @@ def read_silent(directory: Path) -> frozenset[int]:
     except OSError:
         return frozenset()
     return frozenset(int(pid) for pid in ends if pid.isdecimal())
+
+
+def note_unserved(directory: Path, why: str) -> None:
+    """Say why the port of ACME is not served, "" if it is. Called by the process for it. Raises OSError."""
+    path = directory / _UNSERVED
+    if not why:
+        path.unlink(missing_ok=True)
+        return
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(why, encoding="utf-8")
+    fresh.replace(path)
+
+
+def read_unserved(directory: Path) -> str:
+    """Why the port of ACME is not served; "" if it is, or that is not known."""
+    try:
+        with (directory / _UNSERVED).open("rb") as file:
+            return file.read(_UNSERVED_OCTETS).decode("utf-8", "replace")
+    except OSError:
+        return ""

@@ -98,12 +98,23 @@ class UnusableKey(msgspec.Struct, frozen=True):
     why: str
 
 
+class UnusableFile(msgspec.Struct, frozen=True):
+    """A file that settings or resources name and a node cannot use. about: as `NamedFile.about`. why: the reason."""
+
+    about: str
+    why: str
+
+
 class CertificateObservation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The certificates that a node's listeners presented to itself. at: seconds since 1970, by the node's clock."""
+    """The certificates that a node's listeners presented to itself. at: seconds since 1970, by the node's clock.
+
+    files: that it cannot use; None if that is not known, as before the first look at them.
+    """
 
     at: float
     listeners: tuple[ListenerObservation, ...] = ()
     unusable: tuple[UnusableKey, ...] = ()
+    files: tuple[UnusableFile, ...] | None = None
 
 
 class NodeFigures(msgspec.Struct, frozen=True, omit_defaults=True):

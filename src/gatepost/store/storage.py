@@ -252,6 +252,14 @@ class Storage:
             return DocumentFiles(self._directory.joinpath(*folder))
         return DocumentTable(lambda: self.database(DOCUMENTS), "/".join(folder))
 
+    def document_folders(self, top: str) -> list[str]:
+        """The names of the folders of documents in a folder. Raises OSError, StoreFailure."""
+        from gatepost.store.documents import DOCUMENTS, folders_in_files, folders_in_table  # noqa: PLC0415 - as above
+
+        if not self.is_shared:
+            return folders_in_files(self._directory / top)
+        return folders_in_table(self.database(DOCUMENTS), top)
+
     def trace(self) -> Trace:
         """The message trace. Opens nothing before it is asked."""
         if not self.is_shared:

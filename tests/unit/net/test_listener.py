@@ -10,7 +10,7 @@ import pytest
 from gatepost.net import listener as module
 from gatepost.net import proxy_header
 from gatepost.net.dial import connect
-from gatepost.net.listener import ConnectionQuota, Listener, bind, drain, parse_address, source_of
+from gatepost.net.listener import ConnectionQuota, Listener, bind, drain, network_of, parse_address, source_of
 from gatepost.net.stream import Endpoint, Loss, LossKind
 from gatepost.net.tasks import spawn
 from gatepost.policy.connectors.facts import Introduction, Teller
@@ -291,6 +291,48 @@ def test_draining_waits_for_who_is_there_and_no_longer_than_it_may(run, peer):
 
 
 # The PROXY protocol
+
+
+@pytest.mark.parametrize(
+    ("source", "network"),
+    [
+        ("2001:db8:1:2::/64", "20010db80001::/48"),
+        ("2001:db8:1:2::9", "20010db80001::/48"),
+        ("203.0.113.9", ""),
+        ("no:address", ""),
+    ],
+)
+def test_the_network_of_a_source(source, network):
+    assert network_of(source) == network
+
+
+@pytest.mark.parametrize(("stranger", "most"), [(True, 5), (False, 8)])
+def test_strangers_of_one_ipv6_network_have_five_times_what_a_source_has(run, peer, stranger, most):
+    async def talk():
+        served, refused = asyncio.Queue(), []
+        listener, dial = await listening(
+            lambda stream: served.put_nowait(peer(stream)),
+            lambda stream, reason: refused.append((peer(stream), reason)),
+            quota=lambda _: ConnectionQuota(0, 1, stranger=stranger),
+            proxies=lambda _: {"127.0.0.2"},
+        )
+        hosts = [f"2001:db8:1:{number}::1" for number in range(8)] + ["2001:db8:2::1", "192.0.2.7"]
+        clients = []
+        for number, host in enumerate(hosts, 1):
+            clients.append(peer(await dial("127.0.0.2")))
+            family, here = ("TCP6", "2001:db8::25") if ":" in host else ("TCP4", "192.0.2.25")
+            clients[-1].stream.write(f"PROXY {family} {host} {here} 4711 25\r\n".encode())
+            await until(lambda number=number: served.qsize() + len(refused) == number)
+        assert served.qsize() == most + 2
+        assert {reason for _, reason in refused} <= {
+            f"too many connections from the network of 2001:db8:1:{number}::/64" for number in range(5, 8)
+        }
+        for client in clients:
+            client.stream.close()
+        await until(lambda: not listener._by_source)
+        listener.stop()
+
+    run(talk())
 
 
 @pytest.mark.parametrize("pieces", [1, 1000])

@@ -15,6 +15,7 @@ from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Alarm, Kind, Severity
 from gatepost.analysis.alarms.machine import MachineFacts, OldPrimary
 from gatepost.analysis.alarms.mail_flow import MailFacts, Shares
 from gatepost.analysis.checks.certificate_alarms import ChainSeen, Observed, TlsaSeen, TlsaState
+from gatepost.analysis.checks.named_files import file_alarms
 from gatepost.events.delivery_problems import FailingPartner
 from gatepost.events.machine_report import DiskRoom
 from gatepost.node.alarms import AlarmMonitor
@@ -23,7 +24,15 @@ from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.site_mail import SiteMail
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
-from gatepost.store.nodes import CertificateObservation, Node, NodeFigures, NodeState, UnusableKey, WorkerBeat
+from gatepost.store.nodes import (
+    CertificateObservation,
+    Node,
+    NodeFigures,
+    NodeState,
+    UnusableFile,
+    UnusableKey,
+    WorkerBeat,
+)
 from gatepost.values import replace
 
 DAY = 86400.0
@@ -602,8 +611,8 @@ def test_sessions_go_on_while_another_process_changes_the_configuration(play, ho
     play(scene, BROKEN)
 
 
-def node_saying(*unusable):
-    look = CertificateObservation(time.time(), (), unusable)
+def node_saying(*unusable, files=()):
+    look = CertificateObservation(time.time(), (), unusable, files)
     worker = WorkerBeat(0, 1, 0.0, 1, NodeFigures(observed=look))
     return Node("mx2", "host", "1.0", (), 0.0, 0.0, NodeState.ACTIVE, (worker,), ())
 
@@ -716,6 +725,35 @@ def test_a_file_system_that_hangs_delays_no_other_check_and_ends_no_alarm(play, 
         await played.tick()
         await played.tick(301)
         assert "file-unusable" not in [one.kind for one in played.memory.alarms]
+
+    play(scene)
+
+
+def test_each_node_says_which_files_it_cannot_use(play):
+    """One that has said nothing yet, such as after its start, ends no alarm; one that is gone does."""
+    file = UnusableFile("tls.trust_anchors", "anchors.pem: No such file or directory")
+
+    async def scene(played):
+        played.certificates._node, played.certificates._suffix = "mx1", " on mx1"
+        own = file_alarms([file], (), node="mx1")
+        played.certificates._files = lambda _now, found=tuple(own): found
+        unknown = UnusableFile("contoso/gone/key_file", "of a resource that is not there")
+
+        async def judged(*nodes):
+            played.nodes = list(nodes) if nodes != (None,) else None
+            await played.tick(301)
+            return sorted(alarm.about for alarm in played.memory.alarms if alarm.kind is Kind.FILE_UNUSABLE)
+
+        both = [f"tls.trust_anchors on {node}" for node in ("mx1", "mx2")]
+        await played.tick()
+        assert await judged(node_saying(files=(file, unknown))) == both
+        assert await judged(node_saying(files=None)) == both
+        assert await judged(None) == both
+        assert await judged(node_saying()) == both[:1]
+        assert await judged(node_saying(files=(file,))) == both
+        played.certificates._files = lambda _now: ()
+        assert await judged(node_saying(files=(file,))) == both[1:]
+        assert await judged(replace(node_saying(files=(file,)), state=NodeState.DEAD)) == []
 
     play(scene)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,7 @@ from gatepost.net.own_connection import OwnConnections
 from gatepost.node.certificate_observer import CertificateObserver
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.roles import ListenerRole
-from gatepost.store.nodes import UnusableKey
+from gatepost.store.nodes import UnusableFile, UnusableKey
 
 ROOT = Authority("Observer Root")
 OURS, OTHER = (ServerIdentity(*ROOT.issue(["mx.gate.example"])) for _ in range(2))
@@ -28,7 +29,7 @@ def sha256(identity):
 
 
 class Place:
-    def __init__(self, tmp_path, *listeners):
+    def __init__(self, tmp_path, *listeners, files=None):
         listeners = (*listeners, (ListenerRole.INTERNAL, "127.0.0.1:1"))
         self.settings = SimpleNamespace(
             listeners=tuple(SimpleNamespace(role=role, address=address) for role, address in listeners),
@@ -42,6 +43,7 @@ class Place:
             self.own,
             lambda: self.presented,
             lambda: self.unusable,
+            files=files,
             told=lambda: self.told.append(self.observer.observed),
             ticks=self.clock,
         )
@@ -135,3 +137,29 @@ def test_one_look_at_a_time(tmp_path):
         place.own.close()
 
     asyncio.run(scene())
+
+
+def test_files_are_looked_at_beside_the_handshakes_and_told_when_they_change(tmp_path):
+    names, goes_on = [], threading.Event()
+
+    def unusable():
+        goes_on.wait(20)
+        return [UnusableFile(name, "w" * 1000) for name in names]
+
+    async def scene(place):
+        assert await place.tick()
+        assert place.observer.observed.files is None, "a file system hangs: not known"
+        goes_on.set()
+        await place.observer._checking.ended()
+        assert (place.observer.observed.files, len(place.told)) == ((), 2)
+        names.extend(map(str, range(60)))
+        assert await place.tick(61)
+        await place.observer._checking.ended()
+        files = place.observer.observed.files
+        assert (len(files), files[0], len(place.told)) == (50, UnusableFile("0", "w" * 300), 3)
+        assert await place.tick(61)
+        await place.observer._checking.ended()
+        assert len(place.told) == 3, "nothing changed"
+        place.own.close()
+
+    asyncio.run(scene(Place(tmp_path, files=unusable)))

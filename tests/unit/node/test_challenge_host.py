@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import signal
 import socket
-import time
 
 import pytest
 
 from gatepost.pki.acme.challenges import PATH
 from gatepost.store.changes import ConfigStore
+from gatepost.store.figures import WORKERS_DIRECTORY, note_unserved, read_unserved
+from gatepost.testing.process import free_port
 
 # The process without a supervisor; its lifeline ends with the script's standard input.
 SCRIPT = """
@@ -26,9 +27,13 @@ from gatepost.net.listener import bind
 from gatepost.node import challenge_host
 from gatepost.settings.loader import load
 
+tries = 0
+
 def tried(address):
+    global tries
+    tries += 1
     print("tried", flush=True)
-    if sys.argv[2] == "forbidden":
+    if tries <= int(sys.argv[2]):
         raise PermissionError(13, f"cannot listen on {address}: Permission denied")
     return bind(address)
 
@@ -47,6 +52,7 @@ def store_token(home):
 @pytest.fixture
 def serve(run, home):
     """Starts it; the script and the port."""
+    note_unserved(home.data / WORKERS_DIRECTORY, "of the start before")
     home.settings()
     store_token(home)
     script = run(SCRIPT, home.file)
@@ -60,9 +66,10 @@ def ask(port, method="GET", path=PATH + TOKEN, version="1.1"):
         return head.decode(), body
 
 
-def test_the_life_of_the_process(serve):
+def test_the_life_of_the_process(serve, home):
     script, port = serve
     head, body = ask(port)
+    assert read_unserved(home.data / WORKERS_DIRECTORY) == ""
     assert head.startswith("HTTP/1.1 200 OK\r\n")
     assert "Content-Type: application/octet-stream\r\n" in head
     assert body == b"the proof"
@@ -87,24 +94,33 @@ def with_acme(home, port):
 
 
 def test_a_port_that_another_program_had_is_taken_once_it_is_free(run, home):
+    folder = home.data / WORKERS_DIRECTORY
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with_acme(home, port)
-        script = run(LATE, home.file, "busy")
+        script = run(LATE, home.file, "0")
         script.expect("tried")
         script.expect("tried")
+        assert read_unserved(folder) == f"cannot listen on 127.0.0.1:{port}: Address already in use"
     script.expect(f"ACME challenges are served at 127.0.0.1:{port}")
     assert ask(port)[1] == b"the proof"
     script.signal(signal.SIGTERM)
     script.expect("status 0")
     assert sum("ACME challenges are served" in line for line in script.said) == 1
+    assert read_unserved(folder) == ""
 
 
-def test_a_port_that_may_not_be_bound_any_more_is_said_once(run, home):
-    with_acme(home, 80)
-    script = run(LATE, home.file, "forbidden")
-    script.expect("Permission denied: free the port, then restart the gateway")
-    time.sleep(1.2)
+def test_a_port_that_may_not_be_bound_is_told_once_and_taken_once_it_may(run, home):
+    """Such as after `sysctl net.ipv4.ip_unprivileged_port_start=80`."""
+    port, folder = free_port(), home.data / WORKERS_DIRECTORY
+    with_acme(home, port)
+    script = run(LATE, home.file, "3")
+    script.expect("Permission denied; the gateway goes on trying")
+    script.expect("tried")
+    assert read_unserved(folder) == f"cannot listen on 127.0.0.1:{port}: Permission denied"
+    script.expect(f"ACME challenges are served at 127.0.0.1:{port}")
+    assert ask(port)[1] == b"the proof"
+    assert read_unserved(folder) == ""
     script.signal(signal.SIGTERM)
     script.expect("status 0")
-    assert script.said.count("tried") == 1
+    assert sum("goes on trying" in line for line in script.said) == 1

@@ -7,10 +7,12 @@ import pytest
 from support.exhaustion import no_descriptors
 
 from gatepost.mail.outbound.failure import NAMES_UNKNOWN, REVOCATION_UNKNOWN
+from gatepost.net.anchors import SYSTEM, AnchorsError
 from gatepost.net.shortage import shortage
+from gatepost.node import files_in_force
 from gatepost.node.lifecycle import Parts
 from gatepost.node.lookups import LookupServices
-from gatepost.policy.connectors.addresses import AddressPolicy
+from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES, AddressPolicy
 from gatepost.policy.connectors.grants import TENANTS_CHOOSE
 from gatepost.protocols.tls.facts import Revocation
 from gatepost.store.leases import FixedLease
@@ -111,6 +113,43 @@ def test_mail_that_waits_for_a_revocation_list_goes_when_it_can_be_had_again(hom
             await look()
         assert asked == [verdict, verdict]
         assert done == list(REVOCATION_UNKNOWN)
+
+    asked(home.settings(), scene)
+
+
+def test_which_authorities_the_system_trusts_is_read_again_at_sighup_and_kept_if_that_fails(
+    home, directory, monkeypatch
+):
+    """Where revocation may be asked for depends on it."""
+    held, read = [frozenset([b"one"])], []
+
+    def source_read(source):
+        if source[1] != SYSTEM:
+            return real(source)
+        read.append(source)
+        if not held:
+            raise AnchorsError("system: gone")
+        return held[0]
+
+    real = files_in_force.read_source
+    monkeypatch.setattr(files_in_force, "read_source", source_read)
+
+    async def scene(lookups, parts):
+        def sighup():
+            if (files := lookups.read_files_again()) is not None:
+                lookups.files.renew(files)
+                parts.reload()
+
+        lookups.begin(directory("[organization.contoso]"))
+        for anchor, expected in ((b"one", PUBLIC_ADDRESSES), (b"two", None)):
+            assert await lookups.revocation._reach(anchor) == (expected, False)
+        assert len(read) == 1
+        held[0] = frozenset([b"two"])
+        sighup()
+        assert await lookups.revocation._reach(b"two") == (PUBLIC_ADDRESSES, False)
+        held.clear()
+        sighup()
+        assert await lookups.revocation._reach(b"two") == (PUBLIC_ADDRESSES, False)
 
     asked(home.settings(), scene)
 

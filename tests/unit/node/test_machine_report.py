@@ -10,7 +10,7 @@ import msgspec
 from gatepost.decoding import from_json
 from gatepost.events.machine_report import EndedProcess, MachineReport
 from gatepost.node.machine_report import MachineLook, UnhinderedLook
-from gatepost.store.figures import WORKERS_DIRECTORY, ProcessEnd, note_end
+from gatepost.store.figures import WORKERS_DIRECTORY, ProcessEnd, note_end, note_unserved
 from gatepost.store.interface import StoreFull
 
 
@@ -38,6 +38,15 @@ def test_processes_that_ended_in_the_last_hour(home):
         EndedProcess("metrics", "signal 9", 7000.0, 1),
         EndedProcess("worker 1", "signal 9", 8000.0, 2),
     )
+
+
+def test_why_challenges_of_acme_are_not_served(home):
+    note_unserved(home.data / WORKERS_DIRECTORY, "cannot listen")
+    assert look(home).report(0.0, None).unserved == "", "the settings do not ask for it any more"
+    (home.path / "master.key").touch(0o600)
+    (home.path / "master.key").write_bytes(bytes(32))
+    acme = {"acme": {"agree_tos": True}, "store": {"master_key": f"file:{home.path}/master.key"}}
+    assert look(home, **acme).report(0.0, None).unserved == "cannot listen"
 
 
 def test_a_disk_that_was_low_is_low_until_there_is_more_room(home):

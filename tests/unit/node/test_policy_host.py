@@ -111,6 +111,39 @@ def test_the_life_of_the_process(serve, publish, home):
         assert late.connect_ex(("127.0.0.1", port)) != 0
 
 
+SLOW = """
+import pathlib, sys, time
+from gatepost.node import policy_host
+
+def slow(*arguments):
+    print("reads", flush=True)
+    while not pathlib.Path(sys.argv[2]).exists():
+        time.sleep(0.01)
+    return real(*arguments)
+
+real, policy_host.files_read_again = policy_host.files_read_again, slow
+"""
+
+
+def test_requests_are_answered_while_certificates_are_read_again(run, home):
+    home.issue(HOST)
+    home.settings(mta_sts={"address": "127.0.0.1:0"})
+    goes_on = home.path / "goes-on"
+    script = run(SLOW + SCRIPT, home.file, str(goes_on))
+    port = int(script.expect("port").split()[1])
+    assert ask(port, home.anchors)[0] == [HOST]
+    home.issue("mta-sts.other.example")
+    script.signal(signal.SIGHUP)
+    script.expect("reads")
+    script.signal(signal.SIGHUP)  # what came meanwhile is read once more
+    assert ask(port, home.anchors)[1].startswith("HTTP/1.1 404 ")
+    goes_on.touch()
+    script.expect("reads")
+    assert ask(port, home.anchors)[0] == ["mta-sts.other.example"]
+    script.signal(signal.SIGTERM)
+    script.expect("status 0")
+
+
 def test_what_does_not_change_a_policy_is_not_told(serve, publish):
     publish("contoso.example none")
     script, _ = serve()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from contextlib import closing
 
 import pytest
@@ -73,9 +74,9 @@ def test_trouble_is_told_once(home, inventory, authority, caplog):
     assert caplog.text.count("anchors.pem: No such file or directory") == 1
     assert "not found" in pages.pages[PATH].body.decode()
     home.anchors.write_bytes(authority.certificate_pem)
-    pages.reload()
+    asyncio.run(pages.reload())
     assert "not found" not in pages.pages[PATH].body.decode()
     home.anchors.unlink()
-    pages.reload()
+    asyncio.run(pages.reload())
     assert "not found" not in pages.pages[PATH].body.decode(), "roots that cannot be read any more stay"
     assert "the roots of the certificate table stay as they were: " in caplog.text

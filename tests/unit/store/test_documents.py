@@ -8,7 +8,14 @@ import time
 import pytest
 
 from gatepost.settings.store_url import SQLITE
-from gatepost.store.documents import DOCUMENTS, DocumentFiles, DocumentTable, failure_text
+from gatepost.store.documents import (
+    DOCUMENTS,
+    DocumentFiles,
+    DocumentTable,
+    failure_text,
+    folders_in_files,
+    folders_in_table,
+)
 from gatepost.store.interface import StoreBusy
 from gatepost.store.storage import Storage
 
@@ -63,6 +70,17 @@ def test_folders_are_apart(tmp_path):
     for folder in ("a", "b"):
         DocumentTable(lambda: storage.database(DOCUMENTS), folder).replace("x", folder.encode())
     assert DocumentTable(lambda: storage.database(DOCUMENTS), "b").read("x", 10) == b"b"
+
+
+def test_the_folders_in_a_folder(tmp_path):
+    assert folders_in_files(tmp_path / "validations") == []
+    database = Storage(SQLITE, tmp_path).database(DOCUMENTS)
+    for name in ("validations/contoso", "validations/b", "validationsx/c", "evidence/drills"):
+        DocumentFiles(tmp_path / name).replace("x", b"")
+        DocumentTable(lambda: database, name).replace("x", b"")
+    (tmp_path / "validations" / "file").touch()
+    for found in (folders_in_files(tmp_path / "validations"), folders_in_table(database, "validations")):
+        assert sorted(found) == ["b", "contoso"]
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):

@@ -8,10 +8,12 @@ from gatepost.store.figures import (
     WorkerFigures,
     note_end,
     note_silent,
+    note_unserved,
     read_all,
     read_ends,
     read_figures,
     read_silent,
+    read_unserved,
     write_figures,
 )
 
@@ -84,3 +86,15 @@ def test_processes_that_do_not_answer_read_back(tmp_path):
         assert [file.stat().st_size for file in directory.iterdir()] == [0] * len(pids)  # a full disk takes them
     (directory / "silent-x").touch()
     assert read_silent(directory) == frozenset()
+
+
+def test_why_the_port_of_acme_is_not_served_is_read_back(tmp_path):
+    directory = tmp_path / "workers"
+    note_unserved(directory, "")
+    assert read_unserved(directory) == ""
+    note_unserved(directory, "cannot listen: é")
+    assert read_unserved(directory) == "cannot listen: é"
+    (directory / "acme-port").write_bytes(b"\xff" * 1000)
+    assert read_unserved(directory) == "\N{REPLACEMENT CHARACTER}" * 300, "what a process spoilt"
+    note_unserved(directory, "")
+    assert read_unserved(directory) == ""

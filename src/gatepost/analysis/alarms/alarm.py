@@ -68,6 +68,7 @@ class Kind(StrEnum):
     NODE_SILENT = "node-silent"
     OLD_PRIMARY = "old-primary"
     PROCESS_ENDED = "process-ended"
+    ACME_PORT = "acme-port"
 
     @property
     def of_mail(self) -> bool:
@@ -118,6 +119,7 @@ _OF_MAIL: Final = frozenset(
         Kind.NODE_SILENT,
         Kind.OLD_PRIMARY,
         Kind.PROCESS_ENDED,
+        Kind.ACME_PORT,
     }
 )
 

@@ -40,7 +40,8 @@ class MachineFacts(msgspec.Struct, frozen=True):
     """The machine of a node. refusals: why workers take no mail, one text for each that takes none. workers: of it.
 
     disk: None if it cannot be looked at. ended: in the last hour. node: its name, "" if there is no other. ahead: how
-    far its clock is ahead of the database's, seconds; 0.0 if that is not known, or is an alarm already.
+    far its clock is ahead of the database's, seconds; 0.0 if that is not known, or is an alarm already. unserved: why
+    it does not serve ACME challenges, "" if it does.
     """
 
     refusals: tuple[str, ...] = ()
@@ -49,6 +50,7 @@ class MachineFacts(msgspec.Struct, frozen=True):
     ended: tuple[EndedProcess, ...] = ()
     node: str = ""
     ahead: float = 0.0
+    unserved: str = ""
 
 
 def judge_machine(facts: MachineFacts) -> Iterator[Alarm]:
@@ -57,6 +59,7 @@ def judge_machine(facts: MachineFacts) -> Iterator[Alarm]:
     yield from _disk(facts)
     yield from _ended(facts)
     yield from _clock(facts)
+    yield from _unserved(facts)
 
 
 def _refusals(facts: MachineFacts) -> Iterator[Alarm]:
@@ -166,3 +169,18 @@ def _ended(facts: MachineFacts) -> Iterator[Alarm]:
             "journalctl -k --since -2h",
             "gatepost doctor",
         )
+
+
+def _unserved(facts: MachineFacts) -> Iterator[Alarm]:
+    if not facts.unserved:
+        return
+    yield make_alarm(
+        Kind.ACME_PORT,
+        Severity.WARNING,
+        facts.node,
+        f"{facts.node or 'the gateway'} does not serve ACME challenges",
+        f"The reason: {own(facts.unserved)}. No certificate can be requested or renewed there. Mail goes on.",
+        "Free the port; the gateway tries it every five seconds. If its account lacks the permission, give it "
+        "that, or start the gateway as root once the port is free:",
+        "gatepost doctor",
+    )

@@ -1,7 +1,8 @@
 """Check the files and labels that resources name: trust anchors, certificates and their keys, DKIM keys.
 
-`manage.use_cases.change` asks before a change is written, `node.alarms` while it is in force: a file that was there may
-go. What cannot be used holds mail or lets nobody prove anything, so it is an error, never something to be ignored.
+`manage.use_cases.change` asks before a change is written, `node.alarms` while it is in force, and of several nodes each
+looks at its own files (`node.certificate_observer`): a file that was there may go. What cannot be used holds mail or
+lets nobody prove anything, so it is an error, never something to be ignored.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from gatepost.policy.connectors.dkim_key import DkimKey
 from gatepost.policy.connectors.names import resource_label
 from gatepost.policy.connectors.records import Organization
 from gatepost.policy.connectors.values import DkimState
+from gatepost.protocols.message.header_text import shown_text
+from gatepost.store.nodes import UnusableFile
 from gatepost.texts import own
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from gatepost.policy.connectors.client_certificate import ClientCertificate
+    from gatepost.settings.model import Settings
 
 
 type Source = tuple[str, ...]
@@ -37,6 +41,11 @@ type Content = TrustAnchors | ServerIdentity | bytes
 ANCHORS: Final = "trust_anchors"
 CERTIFICATE: Final = "client_certificate"
 KEY: Final = "key_file"
+
+_SERVER: Final = f"tls.{ANCHORS}"
+_ISSUER: Final = f"oidc.{ANCHORS}"
+_AUTHORITY: Final = f"acme.{ANCHORS}"
+_LONG: Final = 300
 
 UNUSABLE: Final = AnchorsError, IdentityError, CertificateFileError
 """What `read_source` raises."""
@@ -63,6 +72,11 @@ class NamedFile(msgspec.Struct, frozen=True):
     def path(self) -> str:
         """The field, as errors name it."""
         return f"organization.{self.organization}.{self.table}[{self.place}] {self.name!r}.{self.field}"
+
+    @property
+    def about(self) -> str:
+        """The field, as alarms name it."""
+        return f"{self.organization}/{self.name}/{self.field}"
 
     @property
     def source(self) -> Source:
@@ -126,43 +140,99 @@ def read_source(source: Source) -> Content:
     """The content of the files as they are now. Raises UNUSABLE: of each kind of file its own."""
     kind, *paths = source
     if kind == CERTIFICATE:
-        identity = ServerIdentity(*map(_read, paths))
+        chain, key = map(Path, paths)
+        identity = ServerIdentity(_read(chain), _key(key))
         read_identity(identity)
         return identity
     (path,) = paths
     return TrustAnchors.load(path) if kind == ANCHORS else load_key(Path(path))
 
 
-def _read(file: str) -> bytes:
+def _read(file: Path) -> bytes:
     try:
-        return Path(file).read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise IdentityError(f"{file}: {error.strerror}") from error
 
 
-def file_alarm(file: NamedFile, why: str) -> Alarm:
-    """The alarm about a file that can no longer be used."""
+def _key(file: Path) -> bytes:
+    """As every private key, one that others may use is not taken up. Raises IdentityError."""
+    try:
+        return load_key(file)
+    except CertificateFileError as error:
+        raise IdentityError(str(error)) from error
+
+
+def server_anchors(settings: Settings) -> dict[str, str]:
+    """The trust anchors that settings in use name, by the setting."""
+    oidc, acme = settings.oidc, settings.acme
+    result = {_SERVER: settings.tls.trust_anchors}
+    result |= {_ISSUER: oidc.trust_anchors} if oidc.issuer and oidc.trust_anchors else {}
+    return result | ({_AUTHORITY: acme.trust_anchors} if acme.is_on else {})
+
+
+def unusable_files(
+    servers: Mapping[str, str],
+    organizations: Iterable[Organization],
+    identity: Callable[[str, str, float], ServerIdentity],
+    now: float,
+) -> Iterator[UnusableFile]:
+    """All that cannot be used on this node. servers: as `server_anchors`; the rest as for `unusable`. Blocks."""
+    for key, name in servers.items():
+        try:
+            TrustAnchors.load(name)
+        except AnchorsError as error:
+            yield UnusableFile(key, str(error))
+    for file in named_files(organizations):
+        if why := unusable(file, identity, now):
+            yield UnusableFile(file.about, why)
+
+
+def file_alarms(
+    files: Iterable[UnusableFile], organizations: Iterable[Organization], *, node: str = ""
+) -> Iterator[Alarm]:
+    """The alarms about files that `unusable_files` named. node: that says so, "" if there is one alone.
+
+    What no resource names is left out: another node says it, by its own version of the resources.
+    """
+    named = {file.about: file for file in named_files(organizations)}
+    for file in files:
+        if file.about in {_SERVER, _ISSUER, _AUTHORITY}:
+            yield _server_alarm(file, node)
+        elif (resource := named.get(file.about)) is not None:
+            yield _file_alarm(resource, file.why, node)
+
+
+def _file_alarm(file: NamedFile, why: str, node: str) -> Alarm:
     title = f"{own(file.owner)} names a file that cannot be used: {file.field}"
+    if node:
+        title = f"{own(file.owner)} names a file that cannot be used on node {node}: {file.field}"
     fix = f"Restore it, or change {file.field} of the {own(file.owner)}: mail that needs it waits until then."
     if file.source:
         fix = (
             f"Restore it, or change {file.field} of the {own(file.owner)}: until then the gateway goes by what it read "
             "last, and SIGHUP reads no file again. If it never could read this one, mail that needs it waits."
         )
-    return Alarm(
-        Kind.FILE_UNUSABLE, Severity.ERROR, "", title, why, fix, f"{file.organization}/{file.name}/{file.field}"
+    return _alarm(file.about, node, title, why, fix)
+
+
+def _server_alarm(file: UnusableFile, node: str) -> Alarm:
+    title = f"Trust anchors of the settings cannot be read: {file.about}"
+    if node:
+        title = f"Trust anchors of the settings cannot be read on node {node}: {file.about}"
+    fix = (
+        "Restore them: until then the gateway goes by what it read last, and SIGHUP reads no file again. It does "
+        "not start without them."
     )
-
-
-def server_anchors_alarm(name: str) -> Alarm | None:
-    """The alarm about `tls.trust_anchors` that can no longer be read, None if they can. Blocks."""
-    try:
-        TrustAnchors.load(name)
-    except AnchorsError as error:
-        title = "The server's trust anchors cannot be read: tls.trust_anchors"
+    if file.about == _ISSUER:
+        fix = "Restore them: until then log-ins at the issuer go by what was read last, and fail after a restart."
+    if file.about == _AUTHORITY:
         fix = (
-            "Restore them: until then the gateway goes by what it read last, and SIGHUP reads no file again. It does "
-            "not start without them."
+            "Restore them: until then no certificate is requested or renewed. The gateway does not start without them."
         )
-        return Alarm(Kind.FILE_UNUSABLE, Severity.ERROR, "", title, str(error), fix, "tls.trust_anchors")
-    return None
+    return _alarm(file.about, node, title, file.why, fix)
+
+
+def _alarm(about: str, node: str, title: str, why: str, fix: str) -> Alarm:
+    about += f" on {node}" if node else ""
+    return Alarm(Kind.FILE_UNUSABLE, Severity.ERROR, "", title, shown_text(why, _LONG), fix, about)

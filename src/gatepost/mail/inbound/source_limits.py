@@ -1,4 +1,4 @@
-"""Limit what clients that nobody knows do in a minute and at a time: each source, and all of them together.
+"""Limit what clients that nobody knows do in a minute and at a time: each source, each IPv6 /48, and all together.
 
 One for a worker, made by `node.load`, which sets its share. `net.listener` asks about connections, sessions about the
 rest. Known are the addresses that connectors name, this host itself, hosts that speak for others, and clients that a
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.events.metrics.catalogue import LIMITED, REFUSALS_LEFT_OUT
-from gatepost.net.listener import ConnectionQuota, source_of
+from gatepost.net.listener import NETWORK_TIMES, ConnectionQuota, network_of, source_of
 from gatepost.policy.connectors.directory import Directory, address_key
 from gatepost.policy.decisions.load import RateLimit, connections_at, handshake_seconds, rate_at
 from gatepost.protocols.smtp.replies import Reply
@@ -27,7 +27,7 @@ _KNOWN_FOR: Final = 86400.0
 _MOST: Final = 20_000  # sources of each kind that are remembered
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})  # whoever is on this machine has other ways to load it
 _SOURCE_BURST: Final = 10.0  # seconds' worth that a source may do at once,
-_TOTAL_BURST: Final = 2.0  # and all sources together
+_TOTAL_BURST: Final = 2.0  # and those of an IPv6 /48, and all sources, together
 _MINUTE: Final = 60.0
 _CODES: Final = {RateLimit.MESSAGES: 450, RateLimit.RECIPIENTS: 450, RateLimit.FAILED_LOGINS: 454}  # else 421
 _ROUNDING: Final = 1e-6  # seconds by which sums of binary fractions may be off
@@ -51,9 +51,12 @@ class _Pace:
     def __init__(self) -> None:
         self._free_at: dict[str, float] = {}
 
-    def allows(self, key: str, a_minute: int, burst: float, now: float) -> bool:
-        """Whether one more is within a limit. burst: seconds' worth that may come at once, at least one."""
-        return not a_minute or self._free_at.get(key, 0.0) - now <= max(burst - 60.0 / a_minute, 0.0) + _ROUNDING
+    def allows(self, key: str, a_minute: int, burst: float, now: float, more: int = 0) -> bool:
+        """Whether one more, and `more` with it, are within a limit. burst: seconds' worth at once, at least one."""
+        if not a_minute:
+            return True
+        room = max(burst - 60.0 / a_minute, 0.0) - 60.0 * more / a_minute
+        return max(self._free_at.get(key, 0.0) - now, 0.0) <= room + _ROUNDING
 
     def charge(self, key: str, a_minute: int, now: float, number: int = 1) -> None:
         """So many more."""
@@ -155,7 +158,8 @@ class SourceLimits:
         """Whether so many refusals of a client get a row each: it takes a hundred octets to bring about one of 1500.
 
         identified: its certificate shows who it is, though none of its mail was accepted. Those of this host do.
-        Others of known clients have a limit, too: a tenant may name any network.
+        Others of known clients have a limit, too: a tenant may name any network. All must be within the limits, or a
+        message with many recipients would use up what all strangers have.
         """
         if host in _LOOPBACK:
             return True
@@ -164,8 +168,11 @@ class SourceLimits:
             most, in_all = rate.per_source * _KNOWN_TIMES, 0
         else:
             most, in_all = rate_at(rate.per_source, self.share), rate_at(rate.in_all, self.share)
-        paces = (self._sources[RateLimit.REFUSALS], source, most), (self._all[RateLimit.REFUSALS], "", in_all)
-        if not all(pace.allows(key, a_minute, _MINUTE, now) for pace, key, a_minute in paces):
+        sources = self._sources[RateLimit.REFUSALS]
+        paces = [(sources, source, most), (self._all[RateLimit.REFUSALS], "", in_all)]
+        if in_all and (network := network_of(source)):
+            paces.append((sources, network, most * NETWORK_TIMES))
+        if not all(pace.allows(key, a_minute, _MINUTE, now, number - 1) for pace, key, a_minute in paces):
             self._counts.add((REFUSALS_LEFT_OUT.name,), number)
             return False
         for pace, key, a_minute in paces:
@@ -186,8 +193,11 @@ class SourceLimits:
 
     def _exceeded(self, limit: RateLimit, source: str, now: float) -> str:
         """Whose limit one more of a source would exceed: "source", "all", or "" for none; counts the refusal."""
-        rate, share = self._rates[limit], self.share
-        if not self._sources[limit].allows(source, rate_at(rate.per_source, share), _SOURCE_BURST, now):
+        rate, share, sources = self._rates[limit], self.share, self._sources[limit]
+        most, network = rate_at(rate.per_source, share), network_of(source)
+        if not sources.allows(source, most, _SOURCE_BURST, now) or (
+            network and not sources.allows(network, most * NETWORK_TIMES, _TOTAL_BURST, now)
+        ):
             scope = "source"
         elif not self._all[limit].allows("", rate_at(rate.in_all, share), _TOTAL_BURST, now):
             scope = "all"
@@ -197,8 +207,11 @@ class SourceLimits:
         return scope
 
     def _charge(self, limit: RateLimit, source: str, now: float) -> None:
-        rate, share = self._rates[limit], self.share
-        self._sources[limit].charge(source, rate_at(rate.per_source, share), now)
+        rate, share, sources = self._rates[limit], self.share, self._sources[limit]
+        most = rate_at(rate.per_source, share)
+        sources.charge(source, most, now)
+        if network := network_of(source):
+            sources.charge(network, most * NETWORK_TIMES, now)
         self._all[limit].charge("", rate_at(rate.in_all, share), now)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import socket
 
     from gatepost.settings.model import Settings
+
+_LATER: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM})
+"""Why a port cannot be bound that may be bound later."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,12 +72,9 @@ def _bind_tokens(settings: Settings, passed: PassedSockets | None) -> list[socke
     try:
         return bind(settings.acme.served_at, passed) if settings.acme.served_at else []
     except OSError as error:
-        if error.errno != errno.EADDRINUSE:
+        if error.errno not in _LATER:
             raise
-        _log.error(
-            "certificates cannot be renewed: %s; gatepost doctor names the program that has it. Free the port",
-            error.strerror,
-        )
+        _log.error("certificates cannot be renewed: %s; gatepost doctor says what is in the way", error.strerror)
         return []
 
 

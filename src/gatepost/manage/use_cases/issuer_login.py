@@ -26,6 +26,7 @@ from gatepost.manage.access.user_rows import IssuerIdentity
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.entrance import LogInDenied, SessionStarted, attempt
 from gatepost.manage.use_cases.refusal import BusyRefusal, RefusalKind
+from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.openid import OpenId, OpenIdFailed, Provider
 from gatepost.net.lookups.validator import ValidatorError
@@ -56,6 +57,7 @@ _ERRORS: Final = frozenset(
 _FAILED_FOR: Final = 10.0  # seconds after which an issuer that gave none is asked again
 _metadata: Final[dict[str, tuple[float, Provider | None]]] = {}  # by issuer, with when they were asked for
 _asking: Final = Lock()
+_anchors: Final[dict[str, TrustAnchors]] = {}  # by the name in the settings, as they could be read last
 
 _log = logging.getLogger(__name__)
 
@@ -229,13 +231,24 @@ def _end(settings: Settings, ticket: Ticket | None, answer: Mapping[str, str], n
     return IssuerLogin(person, min(proved, now))
 
 
+def _read_anchors(name: str) -> TrustAnchors:
+    """Trust anchors as they are now, or as they were while the file cannot be used. Raises AnchorsError."""
+    try:
+        _anchors[name] = TrustAnchors.load(name)
+    except AnchorsError as error:
+        if name not in _anchors:
+            raise
+        _log.error("log-ins at the issuer go by the trust anchors that were read last: %s", error)
+    return _anchors[name]
+
+
 def _with_client[T](settings: Settings, ask: Callable[[OpenId], Coroutine[Any, Any, T]]) -> T:
     async def work() -> T:
         reference = settings.oidc.client_secret
         secret = read_secret(reference, what="client secret", gone="").decode().strip() if reference else ""
         resolver = configured_resolver(settings.dns)
         try:
-            return await ask(OpenId(resolver, settings.oidc, secret, settings.tls.trust_anchors))
+            return await ask(OpenId(resolver, settings.oidc, secret, settings.tls.trust_anchors, _read_anchors))
         finally:
             await resolver.close()
 

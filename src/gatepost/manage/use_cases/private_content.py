@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
 from gatepost.mail.inbound import credentials
@@ -52,20 +53,31 @@ def _needless(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> set[str]:
 
 
 def forget_validations(storage: Storage, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Remove the results of connectors that a change removed; a failure is for the log alone.
+    """Remove the results of connectors that a change removed, and of organizations that are not there any more.
 
-    before, wanted: as of `orphaned`, once the change is stored.
+    A failure is for the log alone. before, wanted: as of `orphaned`, once the change is stored. Organizations that an
+    earlier version removed left their results.
     """
     old, new = before.get("organization", {}), wanted.get("organization", {})
     for name, table in new.items():
         left = _connectors(table)
-        if _connectors(old.get(name)) <= left:
-            continue
-        records = CheckRecords(storage, VALIDATIONS, name)
-        try:
-            records.keep_only(left)
-        except (OSError, StoreFailure) as error:
-            _log.warning("results of validations cannot be removed: %s", failure_text(records.documents, error))
+        if not _connectors(old.get(name)) <= left:
+            _keep_only(storage, name, left)
+    try:
+        gone = [name for name in map(unquote, storage.document_folders(VALIDATIONS)) if name not in new]
+    except (OSError, StoreFailure) as error:
+        _log.warning("results of validations cannot be removed: %s", error)
+        return
+    for name in gone:
+        _keep_only(storage, name, set())
+
+
+def _keep_only(storage: Storage, organization: str, connectors: set[tuple[str, str]]) -> None:
+    records = CheckRecords(storage, VALIDATIONS, organization)
+    try:
+        records.keep_only(connectors)
+    except (OSError, StoreFailure) as error:
+        _log.warning("results of validations cannot be removed: %s", failure_text(records.documents, error))
 
 
 def _connectors(table: Mapping[str, Any] | None) -> set[tuple[str, str]]:

@@ -26,7 +26,7 @@ from gatepost.policy.connectors.oauth import TokenAlgorithm, configuration_urls
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gatepost.net.lookups.dns import Resolver
     from gatepost.settings.sections import Oidc
@@ -120,13 +120,24 @@ class Provider:
 
 
 class OpenId:
-    """secret: of the client, "" for none. trust_anchors: for https, if the settings of the issuer name none."""
+    """secret: of the client, "" for none. trust_anchors: for https, if the settings of the issuer name none.
 
-    def __init__(self, resolver: Resolver, oidc: Oidc, secret: str, trust_anchors: str) -> None:
+    load: reads trust anchors, on a thread.
+    """
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        oidc: Oidc,
+        secret: str,
+        trust_anchors: str,
+        load: Callable[[str], TrustAnchors] = TrustAnchors.load,
+    ) -> None:
         self._oidc = oidc
         self._secret = secret
         self._resolver = resolver
         self._anchors = oidc.trust_anchors or trust_anchors
+        self._load = load
 
     async def provider(self) -> Provider:
         """Its metadata (OpenID Connect Discovery section 4). Raises OpenIdFailed."""
@@ -215,7 +226,7 @@ class OpenId:
         return {name: user_info[name] for name in missing & user_info.keys()}
 
     async def _client(self) -> HttpClient:
-        anchors = await asyncio.to_thread(TrustAnchors.load, self._anchors)
+        anchors = await asyncio.to_thread(self._load, self._anchors)
         return HttpClient(self._resolver, https_context(anchors))
 
     async def _ask(self, client: HttpClient, request: HttpRequest) -> bytes:

@@ -65,10 +65,10 @@ class RevocationChecker:
     """client: fetches. folder: where lists are kept over a restart, None for nowhere. timeout: seconds for one check.
 
     clock: seconds, never going back. tenants: the addresses at which what a tenant named may be asked. origin: tells
-    which authorities that is.
+    which authorities that is. load: reads the system's trust anchors, on a thread.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it asks, and by which rules
         self,
         client: HttpClient,
         folder: Path | None,
@@ -77,8 +77,10 @@ class RevocationChecker:
         clock: Callable[[], float] = time.monotonic,
         tenants: AddressPolicy = PUBLIC_ADDRESSES,
         origin: AuthorityOrigin | None = None,
+        load: Callable[[str], TrustAnchors] = TrustAnchors.load,
     ) -> None:
         self.origin = origin or AuthorityOrigin()
+        self._load = load
         self._tenants = tenants
         self._timeout = timeout
         self._system: TrustAnchors | frozenset[bytes] | None = None
@@ -110,7 +112,8 @@ class RevocationChecker:
         return _worst(await asyncio.gather(*(self._in_time(question) for question in questions)))
 
     def retry(self) -> None:
-        """Ask places again that gave nothing usable, without waiting for their minute to pass."""
+        """Ask places again that gave nothing usable, without waiting for their minute to pass; load anchors again."""
+        self._system = None
         self._lists.retry()
         self._responders.retry()
 
@@ -125,12 +128,14 @@ class RevocationChecker:
         Any, within our own network, too, is not for one that the whole world trusts, nor for one that a tenant may have
         made itself.
         """
-        if self._system is None:
+        system = self._system
+        if system is None:
             try:
-                self._system = await asyncio.to_thread(_system_anchors)  # a hundred milliseconds, once
+                system = await asyncio.to_thread(_system_anchors, self._load)  # a hundred milliseconds
             except AnchorsError:  # which those are is not known now
                 return PUBLIC_ADDRESSES, False
-        if anchor in self._system:
+            self._system = system
+        if anchor in system:
             return PUBLIC_ADDRESSES, False
         return (self._tenants, True) if self.origin.is_tenants(anchor) else (None, False)
 
@@ -193,10 +198,10 @@ def _links(path: tuple[bytes, ...]) -> tuple[_Link, ...]:
     )
 
 
-def _system_anchors() -> TrustAnchors | frozenset[bytes]:
+def _system_anchors(load: Callable[[str], TrustAnchors]) -> TrustAnchors | frozenset[bytes]:
     """The anchors that this machine has. Raises AnchorsError if they cannot be read at this moment (`net.shortage`)."""
     try:
-        return TrustAnchors.load(SYSTEM)
+        return load(SYSTEM)
     except AnchorsError as failure:
         if shortage(failure):
             raise

@@ -5,6 +5,7 @@ from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, command_line, 
 
 def test_what_is_about_mail():
     assert sorted(one for one in Kind if one.of_mail) == [
+        "acme-port",
         "clock-jumped",
         "connector-failing",
         "disk-low",

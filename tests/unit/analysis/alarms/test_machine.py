@@ -100,6 +100,14 @@ def test_a_clock_that_is_minutes_off_the_database_is_told(ahead, said):
     assert all(alarm.lines == ("timedatectl", "gatepost node list") for alarm in found)
 
 
+@pytest.mark.parametrize(("node", "who"), [("", "the gateway"), ("mx2", "mx2")])
+def test_challenges_of_acme_that_are_not_served(node, who):
+    (one,) = judged(unserved="cannot listen on 0.0.0.0:80: Permission denied", node=node)
+    assert (one.kind, one.severity, one.about) == (Kind.ACME_PORT, Severity.WARNING, node)
+    assert one.title == f"{who} does not serve ACME challenges"
+    assert one.detail.startswith("The reason: cannot listen on 0.0.0.0:80: Permission denied.")
+
+
 def test_an_old_primary_that_takes_writes():
     (one,) = judge_old_primaries([OldPrimary("PostgreSQL at db1:5432", 1, 2)])
     assert (one.kind, one.severity, one.about) == ("old-primary", "critical", "PostgreSQL at db1:5432")

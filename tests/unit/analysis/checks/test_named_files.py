@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -8,8 +9,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gatepost.analysis.checks.named_files import file_alarm, named_files, server_anchors_alarm, unusable
+from gatepost.analysis.checks.named_files import file_alarms, named_files, server_anchors, unusable, unusable_files
 from gatepost.net.identity import IdentityError, ServerIdentity
+from gatepost.store.nodes import UnusableFile
 
 NOW = 1_800_000_000.0
 
@@ -38,11 +40,21 @@ def files(tmp_path):
     for file, one in (("key.pem", key), ("other.pem", ec.generate_private_key(ec.SECP256R1()))):
         form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         (tmp_path / file).write_bytes(one.private_bytes(*form))
+        (tmp_path / file).chmod(0o600)
+    (tmp_path / "open.pem").write_bytes((tmp_path / "key.pem").read_bytes())
+    (tmp_path / "open.pem").chmod(0o644)
     return tmp_path
 
 
 def needs(directory, text):
     return list(named_files(directory(text).resources.organizations))
+
+
+def alarm_of(directory, text, why, node=""):
+    organizations = directory(text).resources.organizations
+    found = [UnusableFile(file.about, why) for file in named_files(organizations)]
+    (alarm,) = file_alarms([*found, UnusableFile("contoso/unknown/key_file", "x")], organizations, node=node)
+    return alarm
 
 
 def test_what_enabled_resources_name_is_found(directory):
@@ -107,6 +119,7 @@ recipient_domains = ["bank.example"]
         ('trust_anchors = "{}/key.pem"', "key.pem: no certificate in it"),
         ('client_certificate = {{ chain = "{0}/chain.pem", key = "{0}/key.pem" }}', ""),
         ('client_certificate = {{ chain = "{0}/chain.pem", key = "{0}/gone.pem" }}', "gone.pem: No such file"),
+        ('client_certificate = {{ chain = "{0}/chain.pem", key = "{0}/open.pem" }}', "mode 0644 lets others use it"),
         (
             'client_certificate = {{ chain = "{0}/chain.pem", key = "{0}/other.pem" }}',
             "does not belong to the certificate",
@@ -136,7 +149,7 @@ def test_a_private_key_of_dkim_that_is_gone(directory, files):
     assert "dkim.pem: No such file or directory" in unusable(one, nobody, NOW)
     assert needs(directory, DKIM + line + 'comment = "x"')[0].need == one.need
     assert needs(directory, DKIM + line + 'state = "current"')[0].need != one.need
-    alarm = file_alarm(one, "gone")
+    alarm = alarm_of(directory, DKIM + line, "gone")
     assert (alarm.key, "mail that needs it waits" in alarm.fix) == (
         "file-unusable - contoso/a._domainkey.contoso.example/key_file",
         True,
@@ -149,11 +162,22 @@ def test_a_label_that_is_there_will_do(directory):
 
 
 def test_the_alarm_names_the_resource_and_what_is_gone(directory):
-    (one,) = needs(directory, OUT + 'trust_anchors = "/gone.pem"')
-    alarm = file_alarm(one, "/gone.pem: No such file or directory")
+    text, why = OUT + 'trust_anchors = "/gone.pem"', "/gone.pem: No such file or directory"
+    alarm = alarm_of(directory, text, why)
     assert alarm.key == "file-unusable - contoso/bank/trust_anchors"
     assert "outbound connector 'bank' of contoso" in alarm.title
     assert "/gone.pem" in alarm.detail
+    of_node = alarm_of(directory, text, f"{why}\n" * 100, "mx2")
+    assert of_node.key == "file-unusable - contoso/bank/trust_anchors on mx2"
+    assert of_node.title.endswith("names a file that cannot be used on node mx2: trust_anchors")
+    assert ("\n" in of_node.detail, len(of_node.detail)) == (False, 300), "whatever a node that was taken over says"
+
+
+def test_what_cannot_be_used_on_this_node_is_found(directory, files):
+    organizations = directory(OUT + f'trust_anchors = "{files}/gone.pem"').resources.organizations
+    (found,) = unusable_files({}, organizations, nobody, NOW)
+    assert found.about == "contoso/bank/trust_anchors"
+    assert found.why.endswith("gone.pem: No such file or directory")
 
 
 def test_a_directory_of_recipients_names_a_file_too(directory, files):
@@ -173,15 +197,42 @@ def test_a_directory_of_recipients_names_a_file_too(directory, files):
 
 
 def test_the_server_s_trust_anchors_have_an_alarm_of_their_own(files):
-    assert server_anchors_alarm(str(files / "chain.pem")) is None
-    alarm = server_anchors_alarm(str(files / "key.pem"))
+    assert list(unusable_files({"tls.trust_anchors": str(files / "chain.pem")}, (), nobody, NOW)) == []
+    (alarm,) = file_alarms(unusable_files({"tls.trust_anchors": str(files / "key.pem")}, (), nobody, NOW), ())
     assert alarm.key == "file-unusable - tls.trust_anchors"
     assert alarm.detail.endswith("key.pem: no certificate in it (PEM or DER is expected)")
     assert "SIGHUP reads no file again" in alarm.fix
+    (of_node,) = file_alarms([UnusableFile("tls.trust_anchors", "gone")], (), node="mx2")
+    assert of_node.key == "file-unusable - tls.trust_anchors on mx2"
+    assert of_node.title == "Trust anchors of the settings cannot be read on node mx2: tls.trust_anchors"
+
+
+@pytest.mark.parametrize(
+    ("issuer", "anchors", "is_on", "keys"),
+    [
+        ("", "/issuer.pem", False, ["tls"]),
+        ("https://login.example", "", False, ["tls"]),
+        ("https://login.example", "/issuer.pem", False, ["tls", "oidc"]),
+        ("", "", True, ["tls", "acme"]),
+    ],
+)
+def test_trust_anchors_of_the_settings_that_are_in_use(issuer, anchors, is_on, keys):
+    settings = SimpleNamespace(
+        tls=SimpleNamespace(trust_anchors="system"),
+        oidc=SimpleNamespace(issuer=issuer, trust_anchors=anchors),
+        acme=SimpleNamespace(is_on=is_on, trust_anchors="/pebble.pem"),
+    )
+    assert list(server_anchors(settings)) == [f"{key}.trust_anchors" for key in keys]
+
+
+@pytest.mark.parametrize(("key", "said"), [("oidc", "log-ins at the issuer"), ("acme", "no certificate is requested")])
+def test_the_alarm_says_what_trust_anchors_of_the_settings_are_for(key, said):
+    (alarm,) = file_alarms([UnusableFile(f"{key}.trust_anchors", "gone")], ())
+    assert alarm.title.endswith(f"cannot be read: {key}.trust_anchors")
+    assert said in alarm.fix
 
 
 def test_mail_waits_for_a_label_and_goes_by_a_file_that_was_read(directory):
-    (label,) = needs(directory, OUT + 'client_certificate = { label = "bank" }')
-    (file,) = needs(directory, OUT + 'trust_anchors = "/gone.pem"')
-    fixes = [file_alarm(one, "gone").fix for one in (label, file)]
+    texts = 'client_certificate = { label = "bank" }', 'trust_anchors = "/gone.pem"'
+    fixes = [alarm_of(directory, OUT + text, "gone").fix for text in texts]
     assert ["the gateway goes by what it read last" in fix for fix in fixes] == [False, True]

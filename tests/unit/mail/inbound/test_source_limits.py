@@ -50,6 +50,21 @@ def test_all_sources_together(clock):
     assert taken(limits, OTHER) == 5
 
 
+def test_whoever_has_an_ipv6_network_is_not_as_many_strangers_as_it_has_subnets(clock):
+    """A /48 is to be had for nothing, and has 65,536 sources."""
+    limits, counts = limits_of(clock, {limit: Rate(60, 1200) for limit in (RateLimit.MESSAGES, RateLimit.REFUSALS)})
+    subnets = [f"2001:db8:1:{number:x}::1" for number in range(40)]
+    for _ in range(60):  # more than a minute, in which all strangers may have 1200
+        clock.now += 2.0
+        for host in subnets:
+            limits.take(RateLimit.MESSAGES, host)
+        assert taken(limits, "2001:db8:2::1", tries=2) == taken(limits, OTHER, tries=2) == 2
+    assert taken(limits, "2001:db8:1:ff::1") == 0, "its other subnets, too"
+    assert counts.numbers.get((*MESSAGES, "all"), 0) == 0
+    rows = [limits.records(host, 1) for host in subnets for _ in range(60)]
+    assert (sum(rows), limits.records(OTHER, 60)) == (5 * 60, True)
+
+
 def test_a_refused_one_counts_for_nothing(clock):
     limits, _ = limits_of(clock, {RateLimit.MESSAGES: Rate(60, 6000)})
     assert taken(limits, ONE) == 10
@@ -277,8 +292,11 @@ def test_refusals_that_are_recorded(clock):
     clock.now += 60
     assert [limits.records(ONE, 1) for _ in range(2)] == [True, False]
     clock.now += 600
-    assert limits.records(ONE, 500)  # the recipients of one message have rows, or none of them
-    assert not limits.records("198.51.100.9", 1)
+    limits.share = 1.0
+    assert not limits.records(ONE, 4)  # the recipients of one message have rows, or none of them
+    assert limits.records(ONE, 3)
+    assert limits.records("198.51.100.9", 2), "one message of a stranger takes no more than its own limit"
+    assert not limits.records("198.51.100.10", 1), "the limit of all"
 
 
 async def test_how_long_messages_wait_to_be_stored(gate):

@@ -46,6 +46,7 @@ def gateway(home, tmp_path):
     """With a connector whose certificate was there when it was saved, and is gone."""
     chain, key = Authority("Here").issue(["gate.example"])
     for name, content in (("chain", chain), ("key", key)):
+        (tmp_path / f"{name}.pem").touch(0o600)
         (tmp_path / f"{name}.pem").write_bytes(content)
     home.call("apply", "-f", home.write(RESOURCES.replace("/nowhere", str(tmp_path))))
     for name in ("chain", "key"):

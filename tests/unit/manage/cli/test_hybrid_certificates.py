@@ -38,6 +38,7 @@ def apply(home, anchors):
     """With files that are there when they are named, and gone afterwards."""
     files = [home.path / "client.pem", home.path / "client.key"]
     for file, content in zip(files, home.authority.issue(["mx.gate.example"]), strict=True):
+        file.touch(0o600)
         file.write_bytes(content)
     if anchors and not anchors.exists():
         anchors.write_bytes(home.authority.certificate_pem)

@@ -205,8 +205,16 @@ def test_mail_does_not_wait_for_a_port_that_nobody_chose(settings, home, capsys,
     assert said == f"cannot listen on 127.0.0.1:8443: {TAKEN}"
 
 
-def test_mail_does_not_wait_for_the_port_of_acme(settings, home, capsys, caplog):
+def test_mail_does_not_wait_for_the_port_of_acme(settings, home, capsys, caplog, monkeypatch):
     """Another web server that came up first after a reboot must not keep all mail away."""
+
+    def forbidden(address, passed=None):
+        if address == "127.0.0.1:1":
+            raise PermissionError(13, f"cannot listen on {address}: Permission denied")
+        return real(address, passed)
+
+    real = ports_of.bind
+    monkeypatch.setattr(ports_of, "bind", forbidden)
     (home.path / "master.key").touch(0o600)
     (home.path / "master.key").write_bytes(bytes(32))
 
@@ -220,6 +228,10 @@ def test_mail_does_not_wait_for_the_port_of_acme(settings, home, capsys, caplog)
         assert (len(ports.mail), ports.tokens) == (1, [])
         assert f"certificates cannot be renewed: cannot listen on {taken}" in caplog.text
         ports.keep([])
+    ports = bind(at("127.0.0.1:1"))
+    assert (len(ports.mail), ports.tokens) == (1, []), "it may not be bound now"
+    assert "certificates cannot be renewed: cannot listen on 127.0.0.1:1: Permission denied" in caplog.text
+    ports.keep([])
     said = fails(bind, at("192.0.2.1:80", listener=[]), capsys)
     assert "cannot listen on 192.0.2.1:80" in said, "no address of this machine: a wrong setting"
 

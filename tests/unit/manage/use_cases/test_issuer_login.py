@@ -36,6 +36,7 @@ ANN = {"sub": "4711", "preferred_username": "ann", "groups": ["staff", "help"]}
 def nothing_known():
     """What an issuer that listened on the same port before said of itself."""
     issuer_login._metadata.clear()
+    issuer_login._anchors.clear()
 
 
 @pytest.fixture
@@ -90,6 +91,23 @@ def came_back(gateway, *, again=False, now=None):
     now = now or time.time()
     url, ticket = begin(gateway, BACK, "/queue", now, again=again)
     return ticket, sent_back(gateway, url)
+
+
+def test_log_ins_go_on_while_the_trust_anchors_cannot_be_read(gateway, pki, tmp_path, caplog):
+    anchors, file = tmp_path / "issuer.pem", tmp_path / "gatepost.toml"
+    file.write_text(file.read_text().replace(gateway.settings.oidc.trust_anchors, str(anchors)))
+    gateway = Gateway(load(str(file), {}))
+    with pytest.raises(IssuerLogInFailed, match="No such file or directory"):
+        begin(gateway, BACK, "/queue", time.time(), again=False)
+    issuer_login._metadata.clear()
+    anchors.write_bytes(pki.root.read_bytes())
+    url, ticket = begin(gateway, BACK, "/queue", time.time(), again=False)
+    answer = dict(parse_qsl(urlsplit(url).query))
+    assert answer["state"] == ticket.state
+    anchors.write_bytes(b"half a renewal")
+    issuer_login._metadata.clear()
+    assert begin(gateway, BACK, "/queue", time.time(), again=False)[0].startswith(url.partition("?")[0])
+    assert "log-ins at the issuer go by the trust anchors that were read last" in caplog.text
 
 
 def test_what_the_person_is_sent_with(gateway, issuer):

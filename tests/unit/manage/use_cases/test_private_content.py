@@ -152,6 +152,16 @@ def test_validations_go_with_their_connectors(gateway: Gateway, after, dry_run, 
     assert [[key for key in ALL if records.last(*key)] for records in kept] == left
 
 
+def test_validations_of_organizations_that_an_earlier_version_removed_go_with_the_next_change(gateway: Gateway) -> None:
+    owner, options = Principal("ann", frozenset({Scope.OWNER})), ChangeOptions("ann")
+    apply_document(gateway, owner, {"organization": {"contoso": CONNECTORS}}, options)
+    kept = [CheckRecords(gateway.storage, VALIDATIONS, name) for name in ("contoso", "fabrikam & sons")]
+    for records in kept:
+        records.keep(*ALL[0], {"at": 1})
+    apply_document(gateway, owner, {"organization": {"contoso": CONNECTORS | {"display_name": "C"}}}, options)
+    assert [records.last(*ALL[0]) is not None for records in kept] == [True, False]
+
+
 def test_a_validation_that_cannot_be_removed_holds_up_no_change(gateway: Gateway, caplog) -> None:
     owner, options = Principal("ann", frozenset({Scope.OWNER})), ChangeOptions("ann")
     apply_document(gateway, owner, {"organization": {"contoso": CONNECTORS}}, options)

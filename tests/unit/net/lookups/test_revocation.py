@@ -18,8 +18,8 @@ from support.exhaustion import no_descriptors
 from support.status_authority import NOW, StatusAuthority
 from support.web import Web, ok, status
 
-from gatepost.net.anchors import TrustAnchors
-from gatepost.net.lookups import http_exchange, revocation
+from gatepost.net.anchors import AnchorsError, TrustAnchors
+from gatepost.net.lookups import http_exchange
 from gatepost.net.lookups.authority_origin import AuthorityOrigin
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.http import HttpClient
@@ -396,20 +396,28 @@ def test_an_answer_of_a_responder_is_kept_while_it_holds() -> None:
     assert play(act) == [("good", 1), ("good", 1), ("revoked", 2), ("revoked", 2), ("revoked", 3)]
 
 
-def test_an_authority_of_the_whole_world_names_no_address_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A private authority may publish within our network; one that the system trusts must not make us call there."""
-    system = TrustAnchors([ROOT.certificate.public_bytes(Encoding.DER)], "system")
-    monkeypatch.setattr(revocation.TrustAnchors, "load", lambda _: system)
+def test_an_authority_of_the_whole_world_names_no_address_of_ours() -> None:
+    """A private authority may publish within our network; one that the system trusts must not make us call there.
 
-    async def act(web: Web) -> tuple[Revocation, list[str]]:
+    Which those are is read again at SIGHUP: a root that was added counts from then on.
+    """
+    system = [TrustAnchors([ROOT.certificate.public_bytes(Encoding.DER)], "system")]
+
+    async def act(web: Web) -> tuple[Revocation, list[str], Revocation, Revocation]:
         scene = Scene(web)
+        scene.checker._load = lambda _: system[0]
         scene.publish()
-        return await scene.check(), web.requests
+        found, requests = await scene.check(), list(web.requests)
+        system[0] = TrustAnchors([StatusAuthority("Other").certificate.public_bytes(Encoding.DER)], "system")
+        kept = await scene.check()
+        scene.checker.retry()
+        return found, requests, kept, await scene.check()
 
-    found, requests = play(act)
-    assert found.status == "unknown"
+    found, requests, kept, renewed = play(act)
+    assert found.status == kept.status == "unknown"
     assert "is no public address" in found.detail
     assert requests == []
+    assert renewed.status == "good"
 
 
 @pytest.mark.parametrize(("networks", "status", "asked"), [((), "unknown", 0), (("127.0.0.0/8",), "good", 1)])
@@ -467,14 +475,13 @@ def test_while_no_file_can_be_opened_every_authority_may_be_one_of_the_whole_wor
     assert "is no public address" in short.detail
 
 
-def test_a_machine_without_roots_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_roots_of_its_own() -> None:
     def missing(_: str) -> TrustAnchors:
-        raise revocation.AnchorsError("none")
-
-    monkeypatch.setattr(revocation.TrustAnchors, "load", missing)
+        raise AnchorsError("none")
 
     async def act(web: Web) -> str:
         scene = Scene(web)
+        scene.checker._load = missing
         scene.publish()
         return (await scene.check()).status
 
