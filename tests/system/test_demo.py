@@ -55,7 +55,7 @@ def test_the_demonstration_tells_five_outcomes_and_ends() -> None:
     assert "mail.fabrikam.example" in parts[3], "what was presented"
     assert "refused it on the wire: 530 5.7.0 Must issue a STARTTLS command first [mx.contoso.example" in run.stderr
     assert "https://" not in run.stdout + run.stderr, "nothing answers there any more"
-    assert "to open it, run: make demo KEEP=1\n" in run.stdout
+    assert "to open it, run: gatepost demo --keep\n" in run.stdout
 
 
 @pytest.mark.timeout(300)

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+_INIT: Final = 1
 _LISTEN: Final = "0A"
 _PROC: Final = Path("/proc")
 _TABLES: Final = (_PROC / "net/tcp", _PROC / "net/tcp6")
@@ -21,6 +22,10 @@ class Holder(msgspec.Struct, frozen=True):
 
     pid: int = 0
     name: str = ""
+
+
+SYSTEMD: Final = Holder(_INIT, "systemd")
+"""Who has a port of a socket unit whose service does not run."""
 
 
 def holder_of(address: str, port: int) -> Holder | None:
@@ -55,13 +60,25 @@ def _collides(held: str, wanted: str) -> bool:
 
 
 def _process(inodes: set[str]) -> Holder:
-    """Of the processes that have one of the sockets open, the one that the others were forked from."""
+    """Of the processes that have one of the sockets open, the one that the others were forked from.
+
+    systemd, which keeps the sockets that it passes to services, counts only where nobody else has it.
+    """
     links = {f"socket:[{inode}]" for inode in inodes}
     parents = {pid: parent for pid in _processes() if links & _links(pid) and (parent := _parent(pid)) is not None}
+    if len(parents) > 1 and _name(_INIT) == SYSTEMD.name:
+        parents.pop(_INIT, None)
     for pid in sorted(pid for pid, parent in parents.items() if parent not in parents):
-        with suppress(OSError):
-            return Holder(pid, (_PROC / str(pid) / "comm").read_text(encoding="utf-8", errors="replace").strip())
+        if name := _name(pid):
+            return Holder(pid, name)
     return Holder()
+
+
+def _name(pid: int) -> str:
+    """Its name; nothing if it has just ended."""
+    with suppress(OSError):
+        return (_PROC / str(pid) / "comm").read_text(encoding="utf-8", errors="replace").strip()
+    return ""
 
 
 def _processes() -> list[int]:

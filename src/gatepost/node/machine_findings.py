@@ -21,7 +21,7 @@ import msgspec
 from gatepost.events.machine_report import FEW_INODES, NEARLY_FULL
 from gatepost.net.listener import parse_address
 from gatepost.node.confinement import Means, runs_programs, unlisted_directories
-from gatepost.node.listening import holder_of
+from gatepost.node.listening import SYSTEMD, Holder, holder_of
 from gatepost.node.privileges import PrivilegeError, foreign_files, gateway_account
 from gatepost.policy.connectors.units import format_size, measured_size
 from gatepost.quantity import quantity
@@ -163,17 +163,25 @@ def _holder_finding(address: str, host: str, port: int, own: Collection[int]) ->
                 text = f"{target}: {os.strerror(errno.EADDRNOTAVAIL)}"
                 return DoctorFinding(area, Level.FAIL, text, "write an IP address of this machine")
             continue
-        # The admin centre sees itself alone, and has the settings by which its supervisor bound the ports.
-        pid = os.getppid() if holder.pid in {0, os.getpid()} else holder.pid
-        if pid in own:
-            return DoctorFinding(area, Level.PASS, f"served by this gateway, process {pid}")
-        if own and not holder.pid:  # started by root, it became another account, which may not look at it
-            text = "taken by a program that only root may see, which may be this gateway"
-            return DoctorFinding(area, Level.UNKNOWN, text, "run gatepost doctor as root")
-        who = f"{holder.name}, process {holder.pid}" if holder.pid else "a program that only root may see"
-        fix = f"stop it, or give the listener another address: ss -ltnp 'sport = :{port}' shows it"
-        return DoctorFinding(area, Level.FAIL, f"taken by {who}", fix)
+        return _held_finding(area, port, holder, own)
     return None
+
+
+def _held_finding(area: str, port: int, holder: Holder, own: Collection[int]) -> DoctorFinding:
+    """Whether who has it is this gateway, or may be."""
+    # The admin centre sees itself alone, and has the settings by which its supervisor bound the ports.
+    pid = os.getppid() if holder.pid in {0, os.getpid()} else holder.pid
+    if pid in own:
+        return DoctorFinding(area, Level.PASS, f"served by this gateway, process {pid}")
+    if own and not holder.pid:  # started by root, it became another account, which may not look at it
+        text = "taken by a program that only root may see, which may be this gateway"
+        return DoctorFinding(area, Level.UNKNOWN, text, "run gatepost doctor as root")
+    if holder == SYSTEMD:
+        fix = "see that the unit belongs to the gateway: systemctl list-sockets"
+        return DoctorFinding(area, Level.WARN, "systemd listens there for a socket unit", fix)
+    who = f"{holder.name}, process {holder.pid}" if holder.pid else "a program that only root may see"
+    fix = f"stop it, or give the listener another address: ss -ltnp 'sport = :{port}' shows it"
+    return DoctorFinding(area, Level.FAIL, f"taken by {who}", fix)
 
 
 def _is_elsewhere(address: str) -> bool:

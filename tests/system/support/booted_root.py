@@ -19,7 +19,7 @@ from support.process import Child
 
 from gatepost.testing.process import wait_until
 
-PACKAGES = "python3,ca-certificates,dns-root-data,libunbound8,openssl,systemd,systemd-sysv"
+PACKAGES = "python3,ca-certificates,dbus,dns-root-data,iproute2,libunbound8,openssl,postfix,systemd,systemd-sysv"
 _BOOT = r"""
 set -e
 ip link set lo up
@@ -39,6 +39,7 @@ mount -t tmpfs tmpfs dev/shm
 mount -t devpts -o newinstance,ptmxmode=0666,mode=620 none dev/pts
 pivot_root . mnt
 umount -l /mnt
+mount --make-rshared / # what systemd mounts for one service, such as its credentials, is seen by that service
 exec env -i container=other /sbin/init --log-target=null
 """
 _SPACES = ("--mount", "--pid", "--uts", "--ipc", "--cgroup", "--net")
@@ -48,7 +49,7 @@ class BootedRoot(CleanRoot):
     """A copy of a clean system with systemd as its first process."""
 
     def __init__(self) -> None:
-        super().__init__(base("trixie-booted", PACKAGES))
+        super().__init__(base("trixie-booted-postfix", PACKAGES))
         self._cgroup = _new_cgroup(self.folder.path.name)
         join = f"echo $$ >{self._cgroup}/cgroup.procs; exec unshare --fork --kill-child --propagation private "
         boot = ["sh", "-c", f'{join} {" ".join(_SPACES)} sh -c "$1" "$0"', str(self.path), _BOOT]

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from gatepost.node import listening
-from gatepost.node.listening import Holder, holder_of
+from gatepost.node.listening import SYSTEMD, Holder, holder_of
 
 
 @pytest.mark.parametrize(
@@ -60,5 +60,24 @@ def test_the_process_is_the_one_that_the_others_were_forked_from_whatever_their_
     monkeypatch.setattr(listening, "_TABLES", (table,))
     monkeypatch.setattr(listening, "_PROC", tmp_path)
     assert holder_of("127.0.0.1", 2525) == Holder(30_000, "gatepost")
+    (tmp_path / "1/fd").mkdir(parents=True)  # as systemd, which passed the socket and keeps it
+    (tmp_path / "1/fd/40").symlink_to("socket:[4711]")
+    (tmp_path / "1/comm").write_text("systemd\n")
+    (tmp_path / "1/stat").write_text("1 (systemd) S 0 1 1 0")
+    assert holder_of("127.0.0.1", 2525) == Holder(30_000, "gatepost")
+    (tmp_path / "30000/stat").write_text("30000 (gatepost) S 1 1 1 0")
+    assert holder_of("127.0.0.1", 2525) == Holder(30_000, "gatepost")
     (tmp_path / "30000/stat").unlink()  # it has just ended
     assert holder_of("127.0.0.1", 2525) == Holder(318, "gatepost-config")
+
+
+def test_a_socket_of_systemd_whose_service_does_not_run_is_systemds(monkeypatch, tmp_path):
+    (tmp_path / "1/fd").mkdir(parents=True)
+    (tmp_path / "1/fd/40").symlink_to("socket:[4711]")
+    (tmp_path / "1/comm").write_text("systemd\n")
+    (tmp_path / "1/stat").write_text("1 (systemd) S 0 1 1 0")
+    table = tmp_path / "tcp"
+    table.write_text("head\n 0: 0100007F:09DD 00000000:0000 0A 0:0 0:0 0 0 0 4711 1\n", encoding="ascii")
+    monkeypatch.setattr(listening, "_TABLES", (table,))
+    monkeypatch.setattr(listening, "_PROC", tmp_path)
+    assert holder_of("127.0.0.1", 2525) == SYSTEMD

@@ -149,7 +149,7 @@ def _say_admin_centre(gateway: Gatepost, *, keep: bool, nodes: int | None) -> st
         url: str = json.loads(gateway.command("user", "setup", "--json"))["url"]
         say("\nOpen the admin centre and create the owner account (once, within 30 minutes):\n  %(url)s", url=url)
         return url
-    again = f"make {'demo-nodes' if nodes else 'demo'} KEEP=1"
+    again = f"gatepost demo{f' --nodes {nodes}' if nodes else ''} --keep"
     say(
         "\nThe demonstration ends here. Its admin centre was at %(admin)s; to open it, run: %(again)s",
         admin=gateway.admin,

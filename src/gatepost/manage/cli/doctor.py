@@ -63,7 +63,7 @@ def _examined(request: ExamineGateway) -> tuple[Examination, int]:
             return result, _STATUS[result.level]
     result = client().call(examine_gateway, request)
     if first and os.getuid() == 0:
-        result = examination(_with_ports(result.findings, first))
+        result = examination(with_ports(result.findings, first))
     return result, _STATUS[result.level]
 
 
@@ -71,7 +71,7 @@ def _is_port(finding: DoctorFinding) -> bool:
     return finding.area.startswith("port ")
 
 
-def _with_ports(findings: Iterable[DoctorFinding], by_root: Iterable[DoctorFinding]) -> list[DoctorFinding]:
+def with_ports(findings: Iterable[DoctorFinding], by_root: Iterable[DoctorFinding]) -> list[DoctorFinding]:
     """The findings, with what root sees of ports: the gateway's account may see less of who has them."""
     ports = {finding.area: finding for finding in by_root if _is_port(finding)}
     return [ports.get(finding.area, finding) for finding in findings]

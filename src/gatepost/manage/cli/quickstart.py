@@ -19,17 +19,27 @@ import click
 import msgspec
 import tomlkit
 
-from gatepost.manage.cli.doctor import print_findings
-from gatepost.manage.cli.options import BAD_INPUT, NO, client, current_server, fail, json_option, use_settings_file
+from gatepost.manage.cli.doctor import print_findings, with_ports
+from gatepost.manage.cli.options import (
+    BAD_INPUT,
+    NO,
+    client,
+    current_server,
+    fail,
+    json_option,
+    loaded_settings,
+    use_settings_file,
+)
 from gatepost.manage.cli.output import _, in_words, ours, printed_json, say
 from gatepost.manage.cli.remote_options import only_here
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.serve import serve
 from gatepost.manage.use_cases import quickstart as quickstart_cases
-from gatepost.manage.use_cases.doctor import Examination, ExamineGateway, examine_gateway
+from gatepost.manage.use_cases.doctor import Examination, ExamineGateway, examination, examine_gateway, start_findings
 from gatepost.manage.use_cases.first_setup import set_up_gateway
 from gatepost.manage.use_cases.publication import DomainPublication, GetPublication, get_publication
-from gatepost.node.machine_findings import Level
+from gatepost.manage.use_cases.resource_cases import ExportResources, export_resources
+from gatepost.node.machine_findings import DoctorFinding, Level
 from gatepost.node.privileges import DEFAULT_ACCOUNT, PrivilegeError, act_as, as_caller, first_closed, gateway_account
 from gatepost.pki.certificates.authority import self_signed
 from gatepost.pki.certificates.files import write_whole
@@ -92,7 +102,7 @@ def quickstart(
     if is_new := not _is_set_up(file):
         data = (data_dir or (Path("/var/lib/gatepost") if root and directory is None else folder / "data")).absolute()
         answers = _answers(request, folder, data, **given)
-        _set_up(answers, file)
+        seen = _set_up(answers, file)
         say(
             "made %(file)s, %(master_key)s and %(folder)s",
             err=True,
@@ -102,7 +112,8 @@ def quickstart(
         )
     else:
         say("%(file)s is there already: nothing is changed", err=True, file=file)
-    _tell(file, is_new=is_new)
+        seen = _seen_by_caller(file)
+    _tell(file, seen, is_new=is_new)
 
 
 def _stay_here() -> None:
@@ -242,8 +253,11 @@ def _prompted(
     return answers
 
 
-def _set_up(answers: quickstart_cases.QuickstartAnswers, file: Path) -> None:
-    """Make everything. The settings get their name last, so that a set-up that was cut off is begun again."""
+def _set_up(answers: quickstart_cases.QuickstartAnswers, file: Path) -> list[DoctorFinding]:
+    """Make everything; returns what the caller sees of the machine.
+
+    The settings get their name last, so that a set-up that was cut off is begun again.
+    """
     draft = file.with_name(f".{file.name}.draft")
     try:
         _write_all(answers, draft)
@@ -251,14 +265,23 @@ def _set_up(answers: quickstart_cases.QuickstartAnswers, file: Path) -> None:
         place = error.filename or answers.directory
         fail(BAD_INPUT, "%(place)s: %(why)s; choose another --directory", place=place, why=error.strerror)
     try:
-        _make_resources(draft, answers)
+        seen = _seen_by_caller(draft)
+        resources = _make_resources(draft, answers)
         with as_caller():
+            write_whole(answers.directory / _RESOURCES, resources.encode(), _MODE, _owner(answers))
             if file.exists():
                 shutil.copy2(file, file.with_name(f"{file.name}.before-quickstart"))
             draft.replace(file)
     finally:
         with as_caller():
             draft.unlink(missing_ok=True)
+    return seen
+
+
+def _seen_by_caller(file: Path) -> list[DoctorFinding]:
+    """Findings before the command acts as the gateway's account, which may see less of who has a port."""
+    use_settings_file(str(file))
+    return list(start_findings(loaded_settings()))
 
 
 def _write_all(answers: quickstart_cases.QuickstartAnswers, file: Path) -> None:
@@ -280,9 +303,6 @@ def _write_all(answers: quickstart_cases.QuickstartAnswers, file: Path) -> None:
         certificate_pem, key_pem = self_signed([answers.hostname])
         write_whole(key, key_pem, _MODE, owner)
         write_whole(chain, certificate_pem, _MODE, owner)
-    write_whole(
-        answers.directory / _RESOURCES, tomlkit.dumps(quickstart_cases.first_resources(answers)).encode(), _MODE, owner
-    )
     write_whole(file, text.encode(), _MODE, owner)
 
 
@@ -345,21 +365,25 @@ def _check_reach(answers: quickstart_cases.QuickstartAnswers) -> None:
 
 def _owner(answers: quickstart_cases.QuickstartAnswers) -> Any:
     """A function that lets the gateway's account read a file of root's, where root sets up."""
-    if os.geteuid() != 0 or answers.user != DEFAULT_ACCOUNT:
+    if os.getuid() != 0 or answers.user != DEFAULT_ACCOUNT:
         return lambda _context: None
     return lambda path: shutil.chown(path, "root", DEFAULT_ACCOUNT)
 
 
-def _make_resources(file: Path, answers: quickstart_cases.FirstAnswers) -> None:
-    """Make the first organization, unless somebody made one already."""
+def _make_resources(file: Path, answers: quickstart_cases.FirstAnswers) -> str:
+    """Make the first organization, unless somebody made one already; returns all resources as a file for `apply`.
+
+    With the DKIM keys: a file without them would remove them when it is applied.
+    """
     use_settings_file(str(file))
     through = client()
     if not through.directory().organizations:
         names = quickstart_cases.FirstAnswers.__struct_fields__
         through.call(set_up_gateway, quickstart_cases.FirstAnswers(**{name: getattr(answers, name) for name in names}))
+    return tomlkit.dumps(through.call(export_resources, ExportResources()).value)
 
 
-def _tell(file: Path, *, is_new: bool) -> None:
+def _tell(file: Path, seen: list[DoctorFinding], *, is_new: bool) -> None:
     """The records to publish, what is still wrong, and what to type next."""
     use_settings_file(str(file))
     through = client()
@@ -369,6 +393,8 @@ def _tell(file: Path, *, is_new: bool) -> None:
         for domain in organization.accepted_domains
     ]
     examined = through.call(examine_gateway, ExamineGateway())
+    if os.getuid() == 0:
+        examined = examination(with_ports(examined.findings, seen))
     findings = examined.findings
     if not printed_json(_record(file, publications, examined, is_new=is_new)):
         for publication in publications:

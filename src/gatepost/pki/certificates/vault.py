@@ -89,7 +89,7 @@ def read_secret(
         case "credential":
             folder = environment.get("CREDENTIALS_DIRECTORY")
             if not folder:
-                shell = f"systemd-run --pipe --wait --property=LoadCredential={name}:FILE gatepost ..."
+                shell = f"systemd-run --pipe --wait --uid=gatepost --property=LoadCredential={name}:FILE gatepost ..."
                 raise VaultError(
                     f"{setting}: systemd gave no credentials; the unit needs LoadCredential={name}:FILE, "
                     f"a command from a shell: {shell}"

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Alarm, AlarmStatus, Kind, Memory, Severity, encoded
-from gatepost.node import machine_findings
+from gatepost.node import listening, machine_findings
 from gatepost.pki.certificates import files
 from gatepost.pki.certificates.authority import Authority
 from gatepost.store.changes import ConfigStore
@@ -425,6 +425,13 @@ def test_an_address_that_this_machine_lacks_is_no_free_port():
     (found,) = machine_findings.port_findings(_ports("192.0.2.1:2525"), set())
     assert (found.level, found.text) == ("fail", "192.0.2.1: Cannot assign requested address")
     assert found.fix == "write an IP address of this machine"
+
+
+def test_a_port_that_systemd_keeps_for_a_socket_unit_is_no_fault(monkeypatch):
+    monkeypatch.setattr(machine_findings, "holder_of", lambda _host, _port: listening.SYSTEMD)
+    (found,) = machine_findings.port_findings(_ports("127.0.0.1:2525"), set())
+    assert (found.level, found.text) == ("warn", "systemd listens there for a socket unit")
+    assert found.fix == "see that the unit belongs to the gateway: systemctl list-sockets"
 
 
 def test_a_port_that_is_free_by_now_is_not_served_before_the_gateway_is_started_again():

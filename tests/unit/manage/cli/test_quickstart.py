@@ -95,6 +95,15 @@ def test_a_second_time_nothing_changes(set_up, tmp_path):
     assert content(tmp_path / "etc") == before
 
 
+def test_its_resource_file_changes_nothing_where_it_is_applied_again(set_up, tmp_path):
+    """Without the DKIM keys, it would remove the keys whose records are published."""
+    set_up(*GIVEN)
+    words = ["--config", tmp_path / "etc/gatepost.toml", "apply", "-f", tmp_path / "etc/resources.toml", "--dry-run"]
+    said = CliRunner().invoke(main, list(map(str, words)))
+    assert said.exit_code == 0, said.output
+    assert said.output.startswith("nothing to change"), said.output
+
+
 @pytest.mark.parametrize(("typed", "kept"), [("127.0.0.1 127.0.0.2", True), ("dns.example\nnone", False), ("", False)])
 def test_a_terminal_is_asked_four_questions_each_until_the_answer_is_right(tmp_path, typed, kept):
     ours, theirs = pty.openpty()
