@@ -40,8 +40,8 @@ class LoosePair:
         return f"postgresql://postgres@{hosts}/site"
 
     def caught_up(self) -> bool:
-        """Whether the standby has all that the primary wrote."""
-        end = self.primary.sql("SELECT pg_current_wal_lsn()")
+        """Whether the standby has all that the primary committed, written or not yet (synchronous_commit is off here)."""
+        end = self.primary.sql("SELECT pg_current_wal_insert_lsn()")
         return self.standby.sql(f"SELECT pg_last_wal_replay_lsn() >= '{end}'") == "t"
 
 

@@ -54,9 +54,7 @@ def test_a_list_refuses_who_is_not_in_it_whoever_sends(gateway: Start[Gateway], 
     # nobody wrote a notice: the only mail of the gateway's own is what ALICE got
     assert [mail.field("Subject") for mail in server.wait_maildir(ALICE)] == ["a stranger's"]
 
-    words = "explain", "--from", STRANGER, "--to", NOBODY, "--ip", "192.0.2.7"
-    assert "INBOUND       accepted if the recipient exists: 250 " in server.cli(*words, expect=None).stdout
-    explained = server.cli(*words, json=True, expect=None)
+    explained = server.cli("explain", "--from", STRANGER, "--to", NOBODY, "--ip", "192.0.2.7", json=True, expect=None)
     assert explained.data["inbound"]["reply"].startswith("550 5.1.1")
     assert "recipient list of relay.example (configuration 1)" in explained.data["inbound"]["reasons"][-1]
 
@@ -88,7 +86,9 @@ def test_the_server_behind_is_asked_once_for_each_recipient(gateway: Start[Gatew
     (first, second) = sorted(server.trace(recipient=KNOWN, event="RECEIVE"), key=lambda row: row["at"])
     assert "exists: callout to 127.0.0.1" in first["detail"]["reasons"][-1]
     assert "which said 250 2.1.5" in second["detail"]["reasons"][-1]
-    explained = server.cli("explain", "--from", STRANGER, "--to", NOBODY, "--ip", "192.0.2.7", json=True, expect=None)
+    words = "explain", "--from", STRANGER, "--to", NOBODY, "--ip", "192.0.2.7"
+    assert "INBOUND       accepted if the recipient exists: 250 " in server.cli(*words, expect=None).stdout
+    explained = server.cli(*words, json=True, expect=None)
     assert explained.data["inbound"]["reasons"][-1].startswith(f"whether {NOBODY} exists is asked at RCPT TO (callout)")
 
 
