@@ -277,7 +277,7 @@ def _differences(text: str, original: str, *, counts: bool) -> Iterator[str]:
     if has != wants:
         yield f"placeholders differ ({', '.join(sorted(has ^ wants))})"
     if "%" in _PLACEHOLDER.sub("", text) and "%(" in original:
-        yield "a % that is no placeholder (write %%)"
+        yield "a % that is not a placeholder (write %%)"
     if not counts and Counter(_BRACES.findall(text)) != Counter(_BRACES.findall(original)):
         yield "placeholders in braces differ"
     if Counter(_TAG.findall(text)) != Counter(_TAG.findall(original)):

@@ -25,9 +25,9 @@ _made: dict[tuple[Any, Any, bool], Callable[[Any], Any]] = {}
 def json_decoder[T](kind: type[T], *, strict: bool = True) -> Callable[[Text], T]:
     """The function that decodes JSON to values of a type.
 
-    kind: the type. strict: a number or a boolean is no text, and the other way round. It raises
-    msgspec.DecodeError, which is a ValueError, and nothing else: for what is no JSON, no UTF-8, or nested deeper than
-    Python's stack goes, and msgspec.ValidationError, which is one, for what is not of the type.
+    kind: the type. strict: a number or a boolean is not text, and the other way round. It raises
+    msgspec.DecodeError, which is a ValueError, and nothing else: for what is not JSON or not UTF-8, or nested deeper
+    than Python's stack goes, and msgspec.ValidationError, which is one, for what is not of the type.
     """
     return _decoder(msgspec.json.Decoder, kind, strict=strict)
 

@@ -21,7 +21,7 @@ from gatepost.store.storage import Storage
 
 @pytest.fixture
 def centre(gateway: Callable[..., Gateway]) -> AdminCentre:
-    """Asked for by name: an IP address is no relying party."""
+    """Asked for by name: an IP address is not a relying party."""
     found = served(gateway, contoso())
     found.url = f"https://localhost:{found.port}"
     return found

@@ -148,7 +148,7 @@ def test_a_backup_is_private_never_replaces_and_stays_out_of_data_dir(filled: Ga
     assert not (filled.folder / "backup.tar.work").exists()
     inside = filled.data_dir / "backup"
     assert "is in data_dir" in filled.cli("store", "backup", str(inside), expect=2).stderr
-    assert "is no directory" in filled.cli("store", "backup", "/nowhere/backup", expect=2).stderr
+    assert "is not a directory" in filled.cli("store", "backup", "/nowhere/backup", expect=2).stderr
     link = filled.folder / "link"
     link.symlink_to(filled.folder / "elsewhere")
     assert "exists" in filled.cli("store", "backup", str(link), expect=2).stderr

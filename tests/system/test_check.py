@@ -225,7 +225,7 @@ PARTNERS = [
         "tls=fail certificate=unknown requiretls=info",
         ["leave unencrypted"],
     ),
-    ("garbage-only.good.test", 1, "hold opportunistic", "tls=fail", ["no TLS"]),
+    ("garbage-only.good.test", 1, "hold opportunistic", "tls=fail", ["not TLS"]),
     ("self-signed-only.good.test", 0, "deliver opportunistic", "certificate=warn", ["self-signed"]),
     ("expired-only.good.test", 0, "deliver opportunistic", "certificate=warn", ["expired"]),
     ("soon-only.good.test", 0, "deliver opportunistic", "certificate=warn revocation=info", ["ends in 9 days"]),

@@ -193,7 +193,7 @@ def test_a_root_that_nobody_named_may_not_send_us_into_our_own_network(
 ) -> None:
     done = run("chain", told.chain)
     assert (done.code, status_server.requests) == (1, [])
-    assert "127.0.0.1 is no public address" in done.out
+    assert "127.0.0.1 is not a public address" in done.out
     run("chain", told.chain, "--private")
     assert sorted(status_server.requests) == ["GET /crl", "POST /ocsp"]
 

@@ -184,7 +184,7 @@ CASES = {
         "x@foreign.example", [OK], certificate="*.a1.example", organization="wildcard", direction=ORIGINATING,
         connector="a1",
     ),
-    "A2 the connector's name is no accepted domain, foreign sender": Case(
+    "A2 the connector's name is not an accepted domain, foreign sender": Case(
         "x@foreign.example", [NO_RELAY], certificate="mail.a2-hosting.example",
         reason="neither that name nor the sender's domain foreign.example is an accepted domain of foreign",
     ),

@@ -311,8 +311,8 @@ WRONG = {
     "--from": (["--from", "a b", "--to", ANN], "--from: 'a b' is not a mail address"),
     "--to": (["--from", "", "--to", "a@b@c"], "--to: 'a@b@c' is not a mail address"),
     "--to the null one": (["--from", "", "--to", "<>"], "--to: a recipient is needed"),
-    "--ip": (["--from", "", "--to", ANN, "--ip", "300.0.0.1"], "--ip: '300.0.0.1' is no IP address"),
-    "--header": (["--from", "", "--to", ANN, "--header", "no field"], "--header: 'no field' is no field"),
+    "--ip": (["--from", "", "--to", ANN, "--ip", "300.0.0.1"], "--ip: '300.0.0.1' is not an IP address"),
+    "--header": (["--from", "", "--to", ANN, "--header", "no field"], "--header: 'no field' is not a field"),
     "--tls": (["--from", "", "--to", ANN, "--tls", "SSLv3"], "'SSLv3' is not one of 'TLSv1.0'"),
     "--certificate, missing": (["--from", "", "--to", ANN, "--certificate", "/no/such"], "does not exist"),
 }
@@ -342,7 +342,7 @@ def test_without_a_configuration_it_cannot_tell(mx: Gateway) -> None:
     assert run.stderr == "no organization is stored yet, so nothing is accepted; add one: gatepost apply -f FILE\n"
     for file in (mx.folder / "nothing").glob("config.db*"):  # a command that ends leaves its log for the next
         file.unlink()
-    (mx.folder / "nothing" / "config.db").write_bytes(b"this is no database")
+    (mx.folder / "nothing" / "config.db").write_bytes(b"this is not a database")
     unreadable = mx.cli("--config", str(config), "explain", "--from", "", "--to", ANN, expect=3)
     assert unreadable.stdout == ""
 

@@ -1,7 +1,7 @@
 """Proves that mail goes to the node where its organization lives, by TLS with the site's certificates, or waits.
 
 Two real gateways with a store each (`support.site_scene`). What a stranger or a slip can do to the hop between them is
-tried: certificates of others, one that is no node's, somebody in the other node's place, nodes of two minds.
+tried: certificates of others, one that is not a node's, somebody in the other node's place, nodes of two minds.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def test_a_node_that_is_removed_is_none_any_more_for_the_next_message_of_an_open
     send(nodes.mx2.port, BOB, sender=STRANGER, content=message("as a node"))
     arrived(nodes.mx1, BOB, "as a node")
     nodes.mx1.cli("site", "nodes", "remove", MX2)
-    said = f"{MX2} is no node of {SITE} any more"
+    said = f"{MX2} is not a node of {SITE} any more"
     nodes.mx1.wait_in_force()
     send(nodes.mx2.port, BOB, sender=STRANGER, content=message("as none any more"))
 

@@ -274,11 +274,11 @@ def test_certificates_are_renewed_without_a_restart_and_a_node_that_is_removed_i
         # To the second, as certificates are.
         wait_until(lambda: time.time() > last + 1.5, "the last certificate of mx2 has ended", timeout=90)
         assert "has expired" in nodes.mx2.cli("site", "status", expect=1).stderr
-        send(nodes.mx1.port, ANN, sender=STRANGER, content=message("to who is no node"))
-        waits(nodes.mx1, "to who is no node", "450 4.7.320", "CertificateExpired")
-        send(nodes.mx2.port, BOB, sender=STRANGER, content=message("from who is no node"))
-        own = waits(nodes.mx2, "from who is no node", "450 4.3.5")
+        send(nodes.mx1.port, ANN, sender=STRANGER, content=message("to who is not a node"))
+        waits(nodes.mx1, "to who is not a node", "450 4.7.320", "CertificateExpired")
+        send(nodes.mx2.port, BOB, sender=STRANGER, content=message("from who is not a node"))
+        own = waits(nodes.mx2, "from who is not a node", "450 4.3.5")
         assert f"the certificate of the node {MX2} has expired" in own["detail"]["detail"]
         nodes.join(nodes.mx2, "--replace")
-        arrived(nodes.mx2, ANN, "to who is no node")
-        arrived(nodes.mx1, BOB, "from who is no node")
+        arrived(nodes.mx2, ANN, "to who is not a node")
+        arrived(nodes.mx1, BOB, "from who is not a node")

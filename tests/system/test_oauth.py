@@ -257,12 +257,12 @@ BAD: dict[str, tuple[Callable[[World], str], str]] = {
         lambda world: world.mine.token(ANN, key=world.theirs.key, header={"kid": world.theirs.kid}),
         "key",
     ),
-    "no mailbox": (lambda world: world.mine.token("eve@contoso.example"), "no address of a mailbox"),
+    "no mailbox": (lambda world: world.mine.token("eve@contoso.example"), "not an address of a mailbox"),
     "an address not verified": (lambda world: world.mine.token(ANN, email_verified=False), "email_verified"),
     "no address": (lambda world: world.mine.token(ANN, email=["x"]), "issuer is none that"),
     "bound to a key": (lambda world: world.mine.token(ANN, cnf={"jkt": "x"}), "bound to a key"),
     "a logout token": (lambda world: world.mine.token(ANN, header={"typ": "logout+jwt"}), "another kind"),
-    "opaque": (lambda _: "ya29.opaque", "is no JWT"),
+    "opaque": (lambda _: "ya29.opaque", "is not a JWT"),
 }
 
 

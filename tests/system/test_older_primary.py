@@ -40,7 +40,7 @@ class LoosePair:
         return f"postgresql://postgres@{hosts}/site"
 
     def caught_up(self) -> bool:
-        """Whether the standby has all that the primary committed, written or not yet (synchronous_commit is off here)."""
+        """Whether the standby has all that the primary committed, written already or not (synchronous_commit = off)."""
         end = self.primary.sql("SELECT pg_current_wal_insert_lsn()")
         return self.standby.sql(f"SELECT pg_last_wal_replay_lsn() >= '{end}'") == "t"
 

@@ -828,9 +828,9 @@ ANSWERS = {
         b"",
         "sends us elsewhere",
     ),
-    "a page": (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n", b"<html>", "no JSON"),
+    "a page": (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n", b"<html>", "not JSON"),
     "an error of somebody else": (b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\n", b"<html>", "answers 404"),
-    "no HTTP": (b"220 mx ESMTP\r\n", b"", "no HTTP"),
+    "not HTTP": (b"220 mx ESMTP\r\n", b"", "not HTTP"),
     "nothing": (b"", b"", "ended the connection"),
     "a problem that plays with the terminal": (
         b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 7\r\n",

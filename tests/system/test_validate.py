@@ -160,7 +160,7 @@ DEFECTS = {
         "certificate or key",
         behaviour=Behaviour(replies={"STARTTLS": "454 4.7.0 broken key"}),
     ),
-    "no TLS behind STARTTLS": Defect("TLS handshake", "", "is no TLS", behaviour=Behaviour(starttls="garbage")),
+    "no TLS behind STARTTLS": Defect("TLS handshake", "", "is not TLS", behaviour=Behaviour(starttls="garbage")),
     "expired": Defect(
         "Certificate", "expired: CN=mx.bank.example", "must renew", make=lambda pki, _: pki.expired(NAME)
     ),

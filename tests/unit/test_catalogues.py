@@ -69,7 +69,7 @@ def test_a_language_is_offered_if_its_catalogue_is_compiled():
         ("Remove %(name)s?", "Ta bort %(name)s?", None),
         ("Remove %(name)s?", "Ta bort %(namn)s?", "placeholders differ (name, namn)"),
         ("Remove %(name)s?", "Ta bort?", "placeholders differ (name)"),
-        ("%(share)s of it", "%(share)s % av det", "a % that is no placeholder (write %%)"),
+        ("%(share)s of it", "%(share)s % av det", "a % that is not a placeholder (write %%)"),
         ("100 % of it", "100 % av det", None),
         ('See <a href="%(href)s">all</a>', 'Visa <a href="%(href)s">alla</a>', None),
         ('See <a href="%(href)s">all</a>', "Visa alla", "placeholders differ (href)"),

@@ -125,7 +125,7 @@ def test_the_commands_of_the_readme_exist():
 
 
 def _command_at(words: list[str]) -> str:
-    """The first word that is no command where it stands, "" if all of them are, up to arguments."""
+    """The first word that is not a command where it stands, "" if all of them are, up to arguments."""
     command: click.Command = gatepost
     for word in words:
         if not isinstance(command, click.Group):

@@ -123,7 +123,7 @@ LABELS = {
     "not what was written": "the log was altered",
     "ready to be forced": "ready for mandatory TLS",
     "withstands a quantum computer": "post-quantum key exchange",
-    "turns away who is no node": "OK: rejects non-members",
+    "turns away who is not a node": "OK: rejects non-members",
     "; by configuration": "; using configuration version",
     "again and again": "Gave up after repeated conflicts",
     "wrong use": "Usage error",

@@ -142,7 +142,7 @@ def _subject(der: bytes) -> bytes:
     try:
         return certificate.subject.public_bytes()
     except MALFORMED as failure:
-        raise CertificateError(f"its subject is no name: {failure}") from failure
+        raise CertificateError(f"its subject is not a name: {failure}") from failure
 
 
 def _system_bundle() -> Sequence[bytes]:

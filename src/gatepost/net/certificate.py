@@ -1,7 +1,7 @@
 """Parse certificates from strangers: DER in, `CertificateFacts` out, or one error.
 
 Used by `net.chain` and by whatever shows a certificate. Peers send what they like: every part that cannot be read is
-left empty, and only what is no certificate at all raises.
+left empty, and only what is not a certificate at all raises.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def parse(der: bytes) -> x509.Certificate:
             )  # serial numbers that RFC 5280 forbids: a fact to show, not a reason to warn
             return x509.load_der_x509_certificate(der)
     except MALFORMED as failure:
-        raise CertificateError(f"it is no X.509 certificate: {failure}") from failure
+        raise CertificateError(f"it is not an X.509 certificate: {failure}") from failure
 
 
 def certificate_facts(der: bytes) -> CertificateFacts:

@@ -222,15 +222,15 @@ def _explain(failure: crypto.X509StoreContextError, sent: set[bytes], anchors: T
             detail = f"{subject} was not issued by the trust anchor of the name {issuer}, which has another key"
         elif depth == 0:
             status = ChainStatus.INCOMPLETE
-            detail = f"{subject} is issued by {issuer}, which was not sent and is no trust anchor"
+            detail = f"{subject} is issued by {issuer}, which was not sent and is not a trust anchor"
         else:
             # A root need not be sent: most such chains are whole, and what is missing is the anchor.
             status = ChainStatus.UNTRUSTED_ROOT
-            detail = f"the chain ends at {subject}, whose issuer {issuer} is no trust anchor and was not sent"
+            detail = f"the chain ends at {subject}, whose issuer {issuer} is not a trust anchor and was not sent"
     elif status is ChainStatus.SELF_SIGNED:
         detail = f"{subject} is self-signed and no trust anchor"
     elif status is ChainStatus.UNTRUSTED_ROOT:
-        detail = f"the chain ends at the root {subject}, which is no trust anchor"
+        detail = f"the chain ends at the root {subject}, which is not a trust anchor"
     elif status is ChainStatus.EXPIRED:
         detail = f"{subject} expired on {second_text(certificate.not_valid_after_utc.timestamp())}"
     elif status is ChainStatus.NOT_YET_VALID:

@@ -31,7 +31,7 @@ NOWHERE: Final = Endpoint("", 0)
 
 
 def endpoint(address: object) -> Endpoint:
-    """An endpoint of what the loop calls an address; NOWHERE for what is no IP address (a socket pair)."""
+    """An endpoint of what the loop calls an address; NOWHERE for what is not an IP address (a socket pair)."""
     if isinstance(address, tuple) and len(address) >= 2:
         return Endpoint(str(address[0]).partition("%")[0], int(address[1]))
     return NOWHERE

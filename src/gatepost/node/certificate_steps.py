@@ -86,7 +86,7 @@ class CertificateSteps:
         except (ValueError, msgspec.MsgspecError) as error:
             raise RequestDenied(str(error)) from error
         if not all(_has_form(entry) for entry in requested):
-            raise RequestDenied("a certificate has a time that is none, or a reason that is no text")
+            raise RequestDenied("a certificate has a time that is none, or a reason that is not text")
         if any(abs(entry.since - self._now) > _SKEW for entry in requested if _is_moved(entry, entries)):
             raise RequestDenied("a certificate would change at another time than now")
         if not any(step.is_of(documents, contents) for step in self._steps(entries, requested, contents)):

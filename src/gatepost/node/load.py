@@ -143,7 +143,7 @@ def _container(cgroups: Path, own: Path) -> float | None:
         used = int((group / "memory.current").read_text(encoding="ascii"))
         kept = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
         return max(0, used - int(kept.get("inactive_file", 0))) / most
-    except (OSError, ValueError, IndexError, ZeroDivisionError):  # "max" is no number: no limit
+    except (OSError, ValueError, IndexError, ZeroDivisionError):  # "max" is not a number: no limit
         return None
 
 

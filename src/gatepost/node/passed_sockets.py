@@ -35,7 +35,7 @@ class PassedSockets:
         if not count or whose != str(os.getpid()):
             return cls([])
         if not count.isdecimal() or int(count) > _MOST:
-            raise PassedSocketError(f"LISTEN_FDS={count} is no number of sockets up to {_MOST}")
+            raise PassedSocketError(f"LISTEN_FDS={count} is not a number of sockets up to {_MOST}")
         named = dict(enumerate(names, _FIRST))
         return cls([(named.get(number) or "unknown", _socket(number)) for number in range(_FIRST, _FIRST + int(count))])
 

@@ -75,7 +75,7 @@ class ReportMailer:
         domain = parse_address(self._sender).domain
         owner = directory.organization_of(domain)
         if owner is None:
-            detail = f"{domain} of tls_reports.mail_from is no accepted domain; add it, or correct mail_from"
+            detail = f"{domain} of tls_reports.mail_from is not an accepted domain; add it, or correct mail_from"
             raise NotSent(detail, ours=True)
         if directory.signing_keys.find(domain, owner.name, DkimService.TLS_REPORTS) is None:
             command = f"`gatepost dkim add {domain} --service tlsrpt`"

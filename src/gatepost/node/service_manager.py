@@ -38,7 +38,7 @@ class ServiceManager:
     def from_environment(cls, environment: MutableMapping[str, str]) -> ServiceManager:
         """The one that started this process. Its variables are taken out: programs that we start are not the service.
 
-        Raises OSError as the constructor, and ValueError for a watchdog that is no number.
+        Raises OSError as the constructor, and ValueError for a watchdog that is not a number.
         """
         address = environment.pop("NOTIFY_SOCKET", "")
         watchdog, whose = environment.pop("WATCHDOG_USEC", ""), environment.pop("WATCHDOG_PID", "")

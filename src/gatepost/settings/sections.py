@@ -260,7 +260,7 @@ class Otel(Section):
 
 def _owner(value: str) -> str:
     if not value:
-        raise ValueError("an empty text is no mail address; leave it out")
+        raise ValueError("an empty text is not a mail address; leave it out")
     return mail_address(value)
 
 

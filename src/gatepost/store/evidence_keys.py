@@ -81,7 +81,7 @@ class _FormerFolder(NamedTuple):
         return [name for name in there if name in _PRIVATE or (self.path.name == _FORMER_FOLDER and _is_public(name))]
 
     def content(self, name: str) -> bytes:
-        """A key. Raises OSError for a link, and for what is no file."""
+        """A key. Raises OSError for a link, and for what is not a file."""
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         descriptor = os.open(name, flags, dir_fd=self.directory)
         with os.fdopen(descriptor, "rb") as file:

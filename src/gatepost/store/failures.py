@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gatepost.policy.logins.throttle import Failures
 
-# key: octets, for strangers choose it, and may send what is no text for PostgreSQL. last: seconds since 1970.
+# key: octets, for strangers choose it, and may send what is not text for PostgreSQL. last: seconds since 1970.
 LOGIN_FAILURES: Final = Schema(
     name="login_failures",
     file="",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 IS_COUNTED: Final = "event <> 'TLSFAIL'"
-"""The condition of a row that has a kind: a handshake that failed is no mail, and the client would choose the kind."""
+"""The condition of a row that has a kind: a handshake that failed is not mail, and the client would choose the kind."""
 
 
 class Dialect(NamedTuple):

@@ -2,8 +2,8 @@
 
 A plugin of pytest, which `conftest.py` registers. Each process of the run counts itself and what it started, as far as
 it has ended: so what a fixture of a file keeps running counts for the file's last test. What a fixture of the whole run
-kept running is no file's, though it ends with some test: it has a line of its own. The end of the run shows the dearest
-files, and with GATEPOST_CPU=1 every file, the dearest tests and every kind of program.
+kept running is not a file's, though it ends with some test: it has a line of its own. The end of the run shows the
+dearest files, and with GATEPOST_CPU=1 every file, the dearest tests and every kind of program.
 """
 
 from __future__ import annotations

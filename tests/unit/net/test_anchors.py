@@ -46,8 +46,8 @@ BROKEN = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
     [
         (b"", "no certificate in it"),
         (b"hello", "no certificate in it"),
-        (BROKEN, "certificate 1: it is no X.509 certificate"),
-        (b"0\x03\x02\x01\x01", "certificate 1: it is no X.509 certificate"),
+        (BROKEN, "certificate 1: it is not an X.509 certificate"),
+        (b"0\x03\x02\x01\x01", "certificate 1: it is not an X.509 certificate"),
         (b"-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n", "not base64"),
         (b"x" * (16 * 1024 * 1024 + 1), "larger than"),
     ],

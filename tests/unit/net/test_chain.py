@@ -128,13 +128,13 @@ CASES = {
         lambda pki: (*pki.stranger.leaf("mx.example").chain, pki.stranger.der),
         "untrusted-root",
         "untrusted-root",
-        "the root CN=Somebody Else's Root, which is no trust anchor",
+        "the root CN=Somebody Else's Root, which is not a trust anchor",
     ),
     "unknown root, not sent": (
         lambda pki: pki.stranger.authority("Their CA").leaf("mx.example").chain,
         "untrusted-root",
         "untrusted-root",
-        "ends at CN=Their CA, whose issuer CN=Somebody Else's Root is no trust anchor",
+        "ends at CN=Their CA, whose issuer CN=Somebody Else's Root is not a trust anchor",
     ),
     "an anchor's name, another key": (
         lambda pki: pki.alone("Gatepost Test Root").leaf("mx.example").chain,

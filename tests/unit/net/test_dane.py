@@ -242,7 +242,7 @@ def test_time_counts_for_anchors_only(pki):
 FULL = {
     "certificate": (lambda pki: tlsa("2 0 0", pki.root.der), ""),
     "key": (lambda pki: tlsa("3 1 0", pki.root.der), ""),
-    "no certificate": (lambda _: b"\x02\x00\x00\x30\x00", "its data cannot be used: it is no X.509 certificate"),
+    "no certificate": (lambda _: b"\x02\x00\x00\x30\x00", "its data cannot be used: it is not an X.509 certificate"),
     "no key": (lambda _: b"\x03\x01\x00\x30\x00", "its data is no public key that can be read"),
     "a certificate for a key": (
         lambda pki: b"\x03\x01\x00" + pki.root.der,

@@ -18,7 +18,7 @@ def test_a_provider_is_loaded_where_the_process_has_its_file_whatever_others_are
     with ExitStack() as maps:
         for name in (os.fsencode(tmp_path / "other") + b"\xff.so", os.fsencode(provider)):
             assert not is_loaded(access)
-            with open(name, "w+b") as file:  # noqa: PTH123 - its name is no text
+            with open(name, "w+b") as file:  # noqa: PTH123 - its name is not text
                 file.write(b"x")
                 file.flush()
                 maps.enter_context(mmap.mmap(file.fileno(), 1))

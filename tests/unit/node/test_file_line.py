@@ -81,7 +81,7 @@ def test_the_file_that_is_there_now_is_handed_over(answered, place):
 
 @pytest.mark.parametrize("name", ["other", "data/accounts", "link", "pipe", "missing", "data", "."])
 def test_others_are_not(answered, place, name):
-    """What the settings do not name, what is in data_dir, whatever leads there, and what is no file."""
+    """What the settings do not name, what is in data_dir, whatever leads there, and what is not a file."""
     before = open_files()
     assert answered.ask(place / name) is None
     assert as_many_files(before)

@@ -111,4 +111,4 @@ def test_what_does_not_listen_is_an_error(tmp_path):
         (error,) = activated([file], "127.0.0.1:0")
         assert "file descriptor 3" in error
     (error,) = activated([], "127.0.0.1:0", count=9999)
-    assert error == "error: LISTEN_FDS=9999 is no number of sockets up to 256"
+    assert error == "error: LISTEN_FDS=9999 is not a number of sockets up to 256"

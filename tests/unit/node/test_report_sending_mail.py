@@ -114,7 +114,7 @@ def test_a_mailbox_of_ours_may_send_it_on():
     [
         ("tls@b.example", {"keys": []}, "contoso.example has no current DKIM key", False),
         ("tls@b.example", {"keys": [key(state="next")]}, "gatepost dkim add contoso.example --service tlsrpt", False),
-        ("tls@b.example", {"keys": [], "accepted": "other.example"}, "is no accepted domain", False),
+        ("tls@b.example", {"keys": [], "accepted": "other.example"}, "is not an accepted domain", False),
         ("tls b@b.example", {}, "cannot be written to", True),
         ("tls@b..example", {}, "cannot be written to", True),
         ("tlsé@b.example", {}, "cannot be written to", True),

@@ -129,7 +129,7 @@ def test_relative_paths_of_a_file_start_at_its_directory(tmp_path: Path) -> None
         (
             "[server]\nhostname = mx.example\n",
             "g.toml",
-            ":2: not TOML, at column 12: this is no value; text stands in quotes",
+            ":2: not TOML, at column 12: this is not a value; text stands in quotes",
         ),
         ("[server]\nhostname = ", "g.toml", ":2: not TOML, at "),
         ("[server\n", "g.toml", ":1: not TOML, at "),

@@ -132,7 +132,7 @@ def test_the_storage_gives_it_to_those_who_ask(path, requests, monkeypatch):
     assert kinds == [RequestedConfig, ConfigStore]
 
 
-@pytest.mark.parametrize("content", [b"", b"this is no database, and long enough to be seen as none" * 20])
+@pytest.mark.parametrize("content", [b"", b"this is not a database, and long enough to be seen as none" * 20])
 def test_what_cannot_be_read_is_said(tmp_path, requests, content):
     (tmp_path / "config.db").write_bytes(content)
     with pytest.raises(StoreFailure, match=r"config\.db"):

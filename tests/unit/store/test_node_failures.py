@@ -39,7 +39,7 @@ def test_lists_are_apart_and_what_one_counts_the_other_finds(path):
 def test_no_name_is_in_the_file(path):
     with closing(NodeFailures(path, clock)) as failures, failures.counting() as lists:
         lists.of("name")["a password"] = 1, 1.0
-        lists.of("name")["\ud800"] = 1, 1.0  # what is no text is a name, too
+        lists.of("name")["\ud800"] = 1, 1.0  # what is not text is a name, too
         assert lists.of("name").get("\ud800", (0, 0.0)) == (1, 1.0)
     assert b"a password" not in path.read_bytes()
 

@@ -63,7 +63,7 @@ def test_old_ones_are_forgotten_with_all_that_they_said(tmp_path):
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
-    (tmp_path / RECEIVED.file).write_bytes(b"this is no database" * 1000)
+    (tmp_path / RECEIVED.file).write_bytes(b"this is not a database" * 1000)
     with pytest.raises(StoreFailure, match=RECEIVED.file):
         list(Storage(SQLITE, tmp_path).received_reports().read(0, DAY))
     with pytest.raises(StoreFailure, match=RECEIVED.file):

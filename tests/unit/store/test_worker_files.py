@@ -48,6 +48,6 @@ def test_keys_that_cannot_be_read_are_for_others_to_report(tmp_path):
 
 
 def test_what_cannot_be_made_is_said(tmp_path):
-    (tmp_path / USAGE.file).write_bytes(b"this is no database, and long enough to be seen as none" * 20)
+    (tmp_path / USAGE.file).write_bytes(b"this is not a database, and long enough to be seen as none" * 20)
     with pytest.raises(StoreFailure, match=USAGE.file):
         prepare_worker_files(tmp_path)

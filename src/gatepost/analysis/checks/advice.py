@@ -177,7 +177,7 @@ def handshake_advice(error: str, *, ours: bool, limited: bool = False) -> str:
     words = error.lower()
     if any(sign in words for sign in _NO_TLS):
         return (
-            "What they answered after STARTTLS is no TLS: they must look at their server, or at what stands before it."
+            "What they answered after STARTTLS is not TLS: they must look at their server, or at what stands before it."
         )
     if "version" in words or "protocol" in words:
         return _LIMITED if limited else _OLD_VERSION

@@ -253,7 +253,7 @@ def _of_certificate(
 def _alarm(
     kind: Kind, severity: Severity, subject: Entry | str, said: texts.Said, *, certificate: str = "", step: int = -1
 ) -> Alarm:
-    """subject: a certificate, or a host, name or address that is no certificate. certificate: that names it, then."""
+    """subject: a certificate, or a host, name or address that is none. certificate: that names it, then."""
     number, about = (subject.id, "") if isinstance(subject, Entry) else (certificate, subject)
     return Alarm(kind, severity, number, said.title, said.detail, said.fix, about, said.lines, step)
 

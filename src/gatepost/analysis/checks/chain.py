@@ -152,7 +152,7 @@ class ChainChecker:
         self._asker = UrlChecker(client, timeout) if client is not None else None
 
     async def check(self, question: ChainQuestion, *, now: float) -> ChainCheck:
-        """All of it at `now`, seconds since 1970 UTC. Raises ChainFileError for a file that is no chain."""
+        """All of it at `now`, seconds since 1970 UTC. Raises ChainFileError for a file that is not a chain."""
         begun = time.monotonic()
         if len(question.file.certificates) > MAX_CERTIFICATES:
             raise ChainFileError(

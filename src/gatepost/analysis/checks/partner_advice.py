@@ -123,7 +123,7 @@ def handshake(error: str) -> str:
     if "in reply to nothing" in words:
         return "A reply came before the handshake: their server is broken, or somebody between adds to what it says."
     if any(sign in words for sign in _NO_TLS):
-        return "What follows STARTTLS is no TLS: they must look at their server, or at what stands before it."
+        return "What follows STARTTLS is not TLS: they must look at their server, or at what stands before it."
     if "version" in words or "protocol" in words:
         return "No TLS version in common: they must switch TLS 1.2 or 1.3 on."
     if "handshake failure" in words or "cipher" in words or "group" in words:

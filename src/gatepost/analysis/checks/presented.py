@@ -51,7 +51,7 @@ def presented_session(
     try:
         address = str(ipaddress.ip_address(ip))
     except ValueError:
-        raise CannotValidate(f"{ip!r} is no IP address", "ip") from None
+        raise CannotValidate(f"{ip!r} is not an IP address", "ip") from None
     chain = _certificates(pem) if pem else ()
     group, suite = assumed_agreement(version)
     tls = TlsFacts(version, suite, group, "", resumed=False, server_name="", peer_chain=chain)

@@ -47,7 +47,7 @@ _UNREAD = {
 def convert(objects: Sequence[ExchangeObject], organization: str = "") -> Imported:
     """Resources of one organization, from everything that was read. organization: its name; "" takes it from the file.
 
-    Raises ImportRefused if there is nothing in the objects that can be read, or if the name is no name.
+    Raises ImportRefused if there is nothing in the objects that can be read, or if the name is not a name.
     """
     if not any(exchange_object.kind not in _UNREAD for exchange_object in objects):
         raise ImportRefused(

@@ -33,7 +33,7 @@ def convert_enhanced_filtering(item: ExchangeObject, part: Part, *, on_premises:
         converted = {text: networks_of(text) for text in skipped}
         part.table["ef_skip_ips"] = [network for networks in converted.values() for network in networks]
         for text in (text for text, networks in converted.items() if not networks):
-            part.lost(name, f"{shown(text)}: is no range of addresses; write it as networks")
+            part.lost(name, f"{shown(text)}: is not a range of addresses; write it as networks")
 
 
 def networks_of(text: str) -> list[str]:

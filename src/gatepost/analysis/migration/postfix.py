@@ -99,7 +99,7 @@ def convert(
     main, master: the texts of main.cf and master.cf. files: path -> (text, or None and why it was not read), for each
     of `named_files`. directory: what $config_directory stands for. organization: its name; "" takes it from the
     domain. secrets: folder of the files that passwords will be in; "" leaves them out. Raises ImportRefused if main.cf
-    cannot be read, or if the name is no name.
+    cannot be read, or if the name is not a name.
     """
     config = postfix_config.with_directory(postfix_config.parse_main(main), directory)
     if not config.lines:
@@ -278,7 +278,9 @@ def _networks(config: postfix_config.MainConfig, files: Files, part: Part) -> tu
             try:
                 network = ipaddress.ip_network(re.sub(r"[\[\]!]", "", text), strict=False)
             except ValueError:
-                part.lost("mynetworks", f"{text[:_SHOWN]} is no address or network; names of hosts are not looked up")
+                part.lost(
+                    "mynetworks", f"{text[:_SHOWN]} is not an address or network; names of hosts are not looked up"
+                )
                 continue
             (excluded if outside else networks).append(network)
     return networks, excluded

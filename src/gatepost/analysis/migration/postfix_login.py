@@ -65,7 +65,7 @@ def write_calls(part: Part, config: MainConfig) -> None:
         try:
             address = ipaddress.ip_address(text)
         except ValueError:
-            part.lost(parameter, f"{text[:100]} is no address")
+            part.lost(parameter, f"{text[:100]} is not an address")
             continue
         if address.version == version and not address.is_unspecified:
             part.table[field] = str(address)

@@ -137,7 +137,7 @@ class _Auditor:
 
         def seen(line: Line) -> None:
             if line.body.get("kind") not in {Kind.HEAD, Kind.PRUNED} and not line.fault:
-                self.audit.faults.add(FaultKind.INSERTED, (HEADS_FILE, 0, line.number), "it is no head of a day")
+                self.audit.faults.add(FaultKind.INSERTED, (HEADS_FILE, 0, line.number), "it is not a head of a day")
             self.book.take(line)
             self._note(line)
 

@@ -28,7 +28,7 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 class NotCanonical(ValueError):  # noqa: N818 - it names what was found
-    """A body is no JSON object in canonical form; the text says why."""
+    """A body is not a JSON object in canonical form; the text says why."""
 
 
 class Place(NamedTuple):
@@ -61,7 +61,7 @@ class Line(msgspec.Struct, frozen=True):
 def canonical(body: Mapping[str, Any]) -> bytes:
     """The one form of a body that is hashed and signed: RFC 8785. Keys must be ASCII, numbers whole and below 2^53.
 
-    Half of a surrogate pair, which is no character and which JSON cannot hold, is written as its escape.
+    Half of a surrogate pair, which is not a character and which JSON cannot hold, is written as its escape.
     """
     try:
         return _encode(body)

@@ -1,7 +1,7 @@
 """Find recipients in the file of an accepted domain: one address a line. It is read again when it changes.
 
 Called by `mail.inbound.recipient_lookups`. A thread looks at the file and reads it, at most once a second. A line that
-is no address of the domain is named in the log and counts for nobody.
+is not an address of the domain is named in the log and counts for nobody.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Loaded(msgspec.Struct, frozen=True):
 
 
 class InvalidRecipientLine(msgspec.Struct, frozen=True):
-    """A line that is no address of its domain. number: from 1."""
+    """A line that is not an address of its domain. number: from 1."""
 
     number: int
     why: str

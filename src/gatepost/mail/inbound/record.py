@@ -138,13 +138,13 @@ class SessionRecord:
         return admission.chain
 
     def stranger(self) -> InboundVerdict | None:
-        """The refusal of a client that is no node of the site, where only nodes may come; None for whoever may."""
+        """The refusal of a client that is not a node of the site, where only nodes may come; None for whoever may."""
         if self._service.admit is None or self.facts.node:
             return None
         return refused_stranger(self.directory, self._not_admitted)
 
     def ended(self, login: Login | TokenLogin | None) -> InboundVerdict | None:
-        """The refusal of a message of whoever is no node of the site, or not logged in, any more; None else.
+        """The refusal of a message of whoever is not a node of the site, or not logged in, any more; None else.
 
         login: of the session, if there was one.
         """

@@ -55,7 +55,7 @@ class SessionRefusals:
         return reply
 
     def stranger(self) -> Reply | None:
-        """The greeting for a client that is no node of the site, where only nodes may come; None for whoever may."""
+        """The greeting for a client that is not a node of the site, where only nodes may come; None for whoever may."""
         if (verdict := self._record.stranger()) is None:
             return None
         self.tell(verdict.reply, "", "", verdict)

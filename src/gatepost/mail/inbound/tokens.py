@@ -37,7 +37,7 @@ async def judge_token(directory: Directory, keys: IssuerKeys, token: str, authzi
     try:
         decoded = jwt.decode_complete(token, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, RecursionError):
-        return TokenVerdict("", "the token is no JWT; those that only their issuer can read are not taken")
+        return TokenVerdict("", "the token is not a JWT; those that only their issuer can read are not taken")
     voucher = trusted_issuer(directory, decoded["payload"])
     if voucher is None:
         return TokenVerdict("", "the token's issuer is none that the organization of its user trusts")

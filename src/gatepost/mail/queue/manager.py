@@ -406,7 +406,7 @@ class QueueManager:
         await asyncio.gather(*(self._finish(each, replace(outcome, seconds=seconds)) for each, outcome in finished))
 
     async def _outcomes(self, hop: HopQueue, turn: Turn) -> Sequence[DeliveryResult]:
-        """Results for each member of a turn. A delivery that cannot be tried with the first is no member any more."""
+        """Results for each member of a turn. What cannot be tried with the first is not a member any more."""
         _, first = turn.members[0]
         try:
             if self._deliver_batch is None or len(turn.members) == 1:

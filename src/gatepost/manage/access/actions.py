@@ -195,7 +195,7 @@ def named(*words: str) -> Action:
     for action in ACTIONS:
         if action == name:
             return action
-    raise ValueError(f"{name!r} is no action that the audit knows; gatepost.manage.access.actions has them all")
+    raise ValueError(f"{name!r} is not an action that the audit knows; gatepost.manage.access.actions has them all")
 
 
 def present(name: str) -> str:

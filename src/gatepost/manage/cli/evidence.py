@@ -256,7 +256,7 @@ def _opened(gateway: Client, request: OpenExport) -> Export:
 def _written(path: Path | None) -> Iterator[IO[bytes]]:
     """Standard output, or a file that only its owner may read and that appears when it is whole.
 
-    What is there and is no file, such as a device or a pipe, is written to as it is: it must not be replaced.
+    What is there and is not a file, such as a device or a pipe, is written to as it is: it must not be replaced.
     """
     if path is None:
         yield sys.stdout.buffer

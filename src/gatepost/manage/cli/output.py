@@ -220,7 +220,7 @@ def print_dialogue(lines: Sequence[str]) -> None:
 def print_json(value: Any) -> None:
     """One JSON document on standard output. value: the result of a use case, or plain values.
 
-    Letters stand as they are. What does something to a terminal (C1 controls, marks of direction) or is no character
+    Letters stand as they are. What does something to a terminal (C1 controls, marks of direction) or is not a character
     (half of a surrogate pair) is escaped, so that it reads back the same.
     """
     import json  # noqa: PLC0415 - `--help` does without

@@ -109,7 +109,7 @@ def add_list(
 ) -> None:
     """Put the command `list` into a group. columns: fields of a part, "status" and "organization" among them.
 
-    order: of the parts of an organization; as they are stored without it. cells: of a column that is no field, or is
+    order: of the parts of an organization; as they are stored without it. cells: of a column that is not a field, or is
     shown in another way.
     """
     cells = {"status": status_of, **cells}

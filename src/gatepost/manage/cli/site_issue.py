@@ -1,4 +1,4 @@
-"""`gatepost site issue`: a certificate with its key for a server that is no node, such as Exchange on premises."""
+"""`gatepost site issue`: a certificate with its key for a server that is not a node, such as Exchange on premises."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def _check(data_dir: Path, target: Path, *, mailboxes: bool) -> None:
             fail(BAD_INPUT, "%(target)s exists; a backup never overwrites anything: name a new one", target=target)
         parent = target.resolve().parent
         if not parent.is_dir():
-            fail(BAD_INPUT, "%(parent)s is no directory; make it first", parent=parent)
+            fail(BAD_INPUT, "%(parent)s is not a directory; make it first", parent=parent)
         space = os.statvfs(parent)
     if parent.is_relative_to(data_dir.resolve()):
         fail(BAD_INPUT, "%(target)s is in data_dir; choose a place outside, best on another disk", target=target)

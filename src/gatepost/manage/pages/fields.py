@@ -78,7 +78,7 @@ def english_label(key: str) -> str:
 
 
 def form_fields(model: type[BaseModel], *, without: Sequence[str] = ()) -> tuple[FormField, ...]:
-    """Every field of a resource that is no list of resources, in the order of the declaration."""
+    """Every field of a resource that is not a list of resources, in the order of the declaration."""
     return tuple(form_field for form_field in _form_fields(model, "") if form_field.key not in without)
 
 

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 def rp_id(request: Request) -> str:
     """The host that the browser asked for, "" if there can be no passkey: without the extra `sso`, or at an IP address.
 
-    An IP address is no relying party (WebAuthn section 5.1.2). `manage.web.request_limits.KnownHosts` lets no name but
-    ours come here.
+    An IP address is not a relying party (WebAuthn section 5.1.2). `manage.web.request_limits.KnownHosts` lets no name
+    but ours come here.
     """
     host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     return host if not is_ip_address(host) and find_spec("webauthn") else ""

@@ -40,7 +40,7 @@ class Foot(NamedTuple):
 
 
 def page_of(request: Request) -> int:
-    """From 1 on; what is no number is the first page."""
+    """From 1 on; what is not a number is the first page."""
     text = request.query_params.get("page", "")
     return min(max(int(text), 1), _LAST) if text.isascii() and text.isdigit() and len(text) < 8 else 1
 

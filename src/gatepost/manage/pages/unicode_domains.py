@@ -112,7 +112,7 @@ def _has_strokes(label: str) -> bool:
 
 
 def _script(letter: str) -> str:
-    """The script as names of Unicode begin with it, "" for what is no letter of a living language."""
+    """The script as names of Unicode begin with it, "" for what is not a letter of a living language."""
     if unicodedata.category(letter) not in {"Ll", "Lo", "Lm", "Mc", "Mn"} or letter.isdigit():
         return ""
     script = unicodedata.name(letter, "").replace("-", " ").partition(" ")[0]

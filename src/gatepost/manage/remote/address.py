@@ -64,7 +64,7 @@ def _host_port(url: str) -> tuple[str, int]:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise Refusal(RefusalKind.INPUT, f"--server {url!r} is no address: {error}; {example}") from error
+        raise Refusal(RefusalKind.INPUT, f"--server {url!r} is not an address: {error}; {example}") from error
     if parts.scheme != "https":
         raise Refusal(RefusalKind.INPUT, f"--server {url!r} must begin with https://, since a token is sent; {example}")
     if parts.username is not None or parts.query or parts.fragment or parts.path not in {"", "/"}:
@@ -76,7 +76,7 @@ def _host_port(url: str) -> tuple[str, int]:
 
 
 def _read(name: str) -> str:
-    """The token in a file that others cannot read; a pipe is no file."""
+    """The token in a file that others cannot read; a pipe is not a file."""
     try:
         with Path(name).open("rb") as file:
             mode = Path(name).stat().st_mode

@@ -164,7 +164,7 @@ class RestConnection:
         if_match: str = "",
         raw: bool = False,
     ) -> RestResponse:
-        """One call. raw: the answer is no JSON.
+        """One call. raw: the answer is not JSON.
 
         Raises Refusal: as the gateway refused it, or UNREADABLE if it cannot be asked.
         """
@@ -262,7 +262,7 @@ class RestConnection:
                 response.status == 201,
             )
         except ValueError as error:
-            text = f"{self.url}: what it answers is no JSON: is it the admin centre of a gateway?"
+            text = f"{self.url}: what it answers is not JSON: is it the admin centre of a gateway?"
             raise Refusal(RefusalKind.UNREADABLE, text) from error
 
     def _unreadable(self, why: str) -> Refusal:
@@ -348,7 +348,7 @@ def _why(error: Exception) -> str:
         case OSError() | _CutShortError():
             return "it ended the connection before its answer was complete"
         case _:
-            return "what it answers is no HTTP that can be read"
+            return "what it answers is not HTTP that can be read"
 
 
 def _text(value: object) -> Any:

@@ -59,7 +59,7 @@ class RestEndpoint:
 
     @property
     def is_file(self) -> bool:
-        """Whether a success is no JSON."""
+        """Whether a success is not JSON."""
         return self.case.result is FileResult
 
     @property

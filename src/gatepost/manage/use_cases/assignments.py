@@ -160,7 +160,7 @@ def _assign(model: type[BaseModel], table: dict[str, Any], word: _Word, *, again
     if inner is not None and (dot or word.text):
         return _assign_inner(inner, table, _Word(key, word.sign, word.text), (outer, again))
     if dot:
-        return f"{outer} is no table; write {outer}=VALUE"
+        return f"{outer} is not a table; write {outer}=VALUE"
     return _set(info, table, word, again=again)
 
 

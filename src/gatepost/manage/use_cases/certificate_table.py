@@ -100,7 +100,7 @@ def write_table(table: CertificateTableFiles, directory: Path) -> dict[str, Any]
         raise Refusal(RefusalKind.CONFLICT, text)
     for file in table.files:
         if not _NAME.fullmatch(file.name):
-            text = f"{file.name!r} is no name of a file of the table; nothing was written"
+            text = f"{file.name!r} is not a name of a file of the table; nothing was written"
             raise Refusal(RefusalKind.UNREADABLE, text)
     try:
         changed = write_files(
@@ -129,8 +129,8 @@ def base_url(url: str) -> str:
         return ""
     if not _is_address(url):
         shown = "".join(character if character.isprintable() else "?" for character in url)
-        text = f"{shown!r} is no address of a directory; write https://HOST/PATH/"
-        raise wrong_field("base_url", "is no address of a directory", text)
+        text = f"{shown!r} is not an address of a directory; write https://HOST/PATH/"
+        raise wrong_field("base_url", "is not an address of a directory", text)
     return url if url.endswith("/") else f"{url}/"
 
 
@@ -139,7 +139,7 @@ def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
         whole = bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number of one, or brackets around no address
+    except ValueError:  # a port that is not a number of one, or brackets around no address
         return False
     return whole and parts.scheme in {"http", "https"} and "@" not in parts.netloc and bool(_PATH.fullmatch(url))
 

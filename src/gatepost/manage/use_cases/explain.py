@@ -343,7 +343,7 @@ def _content(headers: Iterable[str], errors: list[FieldError]) -> Content:
     for text in headers:
         name, colon, value = text.partition(":")
         if not colon or not name.strip() or any(not "!" <= char <= "~" for char in name.strip()):
-            errors.append(FieldError("header", f"{text!r} is no field: write it as 'X-Confidential: yes'"))
+            errors.append(FieldError("header", f"{text!r} is not a field: write it as 'X-Confidential: yes'"))
             continue
         key = name.strip().lower()
         found[key] = (*found.get(key, ()), decode_words(value.strip()))
@@ -366,7 +366,7 @@ def _session_meant(directory: Directory, question: ExplainRequest, errors: list[
         try:
             ip = str(ipaddress.ip_address(ip))
         except ValueError:
-            errors.append(FieldError("ip", f"{ip!r} is no IP address: write it as 192.0.2.1 or 2001:db8::1"))
+            errors.append(FieldError("ip", f"{ip!r} is not an IP address: write it as 192.0.2.1 or 2001:db8::1"))
     over_tls = bool(question.certificate) or question.require_tls
     tls = question.tls or (str(TlsVersion.TLS_1_3) if over_tls else CLEAR)
     if not question.tls:
@@ -386,7 +386,7 @@ def _session_meant(directory: Directory, question: ExplainRequest, errors: list[
 def _check_tls(question: ExplainRequest, errors: list[FieldError]) -> None:
     pem = question.certificate
     if question.tls not in {"", *VERSIONS}:
-        errors.append(FieldError("tls", f"{question.tls!r} is no version; there are {', '.join(VERSIONS)}"))
+        errors.append(FieldError("tls", f"{question.tls!r} is not a version; there are {', '.join(VERSIONS)}"))
     if pem and question.tls == CLEAR:
         text = "none with a certificate: one is presented in a TLS handshake; leave one away"
         errors.append(FieldError("tls", text))

@@ -43,7 +43,7 @@ def position[T](text: str, kind: type[T]) -> T:
         return from_json(base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)), kind)
     except ValueError as error:  # also of base64, of msgspec, and UnicodeError
         raise wrong_field(
-            "after", "is no cursor of this list: take it from `next` of the page before", "The page cannot be found."
+            "after", "is not a cursor of this list: take it from `next` of the page before", "The page cannot be found."
         ) from error
 
 

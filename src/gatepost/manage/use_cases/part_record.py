@@ -82,7 +82,7 @@ def table_of(record: Record) -> dict[str, Any]:
 
 
 def fields_of(record: Record) -> list[dict[str, Any]]:
-    """Every field that is no list of resources: its value in force, whether it was written, and what it means."""
+    """Every field that is not a list of resources: its value in force, whether it was written, and what it means."""
     values = record.model_dump(mode="json", by_alias=True) | table_of(record)  # of a table inside, what was written
     return [
         {

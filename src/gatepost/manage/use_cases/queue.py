@@ -395,7 +395,7 @@ def _position(after: str, sort: str) -> QueuePlace:
     if isinstance(key, str) != is_text or (isinstance(key, float) and name != "next_attempt"):
         raise wrong_field(
             "after",
-            "is no cursor of a list in this order: take it from `next` of the page before",
+            "is not a cursor of a list in this order: take it from `next` of the page before",
             "The page cannot be found.",
         )
     return QueuePlace(place.shard, place.message, place.delivery, key)

@@ -346,7 +346,7 @@ def _date(field: str, text: str) -> date:
     try:
         result = date.fromisoformat(text)
     except ValueError:
-        raise _wrong(field, f"{text!r} is no day like 2026-11-24") from None
+        raise _wrong(field, f"{text!r} is not a day like 2026-11-24") from None
     if result > _LATEST:  # the day behind it must be one, too
         raise _wrong(field, f"no mail is of {text}: give a day up to {_LATEST}")
     return result

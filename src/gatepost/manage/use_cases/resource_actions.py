@@ -106,8 +106,8 @@ class ChangeRecipients(ChangeRequest, kw_only=True):
 def change_recipients(context: Context, request: ChangeRecipients) -> UseCaseReply[ChangeReport]:
     """Add addresses to the list of an accepted domain's recipients, and remove others.
 
-    If one is no address of the domain nothing changes, and all that are wrong are named. An address that is both added
-    and removed is in the list afterwards.
+    If one is not an address of the domain nothing changes, and all that are wrong are named. An address that is both
+    added and removed is in the list afterwards.
     """
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:

@@ -1,4 +1,4 @@
-"""Find organizations whose home is no node of this gateway's site, as far as the node knows.
+"""Find organizations whose home is not a node of this gateway's site, as far as the node knows.
 
 Called by `manage.use_cases.change` for the warnings of a change. Only the node with the site's authority knows all
 nodes; others know that they are in a site.
@@ -40,4 +40,4 @@ def unknown_homes(store: ConfigStore, server: Server, organizations: Sequence[Or
                 "clear home"
             )
         elif nodes is not None and organization.home not in nodes:
-            yield f"{label}, which is no node of this site, so its mail waits; name one of gatepost site status"
+            yield f"{label}, which is not a node of this site, so its mail waits; name one of gatepost site status"

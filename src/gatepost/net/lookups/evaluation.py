@@ -37,7 +37,7 @@ async def evaluate[T](resolver: Resolver, evaluation: Evaluation[T]) -> T:
 
 
 async def look_up(resolver: Resolver, query: Query, *, stranger: bool = False) -> DnsRecords:
-    """One answer. What is no name has no records. stranger: as in `Resolver.query`."""
+    """One answer. What is not a name has no records. stranger: as in `Resolver.query`."""
     try:
         answer = await resolver.query(query.name, query.kind, stranger=stranger)
     except LookupFailed as failure:

@@ -103,7 +103,7 @@ class GraphClient:
         except HttpFailed as failed:
             raise self._failed(app, failed) from failed
         except msgspec.MsgspecError:
-            raise GraphUnavailable(f"{_path(request.url)}: the answer is no list of objects") from None
+            raise GraphUnavailable(f"{_path(request.url)}: the answer is not a list of objects") from None
         if page.next and not page.value:
             raise GraphUnavailable(f"{_path(request.url)}: the answer is a page without objects")
         return bool(page.value)

@@ -241,7 +241,7 @@ class _Backend(httpcore2.AsyncNetworkBackend):
             return "" if self._tenants.allows(address) else not_allowed(host)
         if self._request.private or is_public(address):
             return ""
-        return f"{address if host == address else f'{host} is at {address}, which'} is no public address"
+        return f"{address if host == address else f'{host} is at {address}, which'} is not a public address"
 
     async def _addresses(self, host: str) -> Sequence[str]:
         """Raises HttpFailed."""

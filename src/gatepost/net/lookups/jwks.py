@@ -53,7 +53,7 @@ def parse_jwks(body: bytes) -> tuple[IssuerKey, ...]:
     """The keys for signatures of a set; those of another use or kind are passed over. JwksError if none is left."""
     keys = parse_document(body).get("keys")
     if not isinstance(keys, list):
-        raise JwksError('no JWK Set: "keys" is no list')
+        raise JwksError('no JWK Set: "keys" is not a list')
     issuer_keys = tuple(key for entry in keys[:_MAX_KEYS] if (key := _key(entry)) is not None)
     if not issuer_keys:
         raise JwksError("a JWK Set without a public key for signatures (RSA of 2048 bits or more, EC, or OKP)")

@@ -301,11 +301,11 @@ def _without_dns(host: str) -> tuple[str, ...]:
         return (str(ipaddress.ip_address(text)),)
     except ValueError:
         if _is_literal(host):
-            raise LookupFailed(f"{host!a} is no address literal that SMTP defines", temporary=False) from None
+            raise LookupFailed(f"{host!a} is not an address literal that SMTP defines", temporary=False) from None
         return ()
 
 
 def _mx(record: Rdata) -> tuple[int, str]:
-    """Preference and host of an MX record; the root, which is no host, becomes ""."""
+    """Preference and host of an MX record; the root, which is not a host, becomes ""."""
     preference, _, name = record.to_text().partition(" ")
     return int(preference), name.lower().rstrip(".")

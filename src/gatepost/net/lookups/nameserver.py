@@ -90,7 +90,7 @@ class Nameserver(msgspec.Struct, frozen=True):
         if answer is None and data[:2] == wire[:2] and (why := excess(data, query.question[0].rdtype)):
             raise NameserverFailed(f"nameserver {self} sent an answer of {why}")
         if answer is None:
-            raise NameserverFailed(f"nameserver {self} sent something over TCP that is no answer to the question")
+            raise NameserverFailed(f"nameserver {self} sent something over TCP that is not an answer to the question")
         if answer.flags & dns.flags.TC:  # more than TCP can carry: what is missing must not count as not there
             raise NameserverFailed(f"nameserver {self} sent an answer over TCP that is cut off (TC)")
         return answer
@@ -99,7 +99,7 @@ class Nameserver(msgspec.Struct, frozen=True):
 def _port(text: str) -> int:
     port = int(text)
     if not 0 < port < 65536:
-        raise ValueError(f"{text} is no port")
+        raise ValueError(f"{text} is not a port")
     return port
 
 

@@ -54,7 +54,7 @@ def verified_claims(token: str, keys: Sequence[IssuerKey], *, issuer: str, clien
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError, RecursionError):
-        raise IdTokenError("the ID token is no JWT") from None
+        raise IdTokenError("the ID token is not a JWT") from None
     algorithm, kid, kind = (header.get(name, "") for name in ("alg", "kid", "typ"))
     if algorithm not in set(TokenAlgorithm):
         raise IdTokenError("the ID token is signed by no algorithm that is taken")

@@ -218,7 +218,8 @@ class Authority:
             octets = 0
         if octets < _LEAST_MAC_KEY:
             raise AcmeFailed(
-                "acme.eab_mac_key is no MAC key in base64url: copy it in full, as the authority shows it, on one line"
+                "acme.eab_mac_key is not a MAC key in base64url: copy it in full, as the authority shows it, "
+                "on one line"
             )
         return messages.ExternalAccountBinding.from_data(self._key.public_key(), external.key_id, text, directory)
 

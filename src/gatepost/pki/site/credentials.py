@@ -151,5 +151,5 @@ class NodeCredentials:
             why = f"the site's authority issued its certificate, but not for a node of {self._membership.site}"
             return Admission("", why, verdict)
         if self._members is not None and node not in self._members:
-            return Admission("", f"{node} is no node of {self._membership.site} any more: it was removed", verdict)
+            return Admission("", f"{node} is not a node of {self._membership.site} any more: it was removed", verdict)
         return Admission(node, "", verdict)

@@ -2,7 +2,7 @@
 
 Used by `pki.site.site`, which keeps keys and records, and by whoever must know a node by its certificate. Nodes and the
 site itself are named by a URI in the form of SPIFFE (X.509-SVID): spiffe://SITE/node/HOSTNAME, spiffe://SITE/authority.
-A certificate without such a URI, as on-premises servers get, leads to the same root and is no node.
+A certificate without such a URI, as on-premises servers get, leads to the same root and is not a node.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def sign_endpoint(signer: Signer, site: str, hostname: str, public_key: PublicKe
 
 
 def sign_server(signer: Signer, names: Sequence[str], public_key: PublicKey, lifetime: float) -> bytes:
-    """A certificate for a server that is no node, PEM. names: DNS names or IP addresses, the first is also the CN."""
+    """A certificate for a server that is not a node, PEM. names: DNS names or IP addresses, the first also the CN."""
     return _sign(signer, public_key, lifetime, (names[0], ""), [general_name(name) for name in names])
 
 

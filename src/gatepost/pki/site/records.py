@@ -81,7 +81,7 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class IssuedServer(msgspec.Struct, frozen=True):
-    """A certificate for a server that is no node; its key was given away and is not kept."""
+    """A certificate for a server that is not a node; its key was given away and is not kept."""
 
     serial: str
     names: tuple[str, ...]

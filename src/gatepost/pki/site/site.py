@@ -307,7 +307,7 @@ class Site:
     # other servers
 
     def issue(self, names: Sequence[str], key: profile.PublicKey, *, lifetime: float, author: str, now: float) -> bytes:
-        """A certificate for a server that is no node, PEM; its root is the newest of `roots_pem`'s that signs now.
+        """A certificate for a server that is not a node, PEM; its root is the newest of `roots_pem`'s that signs now.
 
         Raises SiteError, StoreFailure.
         """

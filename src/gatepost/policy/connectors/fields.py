@@ -71,7 +71,7 @@ class Range(msgspec.Struct, frozen=True):
 class Parsed(msgspec.Struct, frozen=True):
     """The parser of a field before its type is checked; parse raises ValueError with a sentence for the author.
 
-    every: also what is no text is parsed; otherwise the type refuses it.
+    every: also what is not text is parsed; otherwise the type refuses it.
     """
 
     parse: Callable[[Any], object]

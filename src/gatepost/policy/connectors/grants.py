@@ -138,7 +138,7 @@ STORED_KINDS: Final = ("organization", GRANT)
 """The kinds of records that are read from the store together, in one transaction."""
 
 UNGRANTED_PATH: Final = "/dev/null/not granted by the gateway's owner"
-"""In place of a path that is not granted: below what is no directory nothing can be opened, made or connected to."""
+"""In place of a path that is not granted: below what is not a directory nothing can be opened, made or connected to."""
 
 _LIMITS: Final = (
     "user_messages_per_day",

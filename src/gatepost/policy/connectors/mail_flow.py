@@ -137,7 +137,7 @@ class _Address:
 def _plain(text: str) -> tuple[str, str]:
     """An address in lower case, its quoting undone and its domain in A-labels, and that domain; "" where it has none.
 
-    What is no address is compared as it is: only "*" takes it in.
+    What is not an address is compared as it is: only "*" takes it in.
     """
     if '"' not in text and text.isascii():
         lower = text.lower()

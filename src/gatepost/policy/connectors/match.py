@@ -46,8 +46,8 @@ class Attribution(msgspec.Struct, frozen=True):
 
     direction: "originating" for the organization's own servers, which may relay; "none" otherwise: the recipient then
     decides, and its mail is "incoming". organization: its name, None for "none". basis: what identified it:
-    "certificate", "certificate-and-sender" (the certificate's name is no accepted domain, the sender's is), "address",
-    "certificate-and-recipient", "address-and-recipient" (see `attribute_by_recipient`), "address-alone" (see
+    "certificate", "certificate-and-sender" (the certificate's name is not an accepted domain, the sender's is),
+    "address", "certificate-and-recipient", "address-and-recipient" (see `attribute_by_recipient`), "address-alone" (see
     `attribute_by_address`) or "none". passed_over: other
     on-premises connectors that know the session, each with the reason why it was not chosen: label and rest of the
     sentence, at most 20. claims: connectors that know the session, by "certificate" or "address", but not the

@@ -32,10 +32,10 @@ def parse(
 ) -> Resources:
     """Read resources from a document as TOML or JSON gives it.
 
-    document: {"organization": {NAME: {FIELD: VALUE}}} with the fields of docs/resources.md; None is no value. prefixes:
-    how wide a network in sender_ip_addresses may be; the default is /24 of IPv4 and /48 of IPv6. most_entries: of a
-    list of a connector (`MOST_ENTRIES`); None for any number, as what is stored must be readable whatever an earlier
-    version let in.
+    document: {"organization": {NAME: {FIELD: VALUE}}} with the fields of docs/resources.md; None is not a value.
+    prefixes: how wide a network in sender_ip_addresses may be; the default is /24 of IPv4 and /48 of IPv6.
+    most_entries: of a list of a connector (`MOST_ENTRIES`); None for any number, as what is stored must be readable
+    whatever an earlier version let in.
 
     Raises ResourceErrors with everything that is wrong: in single fields and across the fields of an organization. That
     two organizations accept the same is refused when it is saved (`policy.connectors.verification`): what is stored

@@ -32,7 +32,7 @@ class NetworkSet:
         return bool(self._networks)
 
     def __contains__(self, address: object) -> bool:
-        """Whether an address in text form is in one of them; what is no address is in none."""
+        """Whether an address in text form is in one of them; what is not an address is in none."""
         key = address_key(address) if isinstance(address, str) else None
         return key is not None and any(
             key[0] == version and key[1] >> shift == prefix for version, shift, prefix in self._networks

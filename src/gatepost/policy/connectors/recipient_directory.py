@@ -27,10 +27,12 @@ _OWNED: Final = Owned(lambda value: Access.MACHINE if value else None, 'use reci
 
 
 def server_of(url: str) -> tuple[str, int, bool]:
-    """Host, port, and whether TLS comes first. Raises ValueError for what is no address of an LDAP server."""
+    """Host, port, and whether TLS comes first. Raises ValueError for what is not an address of an LDAP server."""
     scheme, _, place = url.partition("://")
     if scheme.lower() not in _PORTS or not place or urlsplit(url).netloc != place.removesuffix("/"):
-        raise ValueError(f"{url!r} is no address of a server: write ldaps://HOST or ldap://HOST, with :PORT if needed")
+        raise ValueError(
+            f"{url!r} is not an address of a server: write ldaps://HOST or ldap://HOST, with :PORT if needed"
+        )
     host, port = host_port(place.removesuffix("/"), _PORTS[scheme.lower()])
     return host, port, scheme.lower() == "ldaps"
 

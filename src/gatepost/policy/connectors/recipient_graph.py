@@ -33,7 +33,7 @@ _MICROSOFTS: Final = frozenset(CLOUDS) | frozenset(CLOUDS.values())
 def _tenant(value: str) -> str:
     if value and (not _TENANT.fullmatch(value) or value.lower() in _OF_NO_TENANT):
         raise ValueError(
-            f"{value!r} is no tenant: write the directory (tenant) ID of the app registration, or a domain"
+            f"{value!r} is not a tenant: write the directory (tenant) ID of the app registration, or a domain"
         )
     return value
 

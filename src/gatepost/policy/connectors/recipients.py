@@ -76,7 +76,7 @@ class MailboxIndex:
     def without_detail(self, address: str) -> str:
         """The one form of an address without what stands behind a separator, whether it has a mailbox or not.
 
-        So it tells nobody which addresses have one. What is no address stays, in lower case.
+        So it tells nobody which addresses have one. What is not an address stays, in lower case.
         """
         try:
             path = parse_address(address)

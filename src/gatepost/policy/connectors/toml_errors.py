@@ -25,7 +25,7 @@ _UNCLOSED: Final = (
 )
 _NO_QUOTES: Final = "a text is not closed; write quotes at its end"
 _WORDS: Final = {
-    "Invalid value": "this is no value; text stands in quotes",
+    "Invalid value": "this is not a value; text stands in quotes",
     "Invalid statement": "this is neither a key nor a table; write KEY = VALUE or [TABLE]",
     "Expected '=' after a key in a key/value pair": "a key needs a value; write KEY = VALUE",
     "Expected newline or end of document after a statement": "the line goes on after a value; write one key in a line",

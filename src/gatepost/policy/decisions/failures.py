@@ -28,7 +28,7 @@ _NOTHING_IN_COMMON = "the next hop has nothing in common with what is offered"
 _ELSEWHERE = "somebody-else.example"
 _CHAINS = {
     "self-signed": (ChainStatus.SELF_SIGNED, "the certificate is self-signed"),
-    "unknown-root": (ChainStatus.UNTRUSTED_ROOT, "the chain ends at a root that is no trust anchor"),
+    "unknown-root": (ChainStatus.UNTRUSTED_ROOT, "the chain ends at a root that is not a trust anchor"),
     "chain-incomplete": (ChainStatus.INCOMPLETE, "the issuer of the certificate was not sent"),
     "expired": (ChainStatus.EXPIRED, "the certificate has expired"),
 }

@@ -112,7 +112,7 @@ def _mailbox(directory: Directory, voucher: TrustedIssuer, claims: Mapping[str, 
         return "the issuer has not verified that the address is the user's (email_verified)"
     match = directory.recipient(named)
     if match is None or match.by.lower() != named.lower():  # what stands behind a separator, anybody may choose
-        return f"its {claim} is no address of a mailbox"
+        return f"its {claim} is not an address of a mailbox"
     if directory.organization_of(_domain(match.mailbox.address)) is not voucher.organization:
         return f"{match.mailbox.address} is not of the organization that trusts the issuer"
     return match.mailbox

@@ -154,7 +154,7 @@ def _try(
         return anchored(record, anchors)
     bare = record.selector is Selector.SPKI and record.matching is MatchingType.FULL
     if chain.is_leaf(record) and not bare:
-        why = "it names the server's own certificate, which is no authority above itself (DANE-EE would be right)"
+        why = "it names the server's own certificate, which is not an authority above itself (DANE-EE would be right)"
         return Refusal(record, DaneFailure.TLSA_INVALID, why)
     if record.matching is not MatchingType.FULL:
         why = f"no authority in the presented chain has this {compared}"

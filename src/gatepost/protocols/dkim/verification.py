@@ -122,13 +122,13 @@ def read_signature(field: Field, now: float) -> ReceivedSignature:
     except KeyError as error:
         raise SignatureFault("permerror", f"it has no {error.args[0]}=") from None
     except GrammarError:
-        raise SignatureFault("permerror", "d= is no domain") from None
+        raise SignatureFault("permerror", "d= is not a domain") from None
     except ValueError as error:
         raise SignatureFault("permerror", str(error)) from None
     if field.name == DKIM and tags.get("v") != "1":
         raise SignatureFault("permerror", "v= is not 1")
     if not _SELECTOR.fullmatch(selector):
-        raise SignatureFault("permerror", "s= is no selector")
+        raise SignatureFault("permerror", "s= is not a selector")
     _check(signature, tags)
     _check_times(signed, expires, now)
     return signature
@@ -177,14 +177,14 @@ def read_base64(text: str) -> bytes:
     try:
         return base64.b64decode(_BLANKS.sub("", text), validate=True)
     except binascii.Error:
-        raise ValueError("b= or bh= is no base64") from None
+        raise ValueError("b= or bh= is not base64") from None
 
 
 def _number(tags: dict[str, str], name: str) -> int | None:
     if name not in tags:
         return None
     if not _NUMBER.fullmatch(tags[name]):
-        raise ValueError(f"{name}= is no number")
+        raise ValueError(f"{name}= is not a number")
     return int(tags[name])
 
 

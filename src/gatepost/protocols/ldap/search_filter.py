@@ -145,7 +145,7 @@ def _value(tag: int, text: str) -> _Value:
         elif match["name"] is not None:
             if match["name"] not in PLACEHOLDERS:
                 known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-                raise FilterError(f"{{{match['name']}}} is no placeholder; there are {known}")
+                raise FilterError(f"{{{match['name']}}} is not a placeholder; there are {known}")
             pieces.append(match["name"])
         elif match["text"] is not None:
             pieces.append(match["text"].encode())

@@ -88,7 +88,7 @@ def read_answer(body: bytes) -> ScanFinding:
         raise UnusableAnswer("symbols, messages or subject are of another type")
     milter = answer.get("milter", {})
     if not isinstance(milter, dict):
-        raise UnusableAnswer("milter is no object")
+        raise UnusableAnswer("milter is not an object")
     carried_out = ScanAction.NO_ACTION if milter.get("no_action") is True else _ACTIONS[action]
     try:
         edits = _edits(answer, milter, action)
@@ -114,7 +114,7 @@ def _object(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
         raise UnusableAnswer("the answer is not JSON in UTF-8") from None
     if not isinstance(answer, dict):
-        raise UnusableAnswer("the answer is no JSON object")
+        raise UnusableAnswer("the answer is not a JSON object")
     if "error" in answer and "action" not in answer:
         raise UnusableAnswer(f"rspamd says {printable(str(answer['error']))!r}")
     return answer
@@ -169,7 +169,7 @@ def _edits(answer: dict[str, Any], milter: dict[str, Any], action: str) -> Heade
 def _added(fields: object) -> list[tuple[str, Any]]:
     """Names and values; one name may have several, and a value may be a text or an object that also has an order."""
     if not isinstance(fields, dict):
-        raise UnusableAnswer("add_headers is no object")
+        raise UnusableAnswer("add_headers is not an object")
     result: list[tuple[str, Any]] = []
     for name, values in fields.items():
         several = values if isinstance(values, list) else [values]
@@ -179,7 +179,7 @@ def _added(fields: object) -> list[tuple[str, Any]]:
 
 def _removed(fields: object) -> list[tuple[str, int]]:
     if not isinstance(fields, dict) or len(fields) > _REMOVED:
-        raise UnusableAnswer(f"remove_headers is no object of at most {_REMOVED} names")
+        raise UnusableAnswer(f"remove_headers is not an object of at most {_REMOVED} names")
     found: list[tuple[str, int]] = []
     for name, which in fields.items():
         for number in which if isinstance(which, list) else [which]:

@@ -149,7 +149,7 @@ def parse_xclient(arguments: str) -> tuple[str, int]:
     try:
         address = ip_address(given.get("ADDR", "").removeprefix("IPV6:").removeprefix("ipv6:"))
     except ValueError:
-        raise CommandError(_XCLIENT_SYNTAX, "ADDR is no address") from None
+        raise CommandError(_XCLIENT_SYNTAX, "ADDR is not an address") from None
     if isinstance(address, IPv6Address):
         if address.scope_id:
             raise CommandError(_XCLIENT_SYNTAX, "ADDR has a zone")

@@ -21,7 +21,7 @@ _DOMAIN_OCTETS: Final = 255
 
 _ATEXT_CHARACTERS = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~"
 _ATEXT = f"[{_ATEXT_CHARACTERS}-]"
-# An underscore is no letter of RFC 1123, but names of real hosts have it.
+# An underscore is not a letter of RFC 1123, but names of real hosts have it.
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*+")
 _MAILBOX = re.compile(rf"({_ATEXT}++(?:\.{_ATEXT}++)*+)@({_DOMAIN.pattern})")
@@ -136,7 +136,7 @@ def parse_domain(text: str) -> str:
         try:
             text = idna.encode(text, uts46=True).decode("ascii")
         except idna.IDNAError as error:
-            raise GrammarError("the domain is no internationalised domain name") from error
+            raise GrammarError("the domain is not an internationalised domain name") from error
     if not _DOMAIN.fullmatch(text) or len(text) > _DOMAIN_OCTETS:
         raise GrammarError("each part between its dots must have 1 to 63 letters, digits or hyphens")
     return text.lower()

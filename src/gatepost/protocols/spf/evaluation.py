@@ -71,7 +71,7 @@ class _Check:
 
     def _host(self, domain: str) -> Evaluation[SpfResult]:
         if not _is_name(domain):
-            return SpfResult("none", "the domain is no domain name")
+            return SpfResult("none", "the domain is not a domain name")
         answer = yield from self._ask(domain, "TXT", counts=False)
         text = chosen_record(answer.texts)
         if text is None:

@@ -203,18 +203,18 @@ def _network(name: str, text: str, term: str) -> IPv4Network | IPv6Network:
     kind = IPv4Network if name == "ip4" else IPv6Network
     address, slash, length = text.partition("/")
     if (slash and not re.fullmatch(r"0|[1-9]\d{0,2}", length)) or "%" in address:
-        raise SpfError(f"{_shown(term)} is no network")
+        raise SpfError(f"{_shown(term)} is not a network")
     try:
         return kind(text, strict=False)
     except ValueError:
-        raise SpfError(f"{_shown(term)} is no network") from None
+        raise SpfError(f"{_shown(term)} is not a network") from None
 
 
 def _domain_spec(text: str, term: str) -> str:
     """Section 7.1: a macro string that ends in a top label or a macro."""
     _checked(text, term)
     if not _END.fullmatch(text) or text.endswith(("%%", "%_", "%-")):
-        raise SpfError(f"{_shown(term)}: {_shown(text)} is no domain")
+        raise SpfError(f"{_shown(term)}: {_shown(text)} is not a domain")
     return text
 
 

@@ -181,7 +181,7 @@ def parse_report(text: bytes) -> ReceivedReport:
     try:
         report = _decode(text)
     except msgspec.DecodeError as error:
-        raise ReportError(f"its JSON is no TLS report: {_cleaned(str(error), _TEXT)}") from None
+        raise ReportError(f"its JSON is not a TLS report: {_cleaned(str(error), _TEXT)}") from None
     begin, end = _moment(report.date_range.start_datetime), _moment(report.date_range.end_datetime)
     if not 0 <= end - begin <= _DAYS:
         raise ReportError("its date-range ends before it begins, or is longer than forty days")

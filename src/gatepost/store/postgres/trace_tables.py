@@ -211,7 +211,7 @@ PARTS: Final = (
 
 
 def partition(day: str) -> str:
-    """The name of a day's table. day: "2026-11-24". Raises ValueError for what is no day."""
+    """The name of a day's table. day: "2026-11-24". Raises ValueError for what is not a day."""
     return f"trace_{date.fromisoformat(day).isoformat().replace('-', '')}"
 
 

@@ -296,12 +296,12 @@ class DirectorySource:
         return (path for path in files if path != MANIFEST)
 
     def open(self, path: str) -> BinaryIO:
-        """One of them; a link, a pipe or anything else that is no file is refused."""
+        """One of them; a link, a pipe or anything else that is not a file is refused."""
         with self._guard():
             descriptor = os.open(self._root / path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise UnusableBackup(f"{path} is no file")
+            raise UnusableBackup(f"{path} is not a file")
         return os.fdopen(descriptor, "rb")
 
 
@@ -317,13 +317,13 @@ class TarSource:
             self._tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - as long as the file
             self._members = self._tar.getmembers()
         except (tarfile.TarError, ValueError, OverflowError) as error:
-            raise UnusableBackup(f"it was cut off, or is no .tar file: {error}") from error
+            raise UnusableBackup(f"it was cut off, or is not a .tar file: {error}") from error
         self._by_name = {member.name: member for member in self._members}
         if len(self._by_name) < len(self._members):
             raise UnusableBackup("it has a file twice")
         for member in self._members:
             if member.type not in {tarfile.REGTYPE, tarfile.AREGTYPE}:
-                raise UnusableBackup(f"{member.name} is no file")
+                raise UnusableBackup(f"{member.name} is not a file")
 
     def manifest(self) -> bytes:
         """The content of the manifest."""

@@ -39,7 +39,7 @@ def test_the_port_for_mail_programs() -> None:
     [
         ("unsupported protocol", False, "switch TLS 1.2 or 1.3 on"),
         ("tlsv1 alert protocol version", False, "switch TLS 1.2 or 1.3 on"),
-        ("wrong version number", False, "is no TLS"),
+        ("wrong version number", False, "is not TLS"),
         ("tlsv1 alert unknown ca", True, "They do not accept our certificate"),
         ("tlsv1 alert unknown ca", False, "server's log"),
         ("sslv3 alert handshake failure", False, "No cipher suite"),

@@ -78,7 +78,7 @@ WRONG = [
         b"\n\n-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----",
         "x: the block that begins in line 3 is not base64",
     ),
-    (b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----", "x: certificate 1 of 1: it is no X.509"),
+    (b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----", "x: certificate 1 of 1: it is not an X.509"),
     (b"0\x82\x01\x00abc", "x: neither a certificate (DER) nor a PKCS#7 bundle that can be read: "),
     (b"0", "x: neither a certificate (DER) nor"),
     (LEAF.der[:-1], "x: neither a certificate (DER) nor"),

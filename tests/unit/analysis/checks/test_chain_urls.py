@@ -177,7 +177,7 @@ def test_nobody_is_there():
 def test_private_addresses_are_not_called():
     answer = ask(Kind.CRL, ok(AUTHORITY.crl()), private=False)
     assert (answer.result, answer.size) == (UrlStatus.FORBIDDEN, 0)
-    assert answer.detail == "127.0.0.1 is no public address"
+    assert answer.detail == "127.0.0.1 is not a public address"
 
 
 @pytest.mark.parametrize("kind", [Kind.CRL, Kind.OCSP])

@@ -394,7 +394,7 @@ def test_an_address(ip: str, sender: str, status: str) -> None:
 @pytest.mark.parametrize(
     ("pem", "ip", "sender", "recipient", "words"),
     [
-        (b"", "mail.bank.example", "", "", "'mail.bank.example' is no IP address"),
+        (b"", "mail.bank.example", "", "", "'mail.bank.example' is not an IP address"),
         (b"no certificate", "192.0.2.1", "", "", "no readable PEM certificate"),
         (b"", "192.0.2.1", "eve", "", "'eve' is not a mail address"),
         (b"", "192.0.2.1", "eve@bank.example", "ann@", "'ann@' is not a mail address"),

@@ -8,8 +8,8 @@ from gatepost.protocols.tls.facts import ChainStatus
 HANDSHAKES = [
     ("STARTTLS was answered with 454 4.7.0 no", "certificate or key is broken"),
     ("250 in reply to nothing", "somebody between"),
-    ("wrong version number", "no TLS"),
-    ("plaintext behind the reply", "no TLS"),
+    ("wrong version number", "not TLS"),
+    ("plaintext behind the reply", "not TLS"),
     ("tlsv1 alert protocol version", "TLS 1.2 or 1.3"),
     ("unsupported protocol", "TLS 1.2 or 1.3"),
     ("sslv3 alert handshake failure", "gatepost tls profiles"),

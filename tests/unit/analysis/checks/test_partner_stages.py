@@ -192,7 +192,7 @@ CASES: list[tuple[HostFacts, Reached, str, str, str]] = [
     (DANE, CLEAR, "tls=fail dane=unknown", "DANE asks for TLS", "hold"),
     (replace(HOST, sts=sts(StsMode.ENFORCE)), CLEAR, "tls=fail mta-sts=unknown", "MTA-STS asks for TLS", "hold"),
     (replace(HOST, sts=sts(StsMode.TESTING)), CLEAR, "tls=fail mta-sts=unknown", "leave unencrypted", "cleartext"),
-    (HOST, BROKEN, "tls=fail", "is no TLS", "hold"),
+    (HOST, BROKEN, "tls=fail", "is not TLS", "hold"),
     (HOST, TIMED_OUT, "tls=unknown", "drops the", "unknown"),
     (HOST, failing(STEPS, lost(LossKind.CLOSED)), "ehlo=pass tls=fail", "it went", "hold"),
     (HOST, reached(tls=replace(TLS, version="TLSv1.1")), "tls=warn", "out of date", "deliver"),

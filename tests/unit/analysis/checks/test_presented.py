@@ -75,7 +75,7 @@ def test_without_a_certificate_there_is_nothing_to_ask() -> None:
 
 @pytest.mark.parametrize("ip", ["", "mail.bank.example", "192.0.2.1/24"])
 def test_what_is_no_address(ip: str) -> None:
-    with pytest.raises(CannotValidate, match="no IP address"):
+    with pytest.raises(CannotValidate, match="not an IP address"):
         presented_session(b"", ip, directory(), "system", now=NOW)
 
 

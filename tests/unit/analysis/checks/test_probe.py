@@ -98,7 +98,7 @@ DEFECTS: dict[str, tuple[Make, Any, str, str, str]] = {
         Opportunistic(ASKS),
         "TLS handshake",
         "wrong version number",
-        "What they answered after STARTTLS is no TLS",
+        "What they answered after STARTTLS is not TLS",
     ),
     "no handshake": (
         lambda kit, world: kit.Peer(tls=world.identity("mx.b.example"), says={"STARTTLS": "220 2.0.0 go"}),

@@ -81,7 +81,7 @@ def test_local_recipients_are_looked_up_by_their_local_part_too():
         (f"{MAIL}query_filter = (mail=ann)\n", "no {address}"),
         (f"{MAIL}query_filter = (mail=%s\n", "no closing parenthesis"),
         (f"{MAIL}server_host = ldapi:///\n", "names no server"),
-        (f"{MAIL}server_host = ldaps://a/b\n", "is no address of a server"),
+        (f"{MAIL}server_host = ldaps://a/b\n", "is not an address of a server"),
         (f"{MAIL}bind_dn = {'x' * 1001}\nbind_pw = x\n", "bind_dn"),
         (None, "/t: Permission denied"),
     ],

@@ -125,7 +125,7 @@ def test_no_mx_host_begins_with_tls():
             "",
         ),
         ("smtp_bind_address = 0.0.0.0\nsmtp_helo_name = out.example\n", {"hello_name": "out.example"}, ""),
-        ("smtp_bind_address = eth0\n", {}, "eth0 is no address"),
+        ("smtp_bind_address = eth0\n", {}, "eth0 is not an address"),
         ("myhostname = a.example\nsmtp_helo_name = $myhostname\n", {}, ""),
         (
             "smtp_helo_name = out.example\ninet_protocols = ipv4\n",

@@ -92,7 +92,7 @@ def test_one_that_comes_twice_counts_once(world, caplog):
     ("content", "why"),
     [
         (b"Subject: hello\r\n\r\nno report", "has no part with a TLS report"),
-        (mail(b"no json"), "its JSON is no TLS report"),
+        (mail(b"no json"), "its JSON is not a TLS report"),
         (mail(packed(domain="elsewhere.example")), "it is about no domain of ours"),
         (mail(packed(domain="")), "it is about no domain of ours"),
     ],
@@ -125,7 +125,7 @@ def test_what_came_over_https_and_is_no_report_is_removed(world, caplog):
     (world.data / INBOX / ".2").write_bytes(b"being written")
     assert world.take() == 0
     assert [path.name for path in (world.data / INBOX).iterdir()] == [".2"]
-    assert "https 1: its JSON is no TLS report" in caplog.text
+    assert "https 1: its JSON is not a TLS report" in caplog.text
 
 
 def test_nothing_is_lost_while_the_store_fails(world, caplog, monkeypatch):

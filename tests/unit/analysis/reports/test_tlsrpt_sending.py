@@ -218,7 +218,7 @@ def test_a_server_that_is_down_for_a_while(world: Callable[..., World]) -> None:
 HOSTILE = {
     "redirection": (status(302, "Location: https://elsewhere.example/\r\n"), "is not followed"),
     "no": (status(404), "status 404"),
-    "no HTTP": (b"\x00\x01 nonsense\r\n\r\n", "illegal"),
+    "not HTTP": (b"\x00\x01 nonsense\r\n\r\n", "illegal"),
     "endless header": (b"HTTP/1.1 200 OK\r\n" + b"X: " + b"x" * 1_000_000, "too"),
     "nothing": (b"", "disconnected"),
 }
@@ -261,7 +261,7 @@ def test_no_report_goes_to_a_private_address(world: Callable[..., World]) -> Non
     one.private = False
     (gone,) = one.rounds()
     assert (gone.state, gone.tries) == ("given-up", 1)
-    assert "no public address" in gone.detail
+    assert "not a public address" in gone.detail
     assert one.posted == []
 
 

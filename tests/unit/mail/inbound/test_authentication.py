@@ -138,7 +138,7 @@ async def test_signatures_that_are_not_verified_are_not_read(monkeypatch):
         ("x@b.example", "192.0.2.8", "spf=fail smtp.mailfrom=x@b.example"),
         ("x@b.example", "nowhere", 'spf=none reason="the client has no IP address" smtp.mailfrom=x@b.example'),
         ('"dkim=pass x"@b.example', "192.0.2.7", "spf=pass smtp.mailfrom=b.example"),
-        ("x@[192.0.2.7]", "192.0.2.7", 'spf=none reason="the domain is no domain name" smtp.mailfrom="?192.0.2.7?"'),
+        ("x@[192.0.2.7]", "192.0.2.7", 'spf=none reason="the domain is not a domain name" smtp.mailfrom="?192.0.2.7?"'),
     ],
 )
 async def test_senders(sender, ip, expected):

@@ -104,13 +104,13 @@ def parts(header, claims, signature="AAAA"):
 
 HEAD = {"alg": "RS256", "kid": "rsa"}
 BAD = [
-    ("", "is no JWT"),
-    ("opaque", "is no JWT"),
-    ("a.b.c.d.e", "is no JWT"),
-    (parts(b"[" * 5000, CLAIMS), "is no JWT"),
-    (parts(HEAD, b"[" * 5000), "is no JWT"),
-    (parts(HEAD, b'{"a": ' + b"1" * 5000 + b"}"), "is no JWT"),
-    (parts(HEAD, []), "is no JWT"),
+    ("", "is not a JWT"),
+    ("opaque", "is not a JWT"),
+    ("a.b.c.d.e", "is not a JWT"),
+    (parts(b"[" * 5000, CLAIMS), "is not a JWT"),
+    (parts(HEAD, b"[" * 5000), "is not a JWT"),
+    (parts(HEAD, b'{"a": ' + b"1" * 5000 + b"}"), "is not a JWT"),
+    (parts(HEAD, []), "is not a JWT"),
     (parts({"kid": "rsa"}, CLAIMS), "by no algorithm"),
     (parts({"alg": ["RS256"]}, CLAIMS), "by no algorithm"),
     (parts({"alg": "none"}, CLAIMS, ""), "by no algorithm"),
@@ -119,7 +119,7 @@ BAD = [
     (parts(HEAD, CLAIMS | {"iss": "https://evil.example"}), "issuer is none that"),
     (parts(HEAD, CLAIMS), "signature is not the issuer's"),
     (parts(HEAD | {"kid": "new"}, CLAIMS), "a key that the issuer does not have"),
-    (parts(HEAD | {"crit": ["x"]}, CLAIMS), "is no JWT"),
+    (parts(HEAD | {"crit": ["x"]}, CLAIMS), "is not a JWT"),
     (lambda: token(key=OTHER), "signature is not the issuer's"),
     (lambda: token(key=EC, algorithm="ES256"), "signature is not the issuer's"),
     (lambda: token(kid="ec"), "signature is not the issuer's"),
@@ -133,7 +133,7 @@ BAD = [
     (lambda: token({"exp": 1e400}), "malformed"),
     (lambda: token({"nbf": "x"}), "malformed"),
     (lambda: token({"sub": 7}), "malformed"),
-    (lambda: token({"email": "joe@contoso.example"}), "no address of a mailbox"),
+    (lambda: token({"email": "joe@contoso.example"}), "not an address of a mailbox"),
 ]
 
 

@@ -251,7 +251,7 @@ class PeerSession:
             asyncio.get_running_loop().call_later(0.02, self.stream.write, b"this is no handshake\r\n" * 20)
         elif answer is not None:
             self._write(answer)
-            # Then comes a ClientHello: its random bytes may hold a line end, and what stands before that is no command.
+            # Then comes a ClientHello: its random bytes may hold a line end, what stands before it is not a command.
             self._mute = answer.startswith("220")
         elif self.peer.tls is not None:
             self.stream.write(b"220 2.0.0 go\r\n")

@@ -77,5 +77,5 @@ def test_the_name_of_several_words(words):
 
 def test_a_name_that_nobody_gave_is_refused():
     for words in ((), ("queue", "burn"), ("queue drop",)):
-        with pytest.raises(ValueError, match=r"no action .* gatepost\.manage\.access\.actions"):
+        with pytest.raises(ValueError, match=r"not an action .* gatepost\.manage\.access\.actions"):
             named(*words)

@@ -131,7 +131,7 @@ def test_errors_of_a_draft(stored):
         (["Bank in", "--ip", "192.0.2.1"], "--ip, --from: both are needed"),
         (["Bank in", "--from", "eve@bank.example"], "--ip, --from: both are needed"),
         (["Bank in", "--to", "ann@contoso.example"], "--ip, --from: both are needed"),
-        (["Bank in", "--ip", "nowhere", "--from", "eve@bank.example"], "--ip: 'nowhere' is no IP address"),
+        (["Bank in", "--ip", "nowhere", "--from", "eve@bank.example"], "--ip: 'nowhere' is not an IP address"),
         (["Bank in", "--session", "5e55"], "the message trace has no message or session 5e55"),
     ],
 )

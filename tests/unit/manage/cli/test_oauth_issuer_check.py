@@ -64,7 +64,7 @@ def test_tokens(home, apply, issuer):
     assert "aud: x?[31m" in bad.stdout
     opaque = judged(home, "ya29.opaque")
     assert opaque.exit_code == 1
-    assert opaque.stdout.splitlines()[-1].startswith("refused: the token is no JWT")
+    assert opaque.stdout.splitlines()[-1].startswith("refused: the token is not a JWT")
     unknown = judged(home, issuer.token(ANN, header={"kid": "x"}))
     assert (unknown.exit_code, "does not have" in unknown.stdout) == (1, True)
 

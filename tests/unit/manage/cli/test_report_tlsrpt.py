@@ -80,7 +80,7 @@ def test_today_is_the_default(counted, monkeypatch):
         (["--day", "2026-11-23"], 1, "no TLS sessions were counted on 2026-11-23; there are counts of 2026-11-24"),
         (["--day", DAY, "--domain", "c.example"], 1, "no TLS sessions with c.example were counted"),
         (["--day", "24.11.2026"], 2, "--day: must be a day (UTC), written like 2026-11-24"),
-        (["--day", "2026-11-31"], 2, "no day like 2026-11-24"),
+        (["--day", "2026-11-31"], 2, "not a day like 2026-11-24"),
         (["--domain", "no domain"], 2, "is not a domain name"),
     ],
 )
@@ -102,5 +102,5 @@ def test_several_days(counted):
 
 def test_counts_that_cannot_be_read(home):
     home.data.mkdir()
-    (home.data / "session-counts.db").write_bytes(b"this is no database" * 100)
+    (home.data / "session-counts.db").write_bytes(b"this is not a database" * 100)
     assert "session-counts.db" in home.call("report", "tlsrpt", "--day", DAY, code=3).stderr

@@ -25,7 +25,7 @@ def some(home, day):
     reports.address([(second, ("https://b.example/r", "mailto:tls@b.example"))], NOW)
     for one in reports.claim(NOW, 10, 60.0):
         if one.rua.startswith("https"):
-            reports.failed(one, "127.0.0.1 is no public address", None)
+            reports.failed(one, "127.0.0.1 is not a public address", None)
         else:
             reports.sent(one, "1a")
     return home

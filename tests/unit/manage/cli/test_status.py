@@ -184,7 +184,7 @@ def test_what_cannot_be_read_is_not_known(home):
 
 def test_a_port_for_policies_that_serves_none(home):
     own(home, f"{os.getpid()}\n")
-    with server(b"220 mx\r\n") as mail, server(b"220 this is no TLS\r\n") as policies:
+    with server(b"220 mx\r\n") as mail, server(b"220 this is not TLS\r\n") as policies:
         home.settings(
             server={"hostname": "mx.gate.example", "data_dir": str(home.data), "workers": 1},
             listener=[{"role": "mx", "address": f"127.0.0.1:{mail}"}],

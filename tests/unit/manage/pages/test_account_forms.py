@@ -43,7 +43,7 @@ def test_errors_by_field():
 
 
 def test_of_very_many_errors_of_a_field_the_first_are_shown():
-    errors = [FieldError("names", f"{number} is no domain") for number in range(200_000)]
+    errors = [FieldError("names", f"{number} is not a domain") for number in range(200_000)]
     shown = field_errors(Refusal(RefusalKind.INPUT, "no", errors))["names"].split("; ")
-    assert shown[-2:] == ["18 is no domain", "has more errors, which are not listed here: 199,981"]
+    assert shown[-2:] == ["18 is not a domain", "has more errors, which are not listed here: 199,981"]
     assert len(shown) == 20

@@ -84,7 +84,7 @@ QUERIES = [
 @pytest.mark.parametrize("before", ["1-1", "9" * 40, "x"])
 def test_where_no_page_begins(told, before):
     page = told.get(f"/audit?before={before}")
-    assert (page.status, "is no cursor of this list" in page.text) == (422, True)
+    assert (page.status, "is not a cursor of this list" in page.text) == (422, True)
 
 
 @pytest.mark.parametrize(("query", "status"), QUERIES)

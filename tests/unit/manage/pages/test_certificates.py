@@ -290,7 +290,7 @@ def test_a_store_of_another_version_is_said_to_be_one(sealing):
 def test_a_database_that_is_none(centre):
     for file in centre.gateway.data.glob("config.db*"):
         file.unlink()  # a connection that is kept is one of the old file
-    (centre.gateway.data / "config.db").write_bytes(b"this is no database at all, however long it may be" * 100)
+    (centre.gateway.data / "config.db").write_bytes(b"this is not a database at all, however long it may be" * 100)
     for path in PAGES[:3]:
         assert centre.get(f"/certificates{path}").status == 503, path
 

@@ -70,11 +70,15 @@ WRONG = [
     ("sender=x&recipient=", "recipient", "is not a mail address"),
     ("sender=a@b..c&recipient=ann@contoso.example", "sender", "is not a mail address"),
     (f"sender=&recipient={'a' * 5000}@contoso.example", "recipient", "at most 1,000"),
-    (f"sender={BANK}&recipient={ANN}&ip=256.1.1.1", "ip", "is no IP address"),
+    (f"sender={BANK}&recipient={ANN}&ip=256.1.1.1", "ip", "is not an IP address"),
     (f"sender={BANK}&recipient={ANN}&tls=SSLv3", "tls", "is not possible here"),
     (f"sender={BANK}&recipient={ANN}&tls=none&requiretls=on", "tls", "none with REQUIRETLS"),
-    (f"sender={BANK}&recipient={ANN}&headers=no%20colon", "headers", "is no field"),
-    (f"sender={quote(MARKUP)}&recipient={quote(MARKUP)}&ip={quote(MARKUP)}&headers={quote(MARKUP)}", "ip", "is no IP"),
+    (f"sender={BANK}&recipient={ANN}&headers=no%20colon", "headers", "is not a field"),
+    (
+        f"sender={quote(MARKUP)}&recipient={quote(MARKUP)}&ip={quote(MARKUP)}&headers={quote(MARKUP)}",
+        "ip",
+        "is not an IP",
+    ),
 ]
 
 

@@ -71,7 +71,7 @@ def counted(whole_day, centre):
 
 @pytest.fixture
 def busy(counted, hop_kind):
-    """Mail both ways, of two organizations, with a partner whose name is no domain."""
+    """Mail both ways, of two organizations, with a partner whose name is not a domain."""
     other = {"organization": "fabrikam", "partner": "only.fabrikam.example"}
     return counted(
         {

@@ -172,7 +172,7 @@ def test_a_name_breaks_after_its_signs(name, shown):
         ("it is not", "It is not"),
         ("mx.gate.example: has none", "mx.gate.example: has none"),
         ("s2026._domainkey.contoso.example is not published", "s2026._domainkey.contoso.example is not published"),
-        ("'x' is no domain", "'x' is no domain"),
+        ("'x' is not a domain", "'x' is not a domain"),
         ("", ""),
     ],
 )

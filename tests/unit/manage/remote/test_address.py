@@ -32,7 +32,7 @@ def test_addresses(url, expected):
         ("gate.example:8443", {}, "must begin with https://"),
         ("https://gate.example/api/v1", {}, "a host and a port"),
         ("https://ann@gate.example", {}, "a host and a port"),
-        ("https://gate.example:port", {}, "is no address"),
+        ("https://gate.example:port", {}, "is not an address"),
         ("https://", {}, "names no host"),
         ("https://bücher.example", {}, "in ASCII"),
         ("https://gate.example", {"token": ""}, "needs an API token"),

@@ -113,7 +113,7 @@ def test_a_file(server, connected):
     assert connected().file("/x") == b"a\xffb"
     assert b"Accept: */*\r\n" in server.seen[0]
     server.answers = [head + b"ff\r\nab"]
-    with pytest.raises(Refusal, match=r"its answer was complete|no HTTP"):
+    with pytest.raises(Refusal, match=r"its answer was complete|not HTTP"):
         connected().file("/x")
 
 
@@ -141,17 +141,17 @@ def test_anchors_that_are_none(connected, tmp_path):
 
 
 ANSWERS = {
-    "no JSON": (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n<", "no JSON"),
+    "not JSON": (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n<", "not JSON"),
     "nested too deeply": (
         b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"[" * 100_000,
-        "no JSON",
+        "not JSON",
     ),
     "refused, nested too deeply": (
         b"HTTP/1.1 400 Bad\r\nContent-Type: application/problem+json\r\nContent-Length: 100000\r\n\r\n"
         + b"[" * 100_000,
         "does not say why",
     ),
-    "no HTTP": (b"220 mx ESMTP\r\n", "no HTTP"),
+    "not HTTP": (b"220 mx ESMTP\r\n", "not HTTP"),
     "cut short": (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "before its answer was complete"),
     "redirect": (b"HTTP/1.1 308 Moved\r\nLocation: https://x\r\nContent-Length: 0\r\n\r\n", "sends us elsewhere"),
 }

@@ -131,7 +131,7 @@ def test_a_store_of_another_version(rest):
 def test_a_database_that_is_none(rest):
     for file in rest.gateway.data.glob("config.db*"):
         file.unlink()  # a connection that is kept is one of the old file
-    (rest.gateway.data / "config.db").write_bytes(b"this is no database at all, however long it may be" * 100)
+    (rest.gateway.data / "config.db").write_bytes(b"this is not a database at all, however long it may be" * 100)
     for path in ("/certificate_inventory", "/certificate_history", "/certificate_table"):
         assert rest.call("GET", path).problem == "unreadable"
 

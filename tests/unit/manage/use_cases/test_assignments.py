@@ -109,7 +109,7 @@ REFUSED = [
         OutboundConnector,
         {},
         ["tls_settings.x=1"],
-        [("tls_settings.x", "tls_settings is no table; write tls_settings=VALUE")],
+        [("tls_settings.x", "tls_settings is not a table; write tls_settings=VALUE")],
     ),
     (
         OutboundConnector,

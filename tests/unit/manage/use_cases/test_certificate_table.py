@@ -146,7 +146,7 @@ def test_a_name_that_leads_elsewhere_is_not_written(sealed, root, tmp_path, name
     add_entry(sealed, root)
     table = run(sealed, get_certificate_table)
     table.files[0].name = name
-    with pytest.raises(Refusal, match="is no name of a file of the table") as refused:
+    with pytest.raises(Refusal, match="is not a name of a file of the table") as refused:
         write_table(table, tmp_path / "out")
     assert refused.value.kind is RefusalKind.UNREADABLE
     assert not (tmp_path / "out").exists()

@@ -86,6 +86,6 @@ def test_a_file_that_is_another_one_now_is_counted_whole(gateway):
 def test_a_file_that_cannot_be_read_hides_no_other(gateway, caplog):
     trace = gateway.data / "trace"
     write_events(trace, "0", [sent()])
-    (trace / "2025-11-24.1.db").write_bytes(b"this is no database" * 1000)
+    (trace / "2025-11-24.1.db").write_bytes(b"this is not a database" * 1000)
     assert recent_verdicts(gateway, [BANK], now=NOON) == {BANK: Verdicts(1, 0)}
     assert "2025-11-24.1.db cannot be counted" in caplog.text

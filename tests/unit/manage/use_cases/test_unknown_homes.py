@@ -17,7 +17,7 @@ AUTHORITIES = {
     **{(NODE, name): Node(name, ("ab" * 32,), "a", joined=0.0, renewed=0.0, not_after=1e10) for name in (OWN, OTHER)},
 }
 NO_SITE = "but this gateway belongs to no site, so its mail waits"
-NO_NODE = "which is no node of this site, so its mail waits"
+NO_NODE = "which is not a node of this site, so its mail waits"
 
 
 @pytest.mark.parametrize(

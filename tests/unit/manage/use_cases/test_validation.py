@@ -86,7 +86,7 @@ def test_a_session_that_might_come_is_decided(base):
             "is not a domain of connector 'bank-out'",
         ),
         ("bank-in", ValidationOptions(session="feed"), "session", "the message trace has no message or session feed"),
-        ("bank-in", ValidationOptions(ip="nowhere", reverse_path=""), "ip", "is no IP address"),
+        ("bank-in", ValidationOptions(ip="nowhere", reverse_path=""), "ip", "is not an IP address"),
     ],
 )
 def test_what_cannot_be_tried_is_refused(base, name, trial, field, said):

@@ -87,11 +87,11 @@ def test_many_addresses_take_few_requests_that_are_not_too_long(local: str, requ
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (b"no json", "the answer is no list of objects"),
-        (b"[]", "the answer is no list of objects"),
-        (b'{"other":' + b"[" * 60_000, "the answer is no list of objects"),
-        (b'{"@odata.nextLink": "\xff"}', "the answer is no list of objects"),
-        (b'{"value": [{}]}', "the answer is no list of objects"),
+        (b"no json", "the answer is not a list of objects"),
+        (b"[]", "the answer is not a list of objects"),
+        (b'{"other":' + b"[" * 60_000, "the answer is not a list of objects"),
+        (b'{"@odata.nextLink": "\xff"}', "the answer is not a list of objects"),
+        (b'{"value": [{}]}', "the answer is not a list of objects"),
         (b'{"value": [], "@odata.nextLink": "https://x"}', "the answer is a page without objects"),
         (
             HttpFailed("https://g/v1.0/users?$filter=x: status 400", temporary=False, status=400),

@@ -28,7 +28,7 @@ ANSWERS: dict[str, Any] = {
     "/truncated": ok(b"hello", length=10),
     "/compressed": ok(b"hello", headers="Content-Encoding: gzip\r\n"),
     "/identity": ok(b"hello", headers="Content-Encoding: identity\r\n"),
-    "/junk": b"\x00\x01\x02 this is no HTTP\r\n\r\n",
+    "/junk": b"\x00\x01\x02 this is not HTTP\r\n\r\n",
     "/nothing": b"",
     "/endless-header": b"HTTP/1.1 200 OK\r\n" + b"X-Filler: " + b"x" * 300_000,
     "/interim-without-end": b"HTTP/1.1 103 Early Hints\r\n\r\n" * 20_000,
@@ -64,7 +64,7 @@ CASES: dict[str, tuple[str, dict[str, Any], bytes | tuple[str, bool]]] = {
     "truncated": ("/truncated", {}, ("peer closed connection", True)),
     "compressed": ("/compressed", {}, ("compressed", False)),
     "identity": ("/identity", {}, b"hello"),
-    "no HTTP": ("/junk", {}, ("illegal", True)),
+    "not HTTP": ("/junk", {}, ("illegal", True)),
     "no answer": ("/nothing", {}, ("disconnected", True)),
     "endless header": ("/endless-header", {}, ("too long|too much", True)),
     "interim answers": ("/interim", {}, b"hello"),
@@ -87,7 +87,7 @@ CASES: dict[str, tuple[str, dict[str, Any], bytes | tuple[str, bool]]] = {
     "in circles": ("/loop", {"redirects": 5}, ("redirects to /loop", False)),
     "to a file": ("/moved-to-file", {"redirects": 5}, ("only http and https are allowed", False)),
     "to ldap": ("/moved-to-ldap", {"redirects": 5}, ("only http and https are allowed", False)),
-    "to what is no address": ("/moved-to-nonsense", {"redirects": 5}, ("redirects to //[: no address", False)),
+    "to what is not an address": ("/moved-to-nonsense", {"redirects": 5}, ("redirects to //[: no address", False)),
     "to another scheme": ("/moved-to-https", {"redirects": 5}, ("redirects to another scheme", False)),
 }
 
@@ -187,14 +187,14 @@ def test_addresses_that_give_nothing(url: str, words: str, temporary: bool) -> N
         ({("www.example", "A"): ["127.0.0.1"]}, True, b"hello"),
         ({("www.example", "A"): ["127.0.0.2", "127.0.0.1"]}, True, b"hello"),
         ({("www.example", "AAAA"): ["::2"], ("www.example", "A"): ["127.0.0.1"]}, True, b"hello"),
-        ({("www.example", "A"): ["127.0.0.1"]}, False, "www.example is at 127.0.0.1, which is no public address"),
-        ({("www.example", "A"): ["10.1.2.3", "192.168.7.7"]}, False, "which is no public address"),
-        ({("www.example", "AAAA"): ["::ffff:127.0.0.1"]}, False, "which is no public address"),
-        ({("www.example", "AAAA"): ["::1", "fe80::1"]}, False, "which is no public address"),
-        ({("www.example", "A"): ["224.0.0.1"]}, False, "which is no public address"),
-        ({("www.example", "AAAA"): ["64:ff9b::10.0.0.1"]}, False, "which is no public address"),
-        ({("www.example", "AAAA"): ["::10.0.0.1", "::ffff:0:10.0.0.1"]}, False, "which is no public address"),
-        ({("www.example", "AAAA"): ["fec0::1", "fd00::1"]}, False, "which is no public address"),
+        ({("www.example", "A"): ["127.0.0.1"]}, False, "www.example is at 127.0.0.1, which is not a public address"),
+        ({("www.example", "A"): ["10.1.2.3", "192.168.7.7"]}, False, "which is not a public address"),
+        ({("www.example", "AAAA"): ["::ffff:127.0.0.1"]}, False, "which is not a public address"),
+        ({("www.example", "AAAA"): ["::1", "fe80::1"]}, False, "which is not a public address"),
+        ({("www.example", "A"): ["224.0.0.1"]}, False, "which is not a public address"),
+        ({("www.example", "AAAA"): ["64:ff9b::10.0.0.1"]}, False, "which is not a public address"),
+        ({("www.example", "AAAA"): ["::10.0.0.1", "::ffff:0:10.0.0.1"]}, False, "which is not a public address"),
+        ({("www.example", "AAAA"): ["fec0::1", "fd00::1"]}, False, "which is not a public address"),
         ({("www.example", "TXT"): ["nothing"]}, True, "www.example has no address"),
         ({}, True, "www.example has no address"),
     ],
@@ -219,7 +219,7 @@ def test_names_are_found_by_our_resolver(
     else:
         said, forbidden = found
         assert expected in said
-        assert forbidden == ("no public address" in said)
+        assert forbidden == ("not a public address" in said)
         assert heads == [], "nobody was called"
 
 

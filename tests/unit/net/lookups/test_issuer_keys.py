@@ -179,7 +179,7 @@ async def test_one_that_does_not_answer(pki: Pki, leaf: Leaf) -> None:
 @on_a_loop
 async def test_private_addresses_are_asked_only_if_settings_say_so(pki: Pki, leaf: Leaf) -> None:
     async with opened(pki, leaf, settings=Oauth()) as scene:
-        assert "no public address" in await scene.find()
+        assert "not a public address" in await scene.find()
         assert not scene.web.requests
 
 

@@ -776,7 +776,7 @@ def test_only_public_addresses_are_called(play: Play) -> None:
         return await scene.find(), scene.fetches
 
     state, fetches = play(act, private=False)
-    assert "is at 127.0.0.1, which is no public address" in state.failure.detail
+    assert "is at 127.0.0.1, which is not a public address" in state.failure.detail
     assert fetches == 0
 
 

@@ -78,7 +78,7 @@ def test_the_true_answer_is_found(nameserver: Callable[..., Any], behaviour: str
     [
         ("silent", "did not answer within 0.2 s"),
         ("tcp-closes", "closed the connection"),
-        ("tcp-junk", "no answer to the question"),
+        ("tcp-junk", "not an answer to the question"),
         ("tcp-truncated", "over TCP that is cut off"),
     ],
 )

@@ -210,8 +210,8 @@ async def test_how_else_a_client_says_who_it_is(pki: Pki, leaf: Leaf, secret: st
         ("/token", status(302, "Location: https://evil.example/\r\n"), "is not followed"),
         ("/token", ok(b'{"error": "invalid_grant"}'), "has no id_token"),
         ("/token", ok(b'{"id_token": 5}'), "has no id_token"),
-        ("/token", ok(b'{"id_token": "nonsense"}'), "no JWT"),
-        ("/token", ok(b"[]"), "no JSON object"),
+        ("/token", ok(b'{"id_token": "nonsense"}'), "not a JWT"),
+        ("/token", ok(b"[]"), "not a JSON object"),
         ("/token", ok(b"{" + b" " * 300_000 + b"}"), "larger than"),
         ("/keys", status(500), "status 500"),
         ("/keys", ok(b'{"keys": []}'), "without a public key"),
@@ -248,7 +248,7 @@ async def test_every_wait_ends(pki: Pki, leaf: Leaf) -> None:
 @on_a_loop
 async def test_whom_it_asks_and_trusts(pki: Pki, leaf: Leaf, tmp_path: Path) -> None:
     async with opened(pki, leaf) as scene:
-        with pytest.raises(OpenIdFailed, match="no public address"):
+        with pytest.raises(OpenIdFailed, match="not a public address"):
             await scene.openid(private_issuer=False).provider()
         assert not scene.web.requests, "nobody was asked"
         other = Pki(tmp_path / "other").root

@@ -44,7 +44,7 @@ def test_a_token_that_is_meant_for_us(text):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("nonsense", "no JWT"),
+        ("nonsense", "not a JWT"),
         (token(None, "none"), "no algorithm"),
         (token(b"x" * 32, "HS256"), "no algorithm"),
         (token(header={"typ": "at+jwt"}), "another kind"),

@@ -415,7 +415,7 @@ def test_an_authority_of_the_whole_world_names_no_address_of_ours() -> None:
 
     found, requests, kept, renewed = play(act)
     assert found.status == kept.status == "unknown"
-    assert "is no public address" in found.detail
+    assert "is not a public address" in found.detail
     assert requests == []
     assert renewed.status == "good"
 
@@ -472,7 +472,7 @@ def test_while_no_file_can_be_opened_every_authority_may_be_one_of_the_whole_wor
 
     short, requests, later = play(act)
     assert (short.status, requests, later.status) == ("unknown", [], "good")
-    assert "is no public address" in short.detail
+    assert "is not a public address" in short.detail
 
 
 def test_a_machine_without_roots_of_its_own() -> None:

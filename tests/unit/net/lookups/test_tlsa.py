@@ -60,7 +60,7 @@ CASES = [
     (["", "03", "0301", "030101", "03010100"], (), "unusable", "5 TLSA records, 0 usable"),
     (["000101" + "ab" * 32], (), "unusable", "usage 0 is not for SMTP"),
     (["0301003000"], (), "unusable", "its data is no public key that can be read"),
-    (["0200003000"], (), "unusable", "its data cannot be used: it is no X.509 certificate"),
+    (["0200003000"], (), "unusable", "its data cannot be used: it is not an X.509 certificate"),
     ([f"030101{number:064x}" for number in range(500)], (), "usable", "400 are not checked, 100 are the most"),
     (None, (), "none", f"{TLSA}: no TLSA records"),
     ([GOOD], (TLSA,), "insecure", f"DNSSEC does not prove the TLSA records of {TLSA}"),

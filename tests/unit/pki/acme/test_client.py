@@ -307,7 +307,7 @@ def test_a_time_to_ask_again_at_that_is_none_or_past_means_the_usual_one(play, r
     "mac_key", ["", "short", "no base64 at all, though it is long", "é" * 30, "zWNDZM6eQGHWp", "a" * 41]
 )
 def test_a_mac_key_that_is_none_is_refused_before_it_is_used(play, mac_key):
-    with pytest.raises(AcmeFailed, match="eab_mac_key is no MAC key in base64url: copy it in full") as failure:
+    with pytest.raises(AcmeFailed, match="eab_mac_key is not a MAC key in base64url: copy it in full") as failure:
         play({}).register([], ExternalAccount("kid", mac_key))
     assert not mac_key or mac_key not in str(failure.value)
 

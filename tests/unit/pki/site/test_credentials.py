@@ -145,7 +145,7 @@ def test_who_is_a_node(records, site):
     assert (server.node, server.chain.trusted) == ("", True)
     assert server.why == "the site's authority issued its certificate, but not for a node of a-site"
     endpoint = found.admit(chain(site.endpoint(MX1, HOUR, NOW)), NOW)
-    assert endpoint.node == ""  # who gives out certificates is no node either
+    assert endpoint.node == ""  # who gives out certificates is not a node either
 
 
 def test_who_was_removed_is_no_node_any_more_where_the_authority_is_kept(records, site):
@@ -157,7 +157,7 @@ def test_who_was_removed_is_no_node_any_more_where_the_authority_is_kept(records
     assert found.renewals == before + 1
     admission = found.admit(mine, NOW)
     assert (admission.node, admission.chain.trusted) == ("", True)
-    assert admission.why == f"{MX1} is no node of a-site any more: it was removed"
+    assert admission.why == f"{MX1} is not a node of a-site any more: it was removed"
 
 
 @pytest.mark.parametrize(

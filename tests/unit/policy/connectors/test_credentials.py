@@ -158,9 +158,9 @@ def test_what_a_client_presented(session: Session, chain: Chain) -> None:
 
 
 def test_a_client_that_nobody_knows(session: Session, chain: Chain) -> None:
-    unreadable = session(chain=ChainVerdict(ChainStatus.INVALID, "it is no X.509 certificate", None))
+    unreadable = session(chain=ChainVerdict(ChainStatus.INVALID, "it is not an X.509 certificate", None))
     assert describe_client(unreadable) == (
-        "its certificate cannot be read (it is no X.509 certificate), and it comes from 203.0.113.9"
+        "its certificate cannot be read (it is not an X.509 certificate), and it comes from 203.0.113.9"
     )
     empty = session(chain=ChainVerdict(ChainStatus.NO_CERTIFICATE, "no certificate was presented", None))
     assert describe_client(empty) == "it presented no certificate, and it comes from 203.0.113.9"

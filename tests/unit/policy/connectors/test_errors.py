@@ -89,12 +89,12 @@ def test_all_errors_are_told() -> None:
 def test_a_long_value_is_cut_in_a_rules_own_sentence_too() -> None:
     given = f"it's {'z' * 200_000}"
     error = cast(
-        "Any", {"type": "value_error", "loc": ("x",), "ctx": {"error": f"{given!r} is no domain"}, "input": given}
+        "Any", {"type": "value_error", "loc": ("x",), "ctx": {"error": f"{given!r} is not a domain"}, "input": given}
     )
-    assert explain(error).endswith('zzz..." is no domain')
+    assert explain(error).endswith('zzz..." is not a domain')
     assert len(explain(error)) < 130
-    error["ctx"] = {"error": "'a.example' is no domain, as 'b.example' is"}
-    assert explain(error) == "'a.example' is no domain, as 'b.example' is"
+    error["ctx"] = {"error": "'a.example' is not a domain, as 'b.example' is"}
+    assert explain(error) == "'a.example' is not a domain, as 'b.example' is"
     error["ctx"] = {"error": f'\'x\' is none; {"w" * 80} "a", {"w" * 110}, or "b"'}
     assert explain(error) == error["ctx"]["error"], "what is ours was cut"
 

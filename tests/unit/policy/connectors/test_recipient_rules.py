@@ -40,7 +40,7 @@ def document(*mailboxes: str, **fields: Any) -> dict[str, Any]:
         (
             LISTED | LDAP | {"recipient_directory": {"urls": ["http://x"]}},
             "recipient_directory.urls[0]",
-            "no address of a server",
+            "not an address of a server",
         ),
         (LISTED | {"type": "elsewhere"}, "type", "authoritative"),
         (LISTED | GRAPH, "recipient_validation", "there is no app registration"),
@@ -51,7 +51,7 @@ def document(*mailboxes: str, **fields: Any) -> dict[str, Any]:
             "recipient_graph.login_url",
             "is missing",
         ),
-        (LISTED | GRAPH | {"recipient_graph": {"tenant_id": "common"}}, "recipient_graph.tenant_id", "is no tenant"),
+        (LISTED | GRAPH | {"recipient_graph": {"tenant_id": "common"}}, "recipient_graph.tenant_id", "is not a tenant"),
     ],
 )
 def test_a_source_that_cannot_know_the_recipients_is_an_error(fields: dict[str, Any], field: str, said: str) -> None:

@@ -114,9 +114,9 @@ def test_a_stranger_is_told_why_and_who_reads_the_trace_even_more(directory: Bui
 
 
 def test_mail_of_a_node_that_was_removed_stays_with_it(directory: Build) -> None:
-    verdict = refused_as_removed(directory(RESOURCES), "mx3 is no node of the site")
+    verdict = refused_as_removed(directory(RESOURCES), "mx3 is not a node of the site")
     assert verdict.reply.text.startswith("421 4.7.1 Your certificate is not that of a node")
-    assert (verdict.accepted, verdict.reasons) == (False, ("mx3 is no node of the site",))
+    assert (verdict.accepted, verdict.reasons) == (False, ("mx3 is not a node of the site",))
 
 
 @pytest.mark.parametrize(

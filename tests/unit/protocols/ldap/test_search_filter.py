@@ -69,7 +69,7 @@ def test_filters_are_encoded_as_rfc_4511_has_them(text: str, expected: bytes) ->
         ("(:=a)", "no comparison"),
         ("(ma il=a)", "no comparison"),
         ("(mail=**)", "write one"),
-        ("(mail={foo})", "no placeholder; there are"),
+        ("(mail={foo})", "not a placeholder; there are"),
         ("(mail={address)", r"write '\{' as"),
         ("(mail=a\\zz)", "as "),
         ("(mail=a(b)", "write '\\(' as"),

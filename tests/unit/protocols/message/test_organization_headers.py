@@ -48,7 +48,7 @@ SMUGGLED = {
     "folded": (b"X-MS-Exchange-Organization-AuthAs:\r\n\tInternal\r\n  really\r\n", b""),
     "blank before the colon": (b"X-MS-Exchange-Organization-AuthAs \t: Internal\r\n", b""),
     "no colon": (b"X-MS-Exchange-Organization-AuthAs\r\n", b""),
-    "after a line that is no field": (b"no field at all\r\n" + ORGANIZATION, b"no field at all\r\n"),
+    "after a line that is not a field": (b"no field at all\r\n" + ORGANIZATION, b"no field at all\r\n"),
     "after a line of blanks": (b"Subject: x\r\n \r\n" + ORGANIZATION, b"Subject: x\r\n \r\n"),
     "after a bare LF": (b"Subject: x\n" + ORGANIZATION, b"Subject: x\r\n"),
     "after a bare CR": (b"Subject: x\r" + ORGANIZATION, b"Subject: x\r\n"),

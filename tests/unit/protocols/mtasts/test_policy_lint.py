@@ -44,7 +44,7 @@ CASES: dict[str, tuple[tuple[StsMode, tuple[str, ...], int, tuple[str, ...]], li
         (StsMode.NONE, ("mail.b.example",), 60, ("spare.c.example",)),
         [(LintKind.MODE_NONE, "info", "withdraws"), (LintKind.MX_UNUSED, "info", "mail.b.example")],
     ),
-    "an MX that is no host name": (
+    "an MX that is not a host name": (
         (StsMode.ENFORCE, ("mail.b.example",), WEEK, ("mail.b.example", "[192.0.2.1]")),
         [(LintKind.HOST_NOT_COVERED, "fail", "add mx: [192.0.2.1]")],
     ),

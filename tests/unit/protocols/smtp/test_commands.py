@@ -210,10 +210,10 @@ def test_xclient_names_a_client(arguments, client):
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ("", "is no address"),
-        ("ADDR=", "is no address"),
-        ("ADDR=[UNAVAILABLE]", "is no address"),
-        ("ADDR=mx.example", "is no address"),
+        ("", "is not an address"),
+        ("ADDR=", "is not an address"),
+        ("ADDR=[UNAVAILABLE]", "is not an address"),
+        ("ADDR=mx.example", "is not an address"),
         ("ADDR=IPV6:fe80::1%lo", "has a zone"),
         ("ADDR=192.0.2.7 LOGIN=ann", "LOGIN is not offered"),
         ("ADDR=192.0.2.7 ADDR=192.0.2.8", "twice"),

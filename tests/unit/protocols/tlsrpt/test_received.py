@@ -135,7 +135,7 @@ def failure(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"policies": None}, "no TLS report: Expected `array`, got `null` - at `$.policies`"),
+        ({"policies": None}, "not a TLS report: Expected `array`, got `null` - at `$.policies`"),
         ({"report-id": 5}, "at `$.report-id`"),
         ({"policies": [{}]}, "missing required field"),
         ({"policies": [policy() | {"failure-details": [{}]}]}, "missing required field"),
@@ -247,7 +247,7 @@ def test_no_report_takes_much_memory(text: bytes) -> None:
 
 
 def test_a_text_that_is_not_utf_8_is_no_report() -> None:
-    with pytest.raises(ReportError, match="its JSON is no TLS report"):
+    with pytest.raises(ReportError, match="its JSON is not a TLS report"):
         parse_report(packed(**{"report-id": "here"}).replace(b"here", b"h\xa3re"))
 
 

@@ -118,7 +118,7 @@ def test_links_pipes_and_directories_are_refused(tmp_path):
     (tmp_path / "link").symlink_to("/etc/passwd")
     source = DirectorySource(tmp_path)
     assert sorted(source.paths()) == ["link", "pipe"]
-    with pytest.raises(UnusableBackup, match="pipe is no file"):
+    with pytest.raises(UnusableBackup, match="pipe is not a file"):
         source.open("pipe")
     with pytest.raises(OSError, match="link"):
         source.open("link")
@@ -154,7 +154,7 @@ def made_tar(*members):
 def test_other_members_are_refused():
     link = tarfile.TarInfo("link")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-    with pytest.raises(UnusableBackup, match="link is no file"):
+    with pytest.raises(UnusableBackup, match="link is not a file"):
         TarSource(made_tar(link))
     with pytest.raises(UnusableBackup, match="a file twice"):
         TarSource(made_tar(tarfile.TarInfo("a"), tarfile.TarInfo("a")))
@@ -164,7 +164,7 @@ def test_other_members_are_refused():
 def test_a_tar_that_is_cut_off_or_none():
     content = made_tar(tarfile.TarInfo("a"), tarfile.TarInfo("b")).getvalue()
     for wrong in (b"", b"x" * 2000, content[:514]):
-        with pytest.raises(UnusableBackup, match=r"it was cut off, or is no \.tar file"):
+        with pytest.raises(UnusableBackup, match=r"it was cut off, or is not a \.tar file"):
             TarSource(io.BytesIO(wrong))
     with pytest.raises(UnusableBackup, match="the backup was cut off"):  # within the head of the second file
         TarSource(io.BytesIO(content[:1100])).manifest()

@@ -346,7 +346,7 @@ def test_a_file_of_another_version_is_left_alone(shop):
 
 def test_a_damaged_file_is_said(shop):
     shop.shard.mkdir(parents=True)
-    (shop.shard / QUEUE_FILE).write_bytes(b"this is no database, and long enough to be read as one" * 100)
+    (shop.shard / QUEUE_FILE).write_bytes(b"this is not a database, and long enough to be read as one" * 100)
 
     async def main():
         with pytest.raises(StoreFailure, match="not a database"):

@@ -251,7 +251,7 @@ def test_a_file_of_an_older_version_learns_new_columns(tmp_path):
 
 
 def test_a_file_that_is_no_database(tmp_path, caplog):
-    (tmp_path / "2025-11-24.0.db").write_bytes(b"this is no database" * 1000)
+    (tmp_path / "2025-11-24.0.db").write_bytes(b"this is not a database" * 1000)
     write_events(tmp_path, "1", [event()])
     assert len(search_trace(tmp_path, TraceFilter())) == 1
     assert "cannot be read" in caplog.text

@@ -125,7 +125,7 @@ def test_who_may_only_read_counts_each_time(trace, monkeypatch):
 
 
 def test_files_that_cannot_be_counted_are_named_or_left_out(trace, caplog):
-    (trace / "2025-11-26.0.db").write_bytes(b"this is no database" * 1000)
+    (trace / "2025-11-26.0.db").write_bytes(b"this is not a database" * 1000)
     connection = apsw.Connection(str(trace / "2025-11-27.0.db"))
     connection.execute("CREATE TABLE trace (at, event)")
     connection.close()

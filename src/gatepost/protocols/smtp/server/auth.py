@@ -44,7 +44,7 @@ def parse_auth(arguments: str, offered: tuple[str, ...]) -> tuple[str, bytes | N
 
 
 def decode(line: bytes) -> bytes:
-    """The response on a line of a exchange. Raises CommandError for "*", which cancels, and for what is no base64."""
+    """The response on a line of a exchange. Raises CommandError for "*", which cancels, and for what is not base64."""
     if line == b"*":
         raise CommandError(CANCELLED)
     try:

@@ -22,7 +22,7 @@ class LineFault(StrEnum):
 
 
 class BadLine:
-    """A line that is no command. start: its octets up to what is wrong, at most 80."""
+    """A line that is not a command. start: its octets up to what is wrong, at most 80."""
 
     __slots__ = ("fault", "start")
 

@@ -1,9 +1,9 @@
 """The transcript of a session: the last commands and replies, without content and secrets (RFC 5321).
 
 `protocols.smtp.server.dialogue` and `protocols.smtp.server.server` note octets as they come, cut to what is ever shown;
-they are made readable only when somebody wants to keep them (`mail.inbound.session`). A line that is no command of SMTP
-is not shown: it may be a password that a client sent at the wrong moment. Octets are bounded for each session and for
-all that share a budget.
+they are made readable only when somebody wants to keep them (`mail.inbound.session`). A line that is not a command of
+SMTP is not shown: it may be a password that a client sent at the wrong moment. Octets are bounded for each session and
+for all that share a budget.
 """
 
 from __future__ import annotations

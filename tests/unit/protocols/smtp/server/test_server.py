@@ -455,7 +455,7 @@ def test_an_exchange_with_a_challenge(shell):
     server.challenge(b"once more?")
     server.receive(b"\r\n")
     assert server.take_output() == b"334 b25jZSBtb3JlPw==\r\n"
-    event = server.next_event()  # "HELP me" was the response, and is no base64
+    event = server.next_event()  # "HELP me" was the response, and is not base64
     assert isinstance(event, ErrorEvent)
     assert event.line_start == "AUTH"
     assert server.take_output().startswith(b"501 5.5.2 ")
