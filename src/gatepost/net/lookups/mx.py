@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import time
 from enum import StrEnum
 from itertools import chain, zip_longest
@@ -31,6 +32,7 @@ _MAX_RECORDS = 20  # of one family that are looked at
 _MAX_ADDRESSES = 10
 _KEPT = 5000  # domains, and as many hosts
 _KEPT_SECONDS = 30
+_NOT_OF_NAMES = re.compile(r"\\[^0-9]|[^a-z0-9._\\-]")  # in the text of a name, escaped already or not
 
 
 class Family(StrEnum):
@@ -306,6 +308,14 @@ def _without_dns(host: str) -> tuple[str, ...]:
 
 
 def _mx(record: Rdata) -> tuple[int, str]:
-    """Preference and host of an MX record; the root, which is not a host, becomes ""."""
+    """Preference and host of an MX record; the root, which is not a host, becomes "".
+
+    Of the host, what no host name has is written as its number (RFC 1035 section 5.1): a label may be any octets, and
+    what its domain's owner wrote must not look like a socket's path or an address literal, which need no DNS.
+    """
     preference, _, name = record.to_text().partition(" ")
-    return int(preference), name.lower().rstrip(".")
+    return int(preference), _NOT_OF_NAMES.sub(_as_number, name.lower().removesuffix("."))
+
+
+def _as_number(character: re.Match[str]) -> str:
+    return f"\\{ord(character[0][-1]):03d}"
