@@ -53,6 +53,7 @@ RECORDS = {
     "path.example MX": ["10 /run/other.sock."],
     "path-first.example MX": ["10 /run/other.sock.", "10 b.hosts.example."],
     "brackets-first.example MX": ["10 [::1].", "20 b.hosts.example."],
+    "labels.example MX": [f"{number} x{number}.{'a.' * 110}hosts.example." for number in range(70)],
     "ourselves.example MX": ["10 mx1.contoso.example.", "20 a.hosts.example."],
 }
 FAILURES = {
@@ -94,6 +95,7 @@ CASES = {
     "path.example": Case("FAIL", code="550 5.4.4"),
     "path-first.example": Case("SEND", "b"),
     "brackets-first.example": Case("SEND", "b"),
+    "labels.example": Case("DEFER", code="450 4.4.312"),
     "ourselves.example": Case("FAIL", code="554 5.4.6"),
     "all-dead.example": Case("DEFER", code="450 4.4.316"),
     "servfail.example": Case("DEFER", code="450 4.4.312"),
