@@ -347,7 +347,9 @@ def test_sessions_stay_within_their_context(shake, server, profile):
 
 
 @VERSIONS_NOW
-@pytest.mark.parametrize(("more", "padding", "kept"), [(8, 0, True), (9, 0, False), (0, 30_000, True), (0, 40_000, False)])
+@pytest.mark.parametrize(
+    ("more", "padding", "kept"), [(8, 0, True), (9, 0, False), (0, 30_000, True), (0, 40_000, False)]
+)
 def test_a_session_with_a_long_or_large_chain_is_not_kept(pki, shake, profile, more, padding, kept):
     leaf = pki.leaf("mx.a.example", *[f"{number:04}.{'x' * 60}.example" for number in range(padding // 80)])
     identity = ServerIdentity(leaf.pem + pki.root.pem * (more + 1), leaf.key_pem)
