@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 _MAX_HOSTS = 20
 _MAX_RECORDS = 20  # of one family that are looked at
 _MAX_ADDRESSES = 10
-_KEPT = 5000  # domains, and as many hosts
+_KEPT = 5000  # hosts
+_KEPT_OCTETS = 4 << 20  # of domains and the names of their hosts, each of which may take a thousand
+_ENTRY_OCTETS = 500  # of a domain without them
 _KEPT_SECONDS = 30
 _NOT_OF_NAMES = re.compile(r"\\[^0-9]|[^a-z0-9._\\-]")  # in the text of a name, escaped already or not
 
@@ -163,7 +165,7 @@ class MailRouter:
         self._random = random
         self._own_names = frozenset(name.lower().rstrip(".") for name in own_names)
         self._prefer = prefer
-        self._listings: Cache[str, _Listing] = Cache(_KEPT, clock)
+        self._listings: Cache[str, _Listing] = Cache(_KEPT_OCTETS, clock)
         self._families: Cache[str, _Families] = Cache(_KEPT, clock)
 
     def forget(self) -> None:
@@ -186,7 +188,8 @@ class MailRouter:
         if listing is None:
             answer = await self._resolver.query(domain, "MX")
             listing = self._read_listing(domain, answer)
-            self._listings.put(domain, listing, min(answer.ttl, _KEPT_SECONDS), 1)
+            octets = _ENTRY_OCTETS + sum(map(len, listing.names))
+            self._listings.put(domain, listing, min(answer.ttl, _KEPT_SECONDS), octets)
         hosts = [
             MailHost(name, preference) for preference, names in listing.by_preference for name in self._shuffled(names)
         ]

@@ -143,21 +143,21 @@ def _records(wire: bytes) -> Iterator[_Record]:
     """The records of all sections. Raises IndexError where the message is cut short."""
     end = 12
     for _ in range(int.from_bytes(wire[4:6])):
-        end = _behind(wire, end) + 4
+        end = _name_end(wire, end) + 4
     for _ in range(sum(int.from_bytes(wire[at : at + 2]) for at in (6, 8, 10))):
         own = end
-        at = _behind(wire, own)
+        at = _name_end(wire, own)
         rdtype, data = int.from_bytes(wire[at : at + 2]), at + 10
         end = data + int.from_bytes(wire[at + 8 : data])
         names = [own]
         if (place := _NAMES.get(rdtype)) is not None:
             names.append(data + place)
         if rdtype == dns.rdatatype.SOA:
-            names.append(_behind(wire, data))
+            names.append(_name_end(wire, data))
         yield _Record(rdtype, at, names)
 
 
-def _behind(wire: bytes, at: int) -> int:
+def _name_end(wire: bytes, at: int) -> int:
     """Where a name ends that begins there (RFC 1035 section 4.1.4). Raises IndexError."""
     while 0 < (size := wire[at]) < _POINTER:
         at += 1 + size

@@ -242,6 +242,16 @@ def test_what_was_found_is_kept_for_half_a_minute_and_shuffled_each_time() -> No
     assert queries.asked == 6
 
 
+@pytest.mark.parametrize(("octets", "asked"), [(20, 1), (250, 2)])
+def test_a_domain_with_many_long_names_is_not_kept(octets: int, asked: int) -> None:
+    name = ".".join([r"\001" * (octets // 5)] * 5)
+    queries = Counting(mx(*(f"{number} {name}." for number in range(50))))
+    router = MailRouter(queries, Random(1))  # noqa: S311 - an order, no secret
+    for _ in range(2):
+        assert len(asyncio.run(router.mail_hosts("b.example")).hosts) == 20
+    assert queries.asked == asked
+
+
 def test_half_an_answer_is_not_kept() -> None:
     queries = Counting({("mx.b.example", "A"): ["192.0.2.1"], ("mx.b.example", "AAAA"): FAILED})
     router = MailRouter(queries, Random(1))  # noqa: S311 - an order, no secret
