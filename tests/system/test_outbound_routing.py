@@ -50,6 +50,10 @@ RECORDS = {
     "silent.example MX": ["10 a.hosts.example."],
     "garbage.example MX": ["10 a.hosts.example."],
     "truncated.example MX": ["10 a.hosts.example."],
+    "path.example MX": ["10 /run/other.sock."],
+    "path-first.example MX": ["10 /run/other.sock.", "10 b.hosts.example."],
+    "brackets-first.example MX": ["10 [::1].", "20 b.hosts.example."],
+    "labels.example MX": [f"{number} x{number}.{'a.' * 110}hosts.example." for number in range(70)],
     "ourselves.example MX": ["10 mx1.contoso.example.", "20 a.hosts.example."],
 }
 FAILURES = {
@@ -88,6 +92,10 @@ CASES = {
     "no-such-domain.test": Case("FAIL", code="550 5.1.2"),
     "many.example": Case("DEFER", code="450 4.4.312"),
     "nowhere.example": Case("FAIL", code="550 5.4.4"),
+    "path.example": Case("FAIL", code="550 5.4.4"),
+    "path-first.example": Case("SEND", "b"),
+    "brackets-first.example": Case("SEND", "b"),
+    "labels.example": Case("DEFER", code="450 4.4.312"),
     "ourselves.example": Case("FAIL", code="554 5.4.6"),
     "all-dead.example": Case("DEFER", code="450 4.4.316"),
     "servfail.example": Case("DEFER", code="450 4.4.312"),

@@ -37,6 +37,8 @@ _RECORD = private.RECORD  # BIOs never shrink, so they are fed no more at once
 _MAX_HELLO = 65536
 _EXPORTER = b"EXPORTER-Channel-Binding"
 _MAX_DETAIL = 300
+_MAX_KEPT_CHAIN: Final = 10  # certificates of a server whose session is kept: no longer chain is judged
+_MAX_KEPT_OCTETS: Final = 32_768  # of all of them; OpenSSL takes several times as much
 _FLIGHTS = 6  # of a handshake of ours with ourselves: as many as any version needs, and some
 # By which stacks answer a ClientHello that their buffers are too small for. "handshake failure" is not among them, nor
 # any that speaks of versions, names or certificates: who says so has read it.
@@ -353,6 +355,9 @@ class Engine:
         context = self._context
         if self._key is None or self.facts is None or not isinstance(context, ClientContext):
             return
+        chain = self.facts.peer_chain
+        if len(chain) > _MAX_KEPT_CHAIN or sum(map(len, chain)) > _MAX_KEPT_OCTETS:
+            return  # a thousand hosts with a hundred certificates each would take 500 MB; theirs are full handshakes
         session = self._connection.get_session()
         if session is not None:
             context.sessions.keep(self._key, session, self._born)

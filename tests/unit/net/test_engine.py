@@ -347,6 +347,22 @@ def test_sessions_stay_within_their_context(shake, server, profile):
 
 
 @VERSIONS_NOW
+@pytest.mark.parametrize(
+    ("more", "padding", "kept"), [(8, 0, True), (9, 0, False), (0, 30_000, True), (0, 40_000, False)]
+)
+def test_a_session_with_a_long_or_large_chain_is_not_kept(pki, shake, profile, more, padding, kept):
+    leaf = pki.leaf("mx.a.example", *[f"{number:04}.{'x' * 60}.example" for number in range(padding // 80)])
+    identity = ServerIdentity(leaf.pem + pki.root.pem * (more + 1), leaf.key_pem)
+    server = server_context([identity], profile, ask_client_certificate=False)
+    client = client_context(profile)
+    ours, theirs = shake(client.engine(session_key="k"), server.engine())
+    assert len(ours.facts.peer_chain) == more + 2
+    exchange(ours, theirs)
+    again, _ = shake(client.engine(session_key="k"), server.engine())
+    assert again.facts.resumed is kept
+
+
+@VERSIONS_NOW
 def test_a_session_that_failed_is_not_resumed_and_costs_only_a_full_handshake(shake, server, profile):
     client = client_context(profile)
     ours, theirs = shake(client.engine(session_key="k"), server.engine())

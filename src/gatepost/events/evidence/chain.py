@@ -76,7 +76,7 @@ def parse_body(data: bytes) -> dict[str, Any]:
     except msgspec.DecodeError as error:
         raise NotCanonical(f"it is not JSON: {error}") from None
     if not isinstance(body, dict):
-        raise NotCanonical("it is no JSON object")
+        raise NotCanonical("it is not a JSON object")
     if canonical(body) != data:
         raise NotCanonical("it is not in canonical form (RFC 8785)")
     return body

@@ -45,7 +45,7 @@ _MAX_TTL = 3600
 _CONCURRENT = 100  # questions at a time; who sends chooses nameservers that keep silent, too
 _STRANGERS = 50  # of these, that messages of strangers make us ask: they choose nameservers that keep silent
 _STRANGERS_WAIT = 1000  # more of their questions, with those under way, fail at once
-_CACHE_OCTETS = 2 << 20  # of answers as received; parsed they take about ten times as much
+_CACHE_OCTETS = 2 << 20  # of answers as received and as text; parsed they take about ten times as much
 
 
 asking_for: ContextVar[str] = ContextVar("asking_for", default="")
@@ -280,7 +280,8 @@ class Resolver:
         self.in_doubt = self.in_doubt or not answer.authentic
         self._count(rdtype, str(answer.status))
         self.counts.observe((DNS_SECONDS.name,), DNS_SECONDS.buckets, self._clock() - begun)
-        self._cache.put(question, answer, answer.ttl, len(reply.message.wire or b""))
+        written = sum(len(record.to_text()) for record in answer.records)  # where a name may be a pointer of two octets
+        self._cache.put(question, answer, answer.ttl, len(reply.message.wire or b"") + written)
         return answer
 
     async def _whose(self, failure: LookupFailed, question: Question) -> LookupFailed:

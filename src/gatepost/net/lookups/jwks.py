@@ -79,7 +79,7 @@ def parse_document(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise JwksError("no JSON") from None
     if not isinstance(document, dict):
-        raise JwksError("no JSON object")
+        raise JwksError("not a JSON object")
     return document
 
 

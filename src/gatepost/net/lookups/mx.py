@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import time
 from enum import StrEnum
 from itertools import chain, zip_longest
@@ -29,8 +30,11 @@ if TYPE_CHECKING:
 _MAX_HOSTS = 20
 _MAX_RECORDS = 20  # of one family that are looked at
 _MAX_ADDRESSES = 10
-_KEPT = 5000  # domains, and as many hosts
+_KEPT = 5000  # hosts
+_KEPT_OCTETS = 4 << 20  # of domains and the names of their hosts, each of which may take a thousand
+_ENTRY_OCTETS = 500  # of a domain without them
 _KEPT_SECONDS = 30
+_NOT_OF_NAMES = re.compile(r"\\[^0-9]|[^a-z0-9._\\-]")  # in the text of a name, escaped already or not
 
 
 class Family(StrEnum):
@@ -161,7 +165,7 @@ class MailRouter:
         self._random = random
         self._own_names = frozenset(name.lower().rstrip(".") for name in own_names)
         self._prefer = prefer
-        self._listings: Cache[str, _Listing] = Cache(_KEPT, clock)
+        self._listings: Cache[str, _Listing] = Cache(_KEPT_OCTETS, clock)
         self._families: Cache[str, _Families] = Cache(_KEPT, clock)
 
     def forget(self) -> None:
@@ -184,7 +188,8 @@ class MailRouter:
         if listing is None:
             answer = await self._resolver.query(domain, "MX")
             listing = self._read_listing(domain, answer)
-            self._listings.put(domain, listing, min(answer.ttl, _KEPT_SECONDS), 1)
+            octets = _ENTRY_OCTETS + sum(map(len, listing.names))
+            self._listings.put(domain, listing, min(answer.ttl, _KEPT_SECONDS), octets)
         hosts = [
             MailHost(name, preference) for preference, names in listing.by_preference for name in self._shuffled(names)
         ]
@@ -306,6 +311,14 @@ def _without_dns(host: str) -> tuple[str, ...]:
 
 
 def _mx(record: Rdata) -> tuple[int, str]:
-    """Preference and host of an MX record; the root, which is not a host, becomes ""."""
+    """Preference and host of an MX record; the root, which is not a host, becomes "".
+
+    Of the host, what no host name has is written as its number (RFC 1035 section 5.1): a label may be any octets, and
+    what its domain's owner wrote must not look like a socket's path or an address literal, which need no DNS.
+    """
     preference, _, name = record.to_text().partition(" ")
-    return int(preference), name.lower().rstrip(".")
+    return int(preference), _NOT_OF_NAMES.sub(_as_number, name.lower().removesuffix("."))
+
+
+def _as_number(character: re.Match[str]) -> str:
+    return f"\\{ord(character[0][-1]):03d}"

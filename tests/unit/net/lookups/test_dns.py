@@ -46,6 +46,21 @@ def texts(answer: DnsAnswer) -> list[str]:
     return [record.to_text() for record in answer.records]
 
 
+@pytest.mark.parametrize(("hosts", "asked"), [(1, 1), (50, 2)])
+def test_what_is_kept_counts_names_that_an_answer_abbreviates(
+    nameserver: Callable[..., Any], hosts: int, asked: int
+) -> None:
+    end = ".".join([r"\001" * 60] * 3)
+
+    async def ask_twice(resolver: Resolver, double: Any) -> int:
+        for _ in range(2):
+            assert len((await resolver.query("b.example", "MX")).records) == hosts
+        return [transport for _, _, transport in double.asked].count("udp")
+
+    table = {("b.example", "MX"): [f"{number} x{number}.{end}." for number in range(hosts)]}
+    assert lookup(nameserver(table), ask_twice) == asked
+
+
 def test_questions_are_counted_by_what_came_of_them(nameserver: Callable[..., Any]) -> None:
     async def ask(resolver: Resolver, _: Any) -> Resolver:
         for name in ("a.example", "a.example", "b.example"):

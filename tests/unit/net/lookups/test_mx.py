@@ -5,6 +5,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import dns.name
 import dns.rdata
 import pytest
 
@@ -95,6 +96,24 @@ def test_equal_preferences_are_shuffled_and_others_are_not() -> None:
     orders = [[host.name for host in mail_hosts(table, seed=seed).hosts] for seed in range(10)]
     assert all(order[0] == "first.b.example" and order[-1] == "last.b.example" for order in orders)
     assert len({tuple(order) for order in orders}) > 5
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("/run/x.Sock.", r"\047run\047x.sock"),
+        ("[::1].", r"\091\058\0581\093"),
+        (r"a\.b\\c\"\(,\032.B.example.", r"a\046b\092c\034\040\044\032.b.example"),
+        (r"b.example\..", r"b.example\046"),
+        (r"\000\255.b.example.", r"\000\255.b.example"),
+        ("_mx-1.b.example.", "_mx-1.b.example"),
+    ],
+)
+def test_the_name_of_an_mx_host_is_nothing_but_a_name(written: str, name: str) -> None:
+    (host,) = mail_hosts(mx(f"10 {written}")).hosts
+    assert host.name == name
+    assert dns.name.from_text(host.name) == dns.name.from_text(written)
+    assert addresses({(name, "A"): ["192.0.2.1"]}, host.name).addresses == ("192.0.2.1",)
 
 
 def test_at_most_twenty_hosts() -> None:
@@ -221,6 +240,16 @@ def test_what_was_found_is_kept_for_half_a_minute_and_shuffled_each_time() -> No
     now[0] = 30.0
     asyncio.run(run())
     assert queries.asked == 6
+
+
+@pytest.mark.parametrize(("octets", "asked"), [(20, 1), (240, 2)])
+def test_a_domain_with_many_long_names_is_not_kept(octets: int, asked: int) -> None:
+    name = ".".join([r"\001" * (octets // 5)] * 5)
+    queries = Counting(mx(*(f"{number} {name}." for number in range(50))))
+    router = MailRouter(queries, Random(1))  # noqa: S311 - an order, no secret
+    for _ in range(2):
+        assert len(asyncio.run(router.mail_hosts("b.example")).hosts) == 20
+    assert queries.asked == asked
 
 
 def test_half_an_answer_is_not_kept() -> None:
