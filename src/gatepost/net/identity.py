@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from gatepost.net.certificate import MALFORMED, CertificateError, certificate_facts, quietly
 from gatepost.protocols.tls.names import matches
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 type PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
 _PRIVATE_KEYS = (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)
+
+MOST_RSA_BITS: Final = 8192
+"""Of a key: with 16,384 each handshake would take a third of a second of CPU."""
 
 
 class IdentityError(ValueError):
@@ -76,9 +80,10 @@ def read_identity(identity: ServerIdentity) -> Credentials:
     if identity.in_token:
         return Credentials(identity.chain_pem, _token_uri(identity, facts), facts)
     try:
-        key = serialization.load_pem_private_key(identity.key_pem, password=None)
+        # Event loops read identities, and to check the numbers of a key of 8192 bits takes all threads five seconds.
+        key = serialization.load_pem_private_key(identity.key_pem, None, unsafe_skip_rsa_key_validation=True)
         public = _spki(key.public_key())
-    except (ValueError, TypeError, UnsupportedAlgorithm) as failure:
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as failure:
         if b"PKCS#11 PROVIDER URI" in identity.key_pem:
             raise IdentityError(
                 f"the key of {facts.subject} is in a token: name it by its pkcs11: URI instead of a file"
@@ -93,7 +98,19 @@ def read_identity(identity: ServerIdentity) -> Credentials:
                 "later one: put that one first, then its issuers in their order"
             )
         raise IdentityError(f"the private key does not belong to the certificate {facts.subject}")
+    if isinstance(key, rsa.RSAPrivateKey):
+        _try_rsa(key, facts.subject)
     return Credentials(identity.chain_pem, key, facts)
+
+
+def _try_rsa(key: rsa.RSAPrivateKey, subject: str) -> None:
+    """Sign something. Raises IdentityError."""
+    if key.key_size > MOST_RSA_BITS:
+        raise IdentityError(f"the RSA key of {subject} has {key.key_size} bits; at most {MOST_RSA_BITS} are possible")
+    try:
+        key.public_key().verify(key.sign(b"", padding.PKCS1v15(), SHA256()), b"", padding.PKCS1v15(), SHA256())
+    except (ValueError, InternalError, InvalidSignature) as failure:
+        raise IdentityError(f"the private key of {subject} cannot be used: it does not sign") from failure
 
 
 def _token_uri(identity: ServerIdentity, facts: CertificateFacts) -> TokenUri:
