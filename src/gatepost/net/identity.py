@@ -29,6 +29,7 @@ _PRIVATE_KEYS = (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey, ed25519.Ed25519P
 
 MOST_RSA_BITS: Final = 8192
 """Of a key: with 16,384 each handshake would take a third of a second of CPU."""
+_MOST_CHAIN: Final = 100_000  # octets, DER; clients with OpenSSL end handshakes in which 102,400 come
 
 
 class IdentityError(ValueError):
@@ -75,6 +76,10 @@ def read_identity(identity: ServerIdentity) -> Credentials:
         facts = certificate_facts(leaf.public_bytes(serialization.Encoding.DER))
     except (*MALFORMED, CertificateError) as failure:
         raise IdentityError(f"the certificate chain cannot be read: {failure}") from failure
+    if (size := sum(len(each.public_bytes(serialization.Encoding.DER)) for each in (leaf, *others))) > _MOST_CHAIN:
+        raise IdentityError(
+            f"the chain of {facts.subject} has {size} bytes, more than clients take: leave out what is not its issuer"
+        )
     if facts.key.startswith("RSA-PSS"):
         raise IdentityError(f"the certificate {facts.subject} has a kind of key that cannot be used: {facts.key}")
     if identity.in_token:

@@ -85,6 +85,14 @@ def test_an_rsa_key_that_makes_handshakes_slow_is_not_taken(pki):
         read_identity(large)
 
 
+def test_a_chain_longer_than_clients_take_is_refused(pki):
+    """As when all the roots that there are were appended: OpenSSL ends the handshake."""
+    leaf = pki.leaf("mx.a.example")
+    with pytest.raises(IdentityError, match=r"the chain of CN=mx\.a\.example.* bytes, more than clients take"):
+        read_identity(ServerIdentity(leaf.pem + pki.root.pem * 300, leaf.key_pem))
+    assert read_identity(ServerIdentity(leaf.pem + pki.root.pem * 30, leaf.key_pem))
+
+
 def test_a_chain_in_the_wrong_order_is_named(pki):
     leaf = pki.leaf("mx.a.example")
     with pytest.raises(IdentityError, match=r"to the first certificate of the file, .*, but to a later one: put that"):

@@ -140,7 +140,7 @@ class _Adapter(HTTPAdapter):
         retry_after = response.headers.get("Retry-After", "")
         if not response.ok:
             self.status, self.retry_after = response.status_code, _seconds(retry_after)
-        if retry_after and not retry_after.isdigit():  # the library compares a date, which is in UTC, with local time
+        if retry_after and not retry_after.strip("0").isdigit():  # the library compares a date, in UTC, with local time
             del response.headers["Retry-After"]  # without one it waits, where a time that is none or past is at once
             if seconds := math.ceil(_seconds(retry_after)):
                 response.headers["Retry-After"] = str(seconds)

@@ -316,7 +316,7 @@ def test_the_date_to_ask_again_at_is_no_local_time(play, new_york):
     assert abs(again - later.timestamp()) < 60
 
 
-@pytest.mark.parametrize("retry_after", ["soon", "1.5", "-5", "Thu, 01 Jan 1970 00:00:00 GMT"])
+@pytest.mark.parametrize("retry_after", ["soon", "0", "1.5", "-5", "Thu, 01 Jan 1970 00:00:00 GMT"])
 def test_a_time_to_ask_again_at_that_is_none_or_past_means_the_usual_one(play, retry_after):
     """Else it would be asked again and again without a rest."""
     window = {"suggestedWindow": {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}}
