@@ -150,11 +150,13 @@ def _check_rounds(der: bytes, source: str) -> None:
             parameters = ber.read(der[match.end() : match.end() + _PARAMETERS])
             rounds += _numbers(parameters, 3 if match[0] == _SCRYPT else 1)  # N, r and p, or how often it is hashed
     except ber.BerError as failure:
-        what = "PKCS#12" if is_pkcs12(der) else "an encrypted key"
-        raise ChainFileError(f"{source}: {what} that cannot be read: {failure}; export it again") from failure
+        if is_pkcs12(der):
+            raise ChainFileError(f"{source}: PKCS#12 that cannot be read: {failure}; export it again") from failure
+        raise ChainFileError(f"{source}: an encrypted key that cannot be read: {failure}; export it again") from failure
     if rounds > _MOST_ROUNDS:
-        text = f"it takes {rounds} rounds to try a password, more than {_MOST_ROUNDS}; export it again with fewer"
-        raise ChainFileError(f"{source}: {text}")
+        raise ChainFileError(
+            f"{source}: to try a password takes {rounds} rounds, more than {_MOST_ROUNDS}; export it again with fewer"
+        )
 
 
 def _numbers(element: ber.Element, count: int) -> int:

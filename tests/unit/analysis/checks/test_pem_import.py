@@ -168,7 +168,7 @@ def test_a_password_that_takes_minutes_to_try_is_not_tried(name):
     der = ABSURD[name]
     pem_key = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n%b-----END ENCRYPTED PRIVATE KEY-----\n" % encodebytes(der)
     for content in (der, pem_key):
-        with pytest.raises(ChainFileError, match=r"k\.pem: it takes \d+ rounds to try a password, more than 10000000"):
+        with pytest.raises(ChainFileError, match=r"k\.pem: to try a password takes \d+ rounds, more than 10000000"):
             key_of(content, "k.pem", WORD)
     with pytest.raises(PasswordNeeded):
         key_of(pem_key, "k.pem")
@@ -184,7 +184,7 @@ def test_so_for_a_whole_pkcs12():
         take(slow, b"", password=b"wrong")  # 32,767 are usual
     parts = ber.read(made).parts
     mac = ber.write(ber.SEQUENCE, *(bytes(part.raw) for part in parts[2].parts[:2]), integer(LONG))
-    with pytest.raises(ChainFileError, match="it takes 2147487647 rounds to try a password"):
+    with pytest.raises(ChainFileError, match="to try a password takes 2147487647 rounds"):
         take(ber.write(ber.SEQUENCE, bytes(parts[0].raw), bytes(parts[1].raw), mac), b"")
     with pytest.raises(ChainFileError, match="an encrypted key that cannot be read"):
         key_of(sealed_by(parameters(PBKDF2, LONG, 32, salt=bytes(1000))), "k.der", WORD)
