@@ -298,6 +298,20 @@ def test_delivered_into_the_mailbox_as_foretold(mx: Gateway, foretold: dict[str,
     assert outcomes(mx, {ANN: "DELIVER"})
 
 
+def test_the_header_is_taken_from_a_stored_message(mx: Gateway, foretold: dict[str, Any], tmp_path: Path) -> None:
+    peer = PEERS["head office, confidential"]
+    file = tmp_path / "mail.eml"
+    folded = peer.header.replace(": ", ":\r\n ").encode()
+    words = "--from", peer.sender, "--to", peer.to, "--ip", peer.ip, "--message", str(file)
+    for content in (folded + b"\r\n" + message(), folded, message() + folded):
+        file.write_bytes(content)
+        sources = mx.cli("explain", *words, json=True, expect=None).data["outbound"]["requirement_sources"]
+        same = sources == foretold["head office, confidential"]["outbound"]["requirement_sources"]
+        assert same == content.startswith(folded), "a field in the body is none"
+    file.write_bytes(b"no field\nSubject: x\n\n")
+    assert "--header: 'no field' is not a field" in mx.cli("explain", *words, expect=2).stderr
+
+
 def test_a_person_reads_it_in_the_signs_that_the_terminal_has(mx: Gateway) -> None:
     run = mx.cli("explain", "--from", "<>", "--to", BANK, "--ip", "127.0.0.2", expect=1)
     assert "INBOUND       refused at RCPT TO: 550 5.7.64 Relay Access Denied ATTR36" in run.stdout

@@ -96,7 +96,8 @@ def test_mail_for_a_full_mailbox_waits_where_dovecot_says_so_and_comes_when_ther
     assert row["reply"].startswith("452 4.2.2")
     full = "Nobody has to act yet: the mailbox of the recipient is full, and the gateway tries again."
     assert next_step(server, row) == full
-    assert full in server.cli("queue", "show", row["message"]).stdout
+    # the trace has the row before the queue has the message back
+    wait_until(lambda: full in server.cli("queue", "show", row["message"]).stdout, "the message to wait")
     store.stop()
     store.more = quota("10M", waits=True)
     store.start()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, dataclass_transfor
 
 import msgspec
 
-from gatepost.policy.connectors.errors import Draft, FieldError, dotted, explain
+from gatepost.policy.connectors.errors import Draft, FieldError, dotted, explain, misplaced_key
 from gatepost.policy.connectors.fields import Length, Parsed, Range
 
 if TYPE_CHECKING:
@@ -275,13 +275,28 @@ def _finding(kind: str, at: Location, raw: object, **context: Any) -> ErrorDetai
 
 
 def _errors(kind: type[Section], findings: Iterable[ErrorDetails]) -> list[FieldError]:
-    return [
-        FieldError(dotted("", finding["loc"]), explain(finding, _known(kind, finding["loc"][:-1])))
-        for finding in findings
-    ]
+    return [FieldError(dotted("", finding["loc"]), _explained(kind, finding)) for finding in findings]
 
 
-def _known(kind: type[Section], at: Location) -> tuple[str, ...]:
+def _explained(kind: type[Section], finding: ErrorDetails) -> str:
+    *at, key = finding["loc"]
+    if finding["type"] == "extra_forbidden" and (places := _tables_with(kind, key)):
+        return misplaced_key(places)
+    return explain(finding, _known(kind, at))
+
+
+def _tables_with(kind: type[Section], key: object) -> list[str]:
+    """Headings of the tables of a document that have a key, as a file writes them."""
+    places: list[str] = []
+    for name in kind.settings:
+        annotation = hints(kind)[name]
+        section = section_in(annotation)
+        if section and key in section.settings:
+            places.append(f"[{name}]" if isinstance(annotation, type) else f"[[{name}]]")
+    return places
+
+
+def _known(kind: type[Section], at: Iterable[int | str]) -> tuple[str, ...]:
     """The keys that may stand in the table at a location inside a document."""
     for step in at:
         if isinstance(step, str):

@@ -79,6 +79,12 @@ def test_who_validates_and_by_which_key(tmp_path: Path) -> None:
     assert load(path, {"GATEPOST_DNS__VALIDATE": "nameserver"}).dns.validation == "nameserver"
 
 
+def test_a_key_under_the_wrong_heading_is_told_where_it_belongs(tmp_path: Path) -> None:
+    path = written(tmp_path, f'data_dir = "/x"\n{GOOD}role = "mx"\n[dns]\nhostname = "x"\nxx = 1\n')
+    unknown = {problem.split(": unknown key, it would have no effect; ")[1][:25] for problem in problems_of(path)}
+    assert unknown == {"write it under [server]", "write it under [[listener", "known here: attempts, nam"}
+
+
 def test_the_environment_alone_may_do() -> None:
     assert load(None, HOSTNAME).server.hostname == "mx.example"
 

@@ -94,8 +94,8 @@ def resolve_advice(host: str, domain: str, *, lmtp: bool = False) -> str:
     return f"Check the spelling of {host} in smart_hosts. If it is right, it needs an A or AAAA record."
 
 
-def connect_advice(hop: Hop, *, refused: bool) -> str:
-    """Nobody answers on the port, or at the socket."""
+def connect_advice(hop: Hop, domain: str = "", *, refused: bool) -> str:
+    """Nobody answers on the port, or at the socket. domain: as in `resolve_advice`."""
     if hop.lmtp and hop.address.startswith("/"):
         return (
             f"Here: start the LMTP server that listens at {hop.address}, let the gateway's account open that socket, "
@@ -105,6 +105,11 @@ def connect_advice(hop: Hop, *, refused: bool) -> str:
         return (
             f"Here: start the LMTP server, or correct delivery of the mailbox: nobody answers on port {hop.port} of "
             f"{hop.address}."
+        )
+    if refused and domain:
+        return (
+            f"The administrators of {domain} must open port {hop.port} of {hop.host}, or take it out of their MX; or a "
+            "firewall refuses this machine."
         )
     if refused:
         return (
@@ -117,8 +122,8 @@ def connect_advice(hop: Hop, *, refused: bool) -> str:
     )
 
 
-def greeting_advice(hop: Hop, failure: HopFailure) -> str:
-    """It answered, but not as a mail server that would talk to us."""
+def greeting_advice(hop: Hop, failure: HopFailure, domain: str = "") -> str:
+    """It answered, but not as a mail server that would talk to us. domain: as in `resolve_advice`."""
     if hop.lmtp:
         return (
             f"Here: the log of the server at {hop.endpoint} says why. If it does not speak LMTP, correct delivery of "
@@ -128,6 +133,11 @@ def greeting_advice(hop: Hop, failure: HopFailure) -> str:
         return (
             "Their server turns this machine away; its reply says why. They must allow this machine's address, or it "
             "needs a better standing (reverse DNS, block lists)."
+        )
+    if domain:
+        return (
+            f"The administrators of {domain} must look at {hop.host}, which their MX names: it does not speak SMTP on "
+            f"port {hop.port}. Or wait and try again, if it greets slowly on purpose."
         )
     if hop.port == 465:
         return "Port 465 speaks TLS from the first byte and is for mail clients (RFC 8314). Use port 25 in smart_hosts."

@@ -51,7 +51,7 @@ class Seen(Watch):
 
     steps: begun, with the time of a clock that never goes back. transcript, facts: as far as it came. failure: why the
     connection is of no use, None if it is. error: of the operating system, if connecting failed. now: seconds since
-    1970. on_step: called as each step begins.
+    1970. on_step: called as each step begins. listed_by: the domain whose MX named the host, "" for a smart host.
     """
 
     hop: Hop
@@ -65,6 +65,7 @@ class Seen(Watch):
     failure: HopFailure | None = None
     error: BaseException | None = None
     on_step: Callable[[], None] | None = None
+    listed_by: str = ""
 
     def __call__(self, step: Step, /) -> None:
         """A step begins."""
@@ -204,7 +205,7 @@ def _connect(seen: Seen) -> _Made:
             "Connect", TaskStatus.WARNING, detail, advice.NO_IPV6, seconds
         ), "this machine has no route to IPv6 addresses"
     refused = isinstance(error, ConnectionRefusedError)
-    what = advice.NO_ROUTE if no_way else advice.connect_advice(hop, refused=refused)
+    what = advice.NO_ROUTE if no_way else advice.connect_advice(hop, seen.listed_by, refused=refused)
     return Task("Connect", TaskStatus.FAILED, detail, what, seconds), ""
 
 
@@ -215,7 +216,7 @@ def _ehlo(seen: Seen) -> _Made:
     implicit = seen.hop.options.implicit_tls
     in_time = seen.last in {Step.GREETING, Step.HELLO} and (implicit or not seen.over_tls)
     if failure is not None and failure.verdict is None and in_time and not seen.our_fault:
-        what = advice.greeting_advice(seen.hop, failure)
+        what = advice.greeting_advice(seen.hop, failure, seen.listed_by)
         return Task("EHLO", TaskStatus.FAILED, _failed(failure, banner), what, seconds), ""
     if implicit and not lines:
         return Task("EHLO", TaskStatus.SKIPPED, "it comes after the TLS handshake, which failed"), ""

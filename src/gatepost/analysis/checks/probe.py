@@ -175,7 +175,7 @@ class Prober:
             )
             for address in usable
         ]
-        return list(await asyncio.gather(*(self._attempt(hop, task, keep, look) for hop in hops)))
+        return list(await asyncio.gather(*(self._attempt(hop, task, listed_by, keep, look) for hop in hops)))
 
     async def publication(self, modes: Modes, mail_hosts: MailHosts | None = None) -> Publication:
         """Begin the lookups of published data for a route, host by host.
@@ -214,10 +214,11 @@ class Prober:
         self,
         hop: Hop,
         resolve: Task,
+        listed_by: str,
         keep: Callable[[HostReport, OpenHop], None] | None,
         look: Look | None,
     ) -> HostReport:
-        seen = Seen(hop, time.monotonic, self._clock())
+        seen = Seen(hop, time.monotonic, self._clock(), listed_by=listed_by)
 
         def show() -> None:
             if look is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import textwrap
@@ -36,8 +37,13 @@ _CODES = {True: 0, False: NO, None: UNKNOWN}
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Certificate that the client presents: PEM, leaf first, with its intermediates.",
 )
+@click.option(
+    "--message",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A stored message (.eml): its header fields are taken, as with --header. Its addresses are not.",
+)
 @gateway_options
-def explain(request: ExplainMessage, certificate: Path | None) -> None:
+def explain(request: ExplainMessage, certificate: Path | None, message: Path | None) -> None:
     """Explain what would happen to a message: attribution, acceptance, route and requirements, with reasons.
 
     The stored configuration decides, with the code that decides for real sessions. Nothing is sent, and without --live
@@ -50,6 +56,8 @@ def explain(request: ExplainMessage, certificate: Path | None) -> None:
     gateway = client()
     if certificate is not None:
         request = msgspec.structs.replace(request, certificate=_pem(certificate))
+    if message is not None:
+        request = msgspec.structs.replace(request, header=[*request.header, *_header_fields(message)])
     record = msgspec.to_builtins(gateway.call(explain_message, request))
     if record["empty"]:
         say("no organization is stored yet, so nothing is accepted; add one: gatepost apply -f FILE", err=True)
@@ -65,6 +73,15 @@ def _pem(file: Path) -> str:
     return pem.decode("utf-8", "replace")
 
 
+def _header_fields(file: Path) -> list[str]:
+    """The header section of a message, a field a line."""
+    section = _HEADER_END.split(read_file(file, _MAX_MESSAGE, "--message: "), maxsplit=1)[0]
+    return [field for field in re.split(r"\r?\n", _FOLD.sub("", section.decode("utf-8", "replace"))) if field]
+
+
+_MAX_MESSAGE = 256 * 1024 * 1024
+_HEADER_END = re.compile(rb"\r?\n\r?\n")
+_FOLD = re.compile(r"\r?\n(?=[ \t])")
 _WIDTH = 100
 _SHOWN = 15  # other connectors of one direction; --json has them all
 _TITLE = 14

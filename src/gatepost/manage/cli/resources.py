@@ -15,6 +15,7 @@ import tomlkit
 from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.options import BAD_INPUT, client, fail, gateway_options, since_option
 from gatepost.manage.cli.output import _, ours, printed_json
+from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_cases import ApplyResources, ExportResources, apply_resources, export_resources
 from gatepost.node.privileges import as_caller
@@ -65,13 +66,14 @@ def apply(source: Path, *, adds: bool, dry_run: bool, note: str, since: str) -> 
 
 
 @click.command()
+@request_options(ExportResources)
 @gateway_options
-def export() -> None:
+def export(request: ExportResources) -> None:
     """Print all resources as a resource file for `gatepost apply`.
 
-    Exit codes: 0 done, 2 invalid settings, 3 the data cannot be read.
+    Exit codes: 0 done, 2 invalid settings or no such version, 3 the data cannot be read.
     """
-    exported = client().call(export_resources, ExportResources()).value
+    exported = client().call(export_resources, request).value
     document = exported if exported["organization"] else {}
     if not printed_json(document):
         click.echo(tomlkit.dumps(document), nl=False)

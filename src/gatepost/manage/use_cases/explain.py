@@ -82,8 +82,8 @@ class ExplainMessage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, r
         Cli(help="TLS version of the session. Default: TLSv1.3 with a certificate, otherwise none (unencrypted)."),
     ] = ""
     header: Annotated[
-        list[Annotated[str, Meta(max_length=2000)]],
-        Meta(max_length=50),
+        list[Annotated[str, Meta(max_length=20_000)]],
+        Meta(max_length=500),
         Cli(metavar="'NAME: VALUE'", help="A header field of the message, for mail flow rules; or TLS-Required."),
     ] = msgspec.field(default_factory=list)
     requiretls: Annotated[bool, Cli(help="The message has REQUIRETLS (RFC 8689), and arrives over TLS.")] = False

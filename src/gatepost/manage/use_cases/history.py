@@ -17,16 +17,16 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_cases
 from gatepost.manage.use_cases.differences import FieldChange, differences
 from gatepost.manage.use_cases.paging import Paging, cursor, position
-from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, wrong_field
 from gatepost.policy.connectors.grants import GRANT
 from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.manage.use_cases.name_lookup import Part
-    from gatepost.store.changes import Change
+    from gatepost.store.changes import Change, ConfigStore
 
 
 use_case = use_cases(scope=Scope.READ, visibility=Visibility.SEEN, tag="resources")
@@ -174,6 +174,17 @@ def version_changes(gateway: Gateway, principal: Principal, version: int) -> tup
     if not changes:
         raise Refusal(RefusalKind.MISSING, _no_version(gateway, principal, version))
     return changes[0], [difference for change in reversed(changes) for difference in differences_of(change)]
+
+
+def earlier_organizations(store: ConfigStore, version: int, names: Iterable[str] | None = None) -> dict[str, Any]:
+    """Organizations that were changed after a version, as they were then, by name; None if one was not there.
+
+    names: only these; None is all. Raises Refusal (INPUT) for a version that is not there yet.
+    """
+    if version > (current := store.version()):
+        text = f"there is no version {version} yet; the newest is {current}"
+        raise wrong_field("version", text, "Nothing was done.")
+    return store.earlier(version, names)
 
 
 def _no_version(gateway: Gateway, principal: Principal, version: int) -> str:

@@ -17,7 +17,7 @@ from gatepost.manage.use_cases import name_lookup, resources
 from gatepost.manage.use_cases.change import Edit, change
 from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, fields_of, options_of
 from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_cases
-from gatepost.manage.use_cases.history import HistoryEntry, history, history_entry
+from gatepost.manage.use_cases.history import HistoryEntry, earlier_organizations, history, history_entry
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, wrong_field
 from gatepost.manage.use_cases.resources import PartName, part_set
 from gatepost.policy.connectors.errors import FieldError
@@ -264,11 +264,7 @@ def _earlier(context: Context, request: RevertResources) -> dict[str, Any]:
         raise Refusal(RefusalKind.MISSING, f"There is no organization {request.organization!r}.")
     names = [request.organization] if request.organization else context.principal.organizations
     with context.config() as store:
-        current = store.version()
-        if request.version > current:
-            text = f"there is no version {request.version} yet; the newest is {current}"
-            raise wrong_field("version", text, "Nothing was done.")
-        return store.earlier(request.version, names)
+        return earlier_organizations(store, request.version, names)
 
 
 def _undone(context: Context, request: RevertResources, made: int) -> list[HistoryEntry]:

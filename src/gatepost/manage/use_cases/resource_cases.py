@@ -11,7 +11,8 @@ from msgspec import Meta
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import Edit, change
 from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, options_of
-from gatepost.manage.use_cases.declaration import Document, Items, UseCaseReply, Visibility, use_cases
+from gatepost.manage.use_cases.declaration import Cli, Document, Items, UseCaseReply, Visibility, use_cases
+from gatepost.manage.use_cases.history import earlier_organizations
 from gatepost.manage.use_cases.name_lookup import choose_organization, visible
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, wrong_field
@@ -68,7 +69,13 @@ def text_in(document: Mapping[str, Any], key: str) -> str:
 
 
 class ExportResources(msgspec.Struct, kw_only=True):
-    """All that the caller sees."""
+    """All that the caller sees. version: as they were then; with 0 as they are now."""
+
+    version: Annotated[
+        int,
+        Meta(ge=0, lt=2**62, description="As they were at this version of the history. 0: as they are now."),
+        Cli(option="at-version"),
+    ] = 0
 
 
 class ReplaceResources(ChangeRequest, kw_only=True):
@@ -93,12 +100,15 @@ class ApplyResources(ReplaceResources, kw_only=True):
     versioned=True,
     result_document=_ALL,
 )
-def export_resources(context: Context, request: ExportResources) -> UseCaseReply[dict[str, Any]]:  # noqa: ARG001 - all
+def export_resources(context: Context, request: ExportResources) -> UseCaseReply[dict[str, Any]]:
     """All resources, as a resource file has them."""
     with context.config() as store:
-        version, document = store.load()
-    named = {name: table for name, table in document.get("organization", {}).items() if context.principal.sees(name)}
-    return UseCaseReply({"organization": named}, version)
+        current, document = store.load()
+        named = document.get("organization", {})
+        if request.version:  # read after the others: what is changed in between is among what is put back
+            named |= earlier_organizations(store, request.version)
+    seen = {name: table for name, table in named.items() if table is not None and context.principal.sees(name)}
+    return UseCaseReply({"organization": seen}, request.version or current)
 
 
 @use_case("PATCH /resources", visibility=Visibility.SEEN, tag="resources", body=_ALL, **_CHANGE)

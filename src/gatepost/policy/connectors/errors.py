@@ -129,6 +129,11 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     return f"unknown key, it would have no effect; {hint}"
 
 
+def misplaced_key(places: Iterable[str]) -> str:
+    """Explain that a key stands in the wrong table. places: the headings under which it may stand."""
+    return f"unknown key, it would have no effect; write it under {', '.join(places)}"
+
+
 def explain(error: ErrorDetails, known: Iterable[str] = ()) -> str:
     """One finding in our words: pydantic's, or in its form. known: the keys that may stand beside an unknown one."""
     kind = error["type"]

@@ -67,6 +67,16 @@ def test_connecting() -> None:
     assert "firewall" in advice.connect_advice(HOP, refused=False)
 
 
+def test_a_host_of_an_mx_is_its_domains_matter() -> None:
+    for said in (
+        advice.connect_advice(HOP, "b.example", refused=True),
+        advice.greeting_advice(HOP, TIMED_OUT, "b.example"),
+        advice.resolve_advice(HOP.host, "b.example"),
+    ):
+        assert said.startswith("The administrators of b.example must ")
+        assert "smart_hosts" not in said
+
+
 def test_a_name_without_a_certificate() -> None:
     said = advice.name_advice(("a.example", "b.example"), ChainVerdict(ChainStatus.TRUSTED, "", None))
     assert "a.example or b.example" in said
