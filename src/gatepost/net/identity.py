@@ -84,18 +84,8 @@ def read_identity(identity: ServerIdentity) -> Credentials:
         raise IdentityError(f"the certificate {facts.subject} has a kind of key that cannot be used: {facts.key}")
     if identity.in_token:
         return Credentials(identity.chain_pem, _token_uri(identity, facts), facts)
-    try:
-        # Event loops read identities, and to check the numbers of a key of 8192 bits takes all threads five seconds.
-        key = serialization.load_pem_private_key(identity.key_pem, None, unsafe_skip_rsa_key_validation=True)
-        public = _spki(key.public_key())
-    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as failure:
-        if b"PKCS#11 PROVIDER URI" in identity.key_pem:
-            raise IdentityError(
-                f"the key of {facts.subject} is in a token: name it by its pkcs11: URI instead of a file"
-            ) from failure
-        raise IdentityError(f"the private key of {facts.subject} cannot be read: {failure}") from failure
-    if not isinstance(key, _PRIVATE_KEYS):
-        raise IdentityError(f"the certificate {facts.subject} has a kind of key that cannot be used: {facts.key}")
+    key = _private_key(identity, facts)
+    public = _spki(key.public_key())
     if public != _spki(leaf.public_key()):
         if any(public == _spki(other.public_key()) for other in others):
             raise IdentityError(
@@ -106,6 +96,22 @@ def read_identity(identity: ServerIdentity) -> Credentials:
     if isinstance(key, rsa.RSAPrivateKey):
         _try_rsa(key, facts.subject)
     return Credentials(identity.chain_pem, key, facts)
+
+
+def _private_key(identity: ServerIdentity, facts: CertificateFacts) -> PrivateKey:
+    """The key as it is read, unchecked. Raises IdentityError."""
+    try:
+        # Event loops read identities, and to check the numbers of a key of 8192 bits takes all threads five seconds.
+        key = serialization.load_pem_private_key(identity.key_pem, None, unsafe_skip_rsa_key_validation=True)
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as failure:
+        if b"PKCS#11 PROVIDER URI" in identity.key_pem:
+            raise IdentityError(
+                f"the key of {facts.subject} is in a token: name it by its pkcs11: URI instead of a file"
+            ) from failure
+        raise IdentityError(f"the private key of {facts.subject} cannot be read: {failure}") from failure
+    if not isinstance(key, _PRIVATE_KEYS):
+        raise IdentityError(f"the certificate {facts.subject} has a kind of key that cannot be used: {facts.key}")
+    return key
 
 
 def _try_rsa(key: rsa.RSAPrivateKey, subject: str) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import math
 import re
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 

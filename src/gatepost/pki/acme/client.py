@@ -92,7 +92,7 @@ class _NewOrder(messages.NewOrder):
 
 
 class _Socket(ssl.SSLSocket):
-    """Of a connection: an authority that sends its octets one by one, those of a header too, is left at the deadline."""
+    """Leave an authority at the deadline, also one that sends a header octet by octet."""
 
     deadline = math.inf
 

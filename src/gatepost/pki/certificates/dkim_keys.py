@@ -207,7 +207,7 @@ def made_key(algorithm: DkimAlgorithm) -> bytes:
 def read_key(pem: bytes) -> DkimSigner:
     """A private key from PEM. Raises DkimKeyError if it is none with which mail can be signed."""
     try:
-        # Its numbers are checked once its size is known: for 16,384 bits the library holds all threads for half a minute.
+        # Its size comes before its numbers: to check those of 16,384 bits holds all threads for half a minute.
         private: Any = load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
         if isinstance(private, RSAPrivateKey) and not _LEAST_BITS <= private.key_size <= _MOST_BITS:
             raise DkimKeyError(
