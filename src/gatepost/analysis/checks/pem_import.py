@@ -160,8 +160,8 @@ def _check_rounds(der: bytes, source: str) -> None:
 
 def _numbers(element: ber.Element, count: int) -> int:
     """The product of the first integers in it, 0 for none."""
-    found = [int.from_bytes(part.octets) for part in element.parts if part.tag == ber.INTEGER][:count]
-    return math.prod(found) if found else 0
+    integers = [int.from_bytes(part.octets) for part in element.parts if part.tag == ber.INTEGER][:count]
+    return math.prod(integers) if integers else 0
 
 
 def chain_pem_of(certificates: Sequence[bytes]) -> bytes:
