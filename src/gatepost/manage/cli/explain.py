@@ -19,6 +19,7 @@ from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.use_cases import explain_text
 from gatepost.manage.use_cases.explain import MAX_PEM, ExplainMessage, explain_message
 from gatepost.policy.connectors.units import format_duration
+from gatepost.protocols.message.fields import unfolded
 from gatepost.texts import N_
 
 if TYPE_CHECKING:
@@ -76,12 +77,11 @@ def _pem(file: Path) -> str:
 def _header_fields(file: Path) -> list[str]:
     """The header section of a message, a field a line."""
     section = _HEADER_END.split(read_file(file, _MAX_MESSAGE, "--message: "), maxsplit=1)[0]
-    return [field for field in re.split(r"\r?\n", _FOLD.sub("", section.decode("utf-8", "replace"))) if field]
+    return unfolded(section.decode("utf-8", "replace"))
 
 
 _MAX_MESSAGE = 256 * 1024 * 1024
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
-_FOLD = re.compile(r"\r?\n(?=[ \t])")
 _WIDTH = 100
 _SHOWN = 15  # other connectors of one direction; --json has them all
 _TITLE = 14

@@ -20,6 +20,7 @@ from gatepost.manage.pages.rendering import link, render
 from gatepost.manage.use_cases.explain import VERSIONS, ExplainMessage, explain_to_page
 from gatepost.manage.use_cases.explain_past import ExplainAgain, PastDecision, explain_again
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.protocols.message.fields import unfolded
 from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _PATH: Final = "/explain"
 _FIELDS: Final = ("sender", "recipient", "ip", "tls", "headers", "requiretls")
 # what administration calls a field, as the form calls it
+_MOST_LINK: Final = 4000  # programs cut off longer ones
 _NAMES: Final = {"from": "sender", "to": "recipient", "header": "headers"}
 
 
@@ -49,8 +51,7 @@ class _Form(NamedTuple):
 
     @property
     def question(self) -> ExplainMessage:
-        header = [line for line in self.headers.splitlines() if line.strip()]
-        return copy_fields(ExplainMessage, self, to=self.recipient, header=header)
+        return copy_fields(ExplainMessage, self, to=self.recipient, header=unfolded(self.headers))
 
     @property
     def command(self) -> str:
@@ -65,10 +66,11 @@ class _Form(NamedTuple):
         return shlex.join([*words, *(["--live"] if self.live else [])])
 
     def link(self, organization: str) -> str:
-        """The address of the page, without what an address must not hold."""
+        """The address of the page, without what an address must not hold; "" if it is too long for one."""
         kept = {name: getattr(self, name) for name in _FIELDS if name != "requiretls"}
         flag = "on" if self.requiretls else ""
-        return link(_PATH, **kept, requiretls=flag, organization=organization)
+        made = link(_PATH, **kept, requiretls=flag, organization=organization)
+        return made if len(made) <= _MOST_LINK else ""
 
 
 def _explain(request: Request) -> Response:
@@ -133,7 +135,7 @@ def _page(request: Request, form: _Form, **found: Any) -> Response:
         "explain/explain.html",
         form=form._replace(certificate=public_part(form.certificate)),
         versions=[("", _("Automatic")), *((version, version) for version in VERSIONS[:-1]), ("none", _("Unencrypted"))],
-        share=str(request.base_url).rstrip("/") + form.link(organization) if shown["answer"] else "",
+        share=str(request.base_url).rstrip("/") + path if shown["answer"] and (path := form.link(organization)) else "",
         command=form.command if shown["answer"] else "",
         **shown,
     )

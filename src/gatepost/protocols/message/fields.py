@@ -27,6 +27,7 @@ _DELIVERED_TO = 100
 _TLS_REQUIRED_OCTETS = 998
 # The one value of TLS-Required, with comments around it (RFC 8689 section 3).
 _NO = re.compile(rb"(?:\s|\([^()\\]*\))*no(?:\s|\([^()\\]*\))*", re.IGNORECASE)
+_LINE_END, _FOLD = re.compile(r"\r?\n"), re.compile(r"\r?\n(?=[ \t]+\S)")
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\s]*)\?=")
 
 # Python looks for a codec that it does not know in its folders, and keeps each name for ever: who writes a subject must
@@ -118,6 +119,11 @@ def field_values(section: bytes, names: Iterable[str]) -> dict[str, tuple[str, .
         if decoded := tuple(decode_words(value.decode("utf-8", "replace")) for value in values):
             result[name] = decoded
     return result
+
+
+def unfolded(section: str) -> list[str]:
+    """The fields of a header section as text, each as one line, with all that it has (RFC 5322 section 2.2.3)."""
+    return [line for line in _LINE_END.split(_FOLD.sub("", section)) if line.strip()]
 
 
 def decode_words(text: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.protocols.message.fields import HeaderFacts, HeaderScanner, decode_words, field_values
+from gatepost.protocols.message.fields import HeaderFacts, HeaderScanner, decode_words, field_values, unfolded
 
 EMPTY = HeaderFacts("", "", 0, (), tls_required_no=False, bytes=0)
 
@@ -266,3 +266,10 @@ def test_a_field_of_many_encoded_words_is_read_in_linear_time() -> None:
     """A quarter of a megabyte is what a header section has by default; adding up bytes it would take seconds."""
     words = b"=?utf-8?q?x?= " * 140_000
     assert field_values(b"A: " + words, ["a"]) == {"a": ("x" * 140_000,)}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_section_as_lines_of_one_field_each(end):
+    section = end.join(["A: 1", "B: 2", "  3\u2028", "\t4", "C:", "", " ", "D: 5", ""])
+    assert unfolded(section) == ["A: 1", "B: 2  3\u2028\t4", "C:", "D: 5"]
+    assert unfolded("") == []
