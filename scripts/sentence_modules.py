@@ -58,6 +58,7 @@ MODULES: Final = (
     "analysis/checks/gates_tlsa.py",
     "pki/certificates/lifecycle.py",
     "pki/certificates/inventory.py",
+    "pki/certificates/presented.py",
     "manage/use_cases/changeover.py",
     "manage/use_cases/changeover_steps.py",
     "analysis/rehearsal/blast_radius.py",

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from gatepost.net.certificate import MALFORMED, CertificateError, certificate_facts, quietly
 from gatepost.protocols.tls.names import matches
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 type PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
 _PRIVATE_KEYS = (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)
+
+MOST_RSA_BITS: Final = 8192
+"""Of a key: with 16,384 each handshake would take a third of a second of CPU."""
+_MOST_CHAIN: Final = 100_000  # octets, DER; clients with OpenSSL end handshakes in which 102,400 come
 
 
 class IdentityError(ValueError):
@@ -71,21 +76,16 @@ def read_identity(identity: ServerIdentity) -> Credentials:
         facts = certificate_facts(leaf.public_bytes(serialization.Encoding.DER))
     except (*MALFORMED, CertificateError) as failure:
         raise IdentityError(f"the certificate chain cannot be read: {failure}") from failure
+    if (size := sum(len(each.public_bytes(serialization.Encoding.DER)) for each in (leaf, *others))) > _MOST_CHAIN:
+        raise IdentityError(
+            f"the chain of {facts.subject} has {size} bytes, more than clients take: leave out what is not its issuer"
+        )
     if facts.key.startswith("RSA-PSS"):
         raise IdentityError(f"the certificate {facts.subject} has a kind of key that cannot be used: {facts.key}")
     if identity.in_token:
         return Credentials(identity.chain_pem, _token_uri(identity, facts), facts)
-    try:
-        key = serialization.load_pem_private_key(identity.key_pem, password=None)
-        public = _spki(key.public_key())
-    except (ValueError, TypeError, UnsupportedAlgorithm) as failure:
-        if b"PKCS#11 PROVIDER URI" in identity.key_pem:
-            raise IdentityError(
-                f"the key of {facts.subject} is in a token: name it by its pkcs11: URI instead of a file"
-            ) from failure
-        raise IdentityError(f"the private key of {facts.subject} cannot be read: {failure}") from failure
-    if not isinstance(key, _PRIVATE_KEYS):
-        raise IdentityError(f"the certificate {facts.subject} has a kind of key that cannot be used: {facts.key}")
+    key = _private_key(identity, facts)
+    public = _spki(key.public_key())
     if public != _spki(leaf.public_key()):
         if any(public == _spki(other.public_key()) for other in others):
             raise IdentityError(
@@ -93,7 +93,35 @@ def read_identity(identity: ServerIdentity) -> Credentials:
                 "later one: put that one first, then its issuers in their order"
             )
         raise IdentityError(f"the private key does not belong to the certificate {facts.subject}")
+    if isinstance(key, rsa.RSAPrivateKey):
+        _try_rsa(key, facts.subject)
     return Credentials(identity.chain_pem, key, facts)
+
+
+def _private_key(identity: ServerIdentity, facts: CertificateFacts) -> PrivateKey:
+    """The key as it is read, unchecked. Raises IdentityError."""
+    try:
+        # Event loops read identities, and to check the numbers of a key of 8192 bits takes all threads five seconds.
+        key = serialization.load_pem_private_key(identity.key_pem, None, unsafe_skip_rsa_key_validation=True)
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as failure:
+        if b"PKCS#11 PROVIDER URI" in identity.key_pem:
+            raise IdentityError(
+                f"the key of {facts.subject} is in a token: name it by its pkcs11: URI instead of a file"
+            ) from failure
+        raise IdentityError(f"the private key of {facts.subject} cannot be read: {failure}") from failure
+    if not isinstance(key, _PRIVATE_KEYS):
+        raise IdentityError(f"the certificate {facts.subject} has a kind of key that cannot be used: {facts.key}")
+    return key
+
+
+def _try_rsa(key: rsa.RSAPrivateKey, subject: str) -> None:
+    """Sign something. Raises IdentityError."""
+    if key.key_size > MOST_RSA_BITS:
+        raise IdentityError(f"the RSA key of {subject} has {key.key_size} bits; at most {MOST_RSA_BITS} are possible")
+    try:
+        key.public_key().verify(key.sign(b"", padding.PKCS1v15(), SHA256()), b"", padding.PKCS1v15(), SHA256())
+    except (ValueError, InternalError, InvalidSignature) as failure:
+        raise IdentityError(f"the private key of {subject} cannot be used: it does not sign") from failure
 
 
 def _token_uri(identity: ServerIdentity, facts: CertificateFacts) -> TokenUri:

@@ -3,8 +3,10 @@ from __future__ import annotations
 import ssl
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import x25519
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa, x25519
+from support.rsa_keys import rsa_key
 
 from gatepost.net.identity import IdentityError, ServerIdentity, bearing, by_server_name, foremost, read_identity
 from gatepost.pki.certificates.authority import Authority
@@ -45,6 +47,50 @@ def test_what_cannot_be_used_is_named(pki, chain, key, words):
     identity = ServerIdentity(leaf.pem if chain == "own" else chain, keys.get(key, key))
     with pytest.raises(IdentityError, match=words):
         read_identity(identity)
+
+
+def rsa_identity(pki, key):
+    """Of a key whose numbers nobody checked."""
+    leaf = x509.load_pem_x509_certificate(pki.leaf("mx.a.example").pem)
+    builder = x509.CertificateBuilder(leaf.issuer, leaf.subject, key.public_key(), 1)
+    builder = builder.not_valid_before(leaf.not_valid_before_utc).not_valid_after(leaf.not_valid_after_utc)
+    certificate = builder.sign(pki.root.key, hashes.SHA256())
+    chain = certificate.public_bytes(serialization.Encoding.PEM)
+    return ServerIdentity(chain, _pem(key, serialization.NoEncryption()))
+
+
+def changed(**others):
+    """The numbers of an RSA key, changed, as a key."""
+    numbers = rsa_key().private_numbers()
+    names = ("p", "q", "d", "dmp1", "dmq1", "iqmp")
+    values = {name: getattr(numbers, name) + others.get(name, 0) for name in names}
+    private = rsa.RSAPrivateNumbers(**values, public_numbers=numbers.public_numbers)
+    return private.private_key(unsafe_skip_rsa_key_validation=True)
+
+
+def test_an_rsa_key_must_sign_and_its_numbers_are_not_checked_on_the_event_loop(pki):
+    odd = rsa_identity(pki, changed(dmp1=rsa_key().private_numbers().p - 1))  # signs, and is not as it should be
+    with pytest.raises(ValueError, match="Invalid private key"):
+        serialization.load_pem_private_key(odd.key_pem, None)
+    assert read_identity(odd).leaf.key == "RSA-2048"
+    with pytest.raises(IdentityError, match="it does not sign"):
+        read_identity(rsa_identity(pki, changed(d=2, dmp1=2, dmq1=2)))
+
+
+def test_an_rsa_key_that_makes_handshakes_slow_is_not_taken(pki):
+    prime = (1 << 4200) + 1
+    numbers = rsa.RSAPrivateNumbers(prime, prime, 1, 1, 1, 1, rsa.RSAPublicNumbers(3, prime**2))
+    large = rsa_identity(pki, numbers.private_key(unsafe_skip_rsa_key_validation=True))
+    with pytest.raises(IdentityError, match=r"the RSA key of .* has 8401 bits; at most 8192 are possible"):
+        read_identity(large)
+
+
+def test_a_chain_longer_than_clients_take_is_refused(pki):
+    """As when all the roots that there are were appended: OpenSSL ends the handshake."""
+    leaf = pki.leaf("mx.a.example")
+    with pytest.raises(IdentityError, match=r"the chain of CN=mx\.a\.example.* bytes, more than clients take"):
+        read_identity(ServerIdentity(leaf.pem + pki.root.pem * 300, leaf.key_pem))
+    assert read_identity(ServerIdentity(leaf.pem + pki.root.pem * 30, leaf.key_pem))
 
 
 def test_a_chain_in_the_wrong_order_is_named(pki):

@@ -7,10 +7,13 @@ what, where, why and what to do. Nothing is fetched.
 
 from __future__ import annotations
 
+import base64
+import math
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -27,6 +30,7 @@ from gatepost.net.certificate import MALFORMED, certificate_facts, issuer_text, 
 from gatepost.net.chain import Purpose, judge
 from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
 from gatepost.net.path import climb, issuer_places, self_issued
+from gatepost.pki.smime import ber
 from gatepost.protocols.tls.facts import ChainStatus
 
 if TYPE_CHECKING:
@@ -38,6 +42,14 @@ if TYPE_CHECKING:
 _MAX_KEY: Final = 1024 * 1024
 _PRIVATE: Final = b"PRIVATE KEY-----"
 _SPKI: Final = PublicFormat.SubjectPublicKeyInfo
+_SEALED: Final = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----([^-]*)-----END")
+_MOST_ROUNDS: Final = 10_000_000
+"""Of hashing a password: some seconds, in which all threads wait. OpenSSL makes files with 2048."""
+_PARAMETERS: Final = 512  # octets, with the salt
+_SCRYPT: Final = ber.write(ber.OID, ber.oid("1.3.6.1.4.1.11591.4.11"))
+_PKCS5: Final = b"\x06\x09" + ber.oid("1.2.840.113549.1.5")
+_PKCS12: Final = b"\x06\x0a" + ber.oid("1.2.840.113549.1.12.1")
+_DERIVATION: Final = re.compile(b"%b|(?:%b|%b)." % tuple(map(re.escape, (_SCRYPT, _PKCS5, _PKCS12))), re.DOTALL)
 
 
 class PasswordNeeded(ChainFileError):  # noqa: N818 - it names what happened
@@ -106,13 +118,17 @@ def key_of(content: bytes, source: str, password: bytes | None = None) -> bytes:
     if pem and _PRIVATE not in content:
         raise ChainFileError(f"{source}: no private key in it; name the file with -----BEGIN PRIVATE KEY-----")
     load = load_pem_private_key if pem else load_der_private_key
+    if password is not None:
+        sealed = _SEALED.search(content)
+        _check_rounds(base64.b64decode(sealed[1] + b"==") if sealed else b"" if pem else content, source)
     try:
-        key = load(content, password)
+        # `read_identity` tries it; to check the numbers of a large one, the library holds all threads for a minute.
+        key = load(content, password, unsafe_skip_rsa_key_validation=True)
     except TypeError as failure:  # a password where none is needed, or none where one is
         if password is not None:
             return key_of(content, source)
         raise PasswordNeeded(f"{source}: the private key is encrypted; give its password") from failure
-    except (ValueError, UnsupportedAlgorithm) as failure:
+    except (ValueError, UnsupportedAlgorithm, InternalError) as failure:
         # With a wrong password one padding in 256 looks right, and then it is the key that cannot be read.
         if password is not None and (b"ENCRYPTED" in content or "decrypt" in str(failure).lower()):
             raise PasswordNeeded(f"{source}: the password is not the right one") from failure
@@ -120,6 +136,32 @@ def key_of(content: bytes, source: str, password: bytes | None = None) -> bytes:
         text = "the private key cannot be read; it must be a whole PEM or DER file, of RSA, ECDSA or Ed25519"
         raise ChainFileError(f"{source}: {text}") from failure
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _check_rounds(der: bytes, source: str) -> None:
+    """Refuse what would take minutes or gigabytes to decrypt, as far as that stands in the open. Raises ChainFileError.
+
+    RFC 8018 appendix A, RFC 7914 section 7.1, RFC 7292 section 4.
+    """
+    try:
+        rounds = _numbers(ber.read(der).parts[-1], 1) if is_pkcs12(der) else 0  # of MacData
+        for match in _DERIVATION.finditer(der):
+            parameters = ber.read(der[match.end() : match.end() + _PARAMETERS])
+            rounds += _numbers(parameters, 3 if match[0] == _SCRYPT else 1)  # N, r and p, or how often it is hashed
+    except ber.BerError as failure:
+        if is_pkcs12(der):
+            raise ChainFileError(f"{source}: PKCS#12 that cannot be read: {failure}; export it again") from failure
+        raise ChainFileError(f"{source}: an encrypted key that cannot be read: {failure}; export it again") from failure
+    if rounds > _MOST_ROUNDS:
+        raise ChainFileError(
+            f"{source}: to try a password takes {rounds} rounds, more than {_MOST_ROUNDS}; export it again with fewer"
+        )
+
+
+def _numbers(element: ber.Element, count: int) -> int:
+    """The product of the first integers in it, 0 for none."""
+    integers = [int.from_bytes(part.octets) for part in element.parts if part.tag == ber.INTEGER][:count]
+    return math.prod(integers) if integers else 0
 
 
 def chain_pem_of(certificates: Sequence[bytes]) -> bytes:
@@ -138,6 +180,7 @@ def _read(given: PemSource) -> tuple[list[bytes], bytes]:
 
 def _from_pkcs12(given: PemSource) -> tuple[list[bytes], bytes]:
     source, password = given.source, given.password
+    _check_rounds(given.content, source)
     try:
         bundle = pkcs12.load_pkcs12(given.content, password)
     except MALFORMED as failure:
@@ -157,7 +200,8 @@ def _from_pkcs12(given: PemSource) -> tuple[list[bytes], bytes]:
 
 
 def _public(key_pem: bytes) -> bytes:
-    return load_pem_private_key(key_pem, None).public_key().public_bytes(Encoding.DER, _SPKI)
+    key = load_pem_private_key(key_pem, None, unsafe_skip_rsa_key_validation=True)
+    return key.public_key().public_bytes(Encoding.DER, _SPKI)
 
 
 def _no_match(leaf: bytes, certificates: Sequence[bytes], source: str) -> str:

@@ -428,7 +428,9 @@ def _must_be_presentable(gateway: Gateway, entry: Entry, source: str, identity: 
     if entry.purpose is Purpose.CLIENT:
         return
     if not identity.in_token and (refused := refused_by_tls(identity, gateway.settings.tls.profile)):
-        text = f"{source}: listeners cannot present it: {refused}; use RSA of 2048 bits or more, or EC"
+        text = (
+            f"{source}: listeners cannot present it: {refused}; use RSA of 2048 bits or more, or EC on P-256 or P-384"
+        )
         raise _wrong("chain", text)
     if not names_of(entry):
         subject = "".join(character if character.isprintable() else "?" for character in entry.leaf.subject)

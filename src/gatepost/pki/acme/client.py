@@ -12,12 +12,14 @@ import dataclasses
 import datetime as dt
 import io
 import math
+import ssl
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
+import urllib3.exceptions
 from acme import challenges, client, errors, messages
 from acme.messages import IDENTIFIER_FQDN
 from cryptography import x509
@@ -34,7 +36,6 @@ from gatepost.texts import own
 from gatepost.times import read_http_date
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Sequence
 
 
@@ -43,6 +44,7 @@ _CONNECT: Final = 15.0
 _READ: Final = 30.0
 _POLL: Final = 120.0
 _TEXT: Final = 300
+_TOO_LONG: Final = "the authority took too long in all"
 _PIECE: Final = 65536
 _AGENT: Final = "gatepost"
 _LEAST_MAC_KEY: Final = 16  # octets
@@ -58,6 +60,7 @@ _ODD: Final = (
     TypeError,
     AttributeError,
     OverflowError,
+    RecursionError,
 )  # by answers that are not ACME
 
 
@@ -88,6 +91,18 @@ class _NewOrder(messages.NewOrder):
     replaces: str = field("replaces", omitempty=True)
 
 
+class _Socket(ssl.SSLSocket):
+    """Leave an authority at the deadline, also one that sends a header octet by octet."""
+
+    deadline = math.inf
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        """Raises TimeoutError past the deadline."""
+        if time.monotonic() > self.deadline:
+            raise TimeoutError(_TOO_LONG)
+        return super().recv_into(*args, **kwargs)
+
+
 class _Adapter(HTTPAdapter):
     """Every answer is bounded, and all of them together by `deadline` (monotonic).
 
@@ -95,6 +110,7 @@ class _Adapter(HTTPAdapter):
     """
 
     def __init__(self, context: ssl.SSLContext, deadline: float) -> None:
+        context.sslsocket_class = type("_SocketUntil", (_Socket,), {"deadline": deadline})
         self._context = context
         self._deadline = deadline
         self.status = 0
@@ -111,17 +127,20 @@ class _Adapter(HTTPAdapter):
     def send(self, request: Any, *_: Any, **__: Any) -> requests.Response:
         """Raises requests' exceptions."""
         self.status, self.retry_after = 0, 0.0
-        self._in_time()
+        if time.monotonic() > self._deadline:
+            raise requests.exceptions.Timeout(_TOO_LONG)
         response = super().send(request, stream=True, timeout=(_CONNECT, _READ), verify=True)
         try:
             data = self._body(response)
+        except urllib3.exceptions.HTTPError as failure:  # requests hides it only where it reads itself
+            raise requests.exceptions.ConnectionError(failure) from failure
         finally:
             response.close()
         response.raw = io.BytesIO(data)
         retry_after = response.headers.get("Retry-After", "")
         if not response.ok:
             self.status, self.retry_after = response.status_code, _seconds(retry_after)
-        if retry_after and not retry_after.isdigit():  # the library compares a date, which is in UTC, with local time
+        if retry_after and not retry_after.strip("0").isdigit():  # the library compares a date, in UTC, with local time
             del response.headers["Retry-After"]  # without one it waits, where a time that is none or past is at once
             if seconds := math.ceil(_seconds(retry_after)):
                 response.headers["Retry-After"] = str(seconds)
@@ -133,12 +152,7 @@ class _Adapter(HTTPAdapter):
             data += piece
             if len(data) > _ANSWER:
                 raise requests.exceptions.ContentDecodingError(f"a response of more than {_ANSWER} octets")
-            self._in_time()
         return bytes(data)
-
-    def _in_time(self) -> None:
-        if time.monotonic() > self._deadline:
-            raise requests.exceptions.Timeout("the authority took too long in all")
 
 
 class _Network(client.ClientNetwork):

@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatepost.net.engine import server_context
+from gatepost.net.engine import TlsFailure, client_context, server_context, shake_hands
 from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State, entry_id
 from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles, OtherCertificate
@@ -93,11 +93,18 @@ def files_read_again(inventory: Inventory, pairs: Iterable[tuple[Path, Path]]) -
 
 
 def refused_by_tls(identity: ServerIdentity, profile: str) -> str:
-    """Explain why a listener under a TLS profile could not present an identity, such as for too small a key; or ""."""
+    """Explain why a listener under a TLS profile could not present an identity, such as for too small a key; or "".
+
+    A client of ours tries it, unless the key is in a token: no client has the curve of every key.
+    """
     try:
-        server_context([identity], PROFILES[profile], ask_client_certificate=False)
+        context = server_context([identity], PROFILES[profile], ask_client_certificate=False)
+        if not identity.in_token:
+            shake_hands(client_context(PROFILES[profile]).engine(), context.engine())
     except IdentityError as error:
         return str(error)
+    except TlsFailure as failure:
+        return f"no client can complete a handshake with it ({failure})"
     return ""
 
 

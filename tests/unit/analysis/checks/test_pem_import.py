@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from base64 import encodebytes
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,6 +19,7 @@ from gatepost.analysis.checks.chain_file import ChainFileError
 from gatepost.analysis.checks.pem_import import PasswordNeeded, PemSource, chain_pem_of, key_of, taken_in
 from gatepost.net.anchors import TrustAnchors
 from gatepost.pki.certificates.authority import Authority
+from gatepost.pki.smime import ber
 
 ROOT = Authority("Intake Root")
 MIDDLE = Authority("Intake Middle", issuer=ROOT)
@@ -100,7 +102,7 @@ def test_passwords():
 
 
 def test_a_wrong_password_that_seems_to_decrypt_is_a_wrong_password(monkeypatch):
-    def garbled(*_):
+    def garbled(*_, **__):
         raise ValueError("Could not deserialize key data.")
 
     monkeypatch.setattr("gatepost.analysis.checks.pem_import.load_pem_private_key", garbled)
@@ -132,6 +134,65 @@ def test_a_key_in_der_and_in_older_forms():
 def test_keys_that_are_none(content, why):
     with pytest.raises(ChainFileError, match=why):
         key_of(content, "k.pem")
+
+
+def integer(number):
+    return ber.write(ber.INTEGER, number.to_bytes(number.bit_length() // 8 + 1))
+
+
+def parameters(name, *numbers, salt=b"saltsalt"):
+    words = ber.write(ber.OCTET_STRING, salt), *map(integer, numbers)
+    return ber.write(ber.SEQUENCE, ber.write(ber.OID, ber.oid(name)), ber.write(ber.SEQUENCE, *words))
+
+
+def sealed_by(derivation, *, pbes2=True):
+    """A private key that a password opens, as what is made of it says."""
+    cipher = ber.write(ber.OID, ber.oid("2.16.840.1.101.3.4.1.42")) + ber.write(ber.OCTET_STRING, bytes(16))
+    both = ber.write(ber.SEQUENCE, derivation, ber.write(ber.SEQUENCE, cipher))
+    algorithm = ber.write(ber.SEQUENCE, ber.write(ber.OID, ber.oid("1.2.840.113549.1.5.13")), both)
+    return ber.write(ber.SEQUENCE, algorithm if pbes2 else derivation, ber.write(ber.OCTET_STRING, bytes(64)))
+
+
+PBKDF2, SCRYPT, LONG = "1.2.840.113549.1.5.12", "1.3.6.1.4.1.11591.4.11", 2**31 - 1
+ABSURD = {
+    "PBKDF2": sealed_by(parameters(PBKDF2, LONG, 32)),
+    "scrypt": sealed_by(parameters(SCRYPT, 2**24, 8, 1)),
+    "PKCS#5 of old": sealed_by(parameters("1.2.840.113549.1.5.10", LONG), pbes2=False),
+    "PKCS#12": sealed_by(parameters("1.2.840.113549.1.12.1.3", LONG), pbes2=False),
+}
+
+
+@pytest.mark.parametrize("name", ABSURD)
+def test_a_password_that_takes_minutes_to_try_is_not_tried(name):
+    """The library holds all threads meanwhile."""
+    der = ABSURD[name]
+    pem_key = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n%b-----END ENCRYPTED PRIVATE KEY-----\n" % encodebytes(der)
+    for content in (der, pem_key):
+        with pytest.raises(ChainFileError, match=r"k\.pem: to try a password takes \d+ rounds, more than 10000000"):
+            key_of(content, "k.pem", WORD)
+    with pytest.raises(PasswordNeeded):
+        key_of(pem_key, "k.pem")
+
+
+def test_so_for_a_whole_pkcs12():
+    sealing = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(2000)
+    made = pkcs12.serialize_key_and_certificates(b"x", PRIVATE, LEAF, None, sealing.build(WORD))
+    assert made.count(integer(2000)) == 2
+    slow = made.replace(integer(2000), b"\2\2\x7f\xff")
+    assert take(made, b"", password=WORD).key_pem == KEY
+    with pytest.raises(PasswordNeeded):
+        take(slow, b"", password=b"wrong")  # 32,767 are usual
+    parts = ber.read(made).parts
+    mac = ber.write(ber.SEQUENCE, *(bytes(part.raw) for part in parts[2].parts[:2]), integer(LONG))
+    with pytest.raises(ChainFileError, match="to try a password takes 2147487647 rounds"):
+        take(ber.write(ber.SEQUENCE, bytes(parts[0].raw), bytes(parts[1].raw), mac), b"")
+    with pytest.raises(ChainFileError, match="an encrypted key that cannot be read"):
+        key_of(sealed_by(parameters(PBKDF2, LONG, 32, salt=bytes(1000))), "k.der", WORD)
+
+
+def test_a_key_that_the_library_gives_up_on_is_told_so():
+    with pytest.raises(PasswordNeeded):
+        key_of(sealed_by(parameters(SCRYPT, 2, 2**20, 1)), "k.der", WORD)
 
 
 @pytest.mark.parametrize(

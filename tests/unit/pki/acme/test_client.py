@@ -159,10 +159,12 @@ ODD = {
     # status, headers, body -> what is said
     (200, "{", ()): "does not answer as an ACME authority does",
     (200, "[1]", ()): "does not answer as an ACME authority does",
+    (200, "[" * 100_000, ()): "does not answer as an ACME authority does: RecursionError",
     (404, "<html>", ()): "does not answer as an ACME authority does",
     (500, '{"type": 7}', ()): "refuses (error)",
     (302, "", (("Location", "http://localhost:1/"),)): "it leads to an address that is not https",
     (302, "", (("Location", "/directory"),)): "Exceeded 3 redirects",
+    (200, "{}", (("Content-Length", "9"),)): "cannot be reached: IncompleteRead",
     (200, "x" * (2 << 20), ()): "a response of more than 1048576 octets",
 }
 
@@ -176,6 +178,25 @@ def test_what_is_no_authority_is_told_so(speak, given_, text):
 def test_who_trickles_is_left(speak):
     url = speak(200, {}, [b" "] * 200, pause=0.1)
     assert "the authority took too long in all" in refused(url, seconds=2)[0]
+
+
+def test_who_trickles_a_header_is_left(listen):
+    """No octet is late, and there is no end of them: else no certificate would be renewed until a restart."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            with suppress(OSError):
+                self.wfile.write(b"HTTP/1.0 200 OK\r\nX-Slow: ")
+                for _ in range(80):
+                    self.wfile.write(b"x")
+                    time.sleep(0.1)
+
+        def log_message(self, *_):
+            pass
+
+    began = time.monotonic()
+    assert "the authority took too long in all" in refused(listen(Handler), seconds=1)[0]
+    assert time.monotonic() - began < 5
 
 
 def test_who_is_not_trusted_is_not_asked(speak):
@@ -295,7 +316,7 @@ def test_the_date_to_ask_again_at_is_no_local_time(play, new_york):
     assert abs(again - later.timestamp()) < 60
 
 
-@pytest.mark.parametrize("retry_after", ["soon", "1.5", "-5", "Thu, 01 Jan 1970 00:00:00 GMT"])
+@pytest.mark.parametrize("retry_after", ["soon", "0", "1.5", "-5", "Thu, 01 Jan 1970 00:00:00 GMT"])
 def test_a_time_to_ask_again_at_that_is_none_or_past_means_the_usual_one(play, retry_after):
     """Else it would be asked again and again without a rest."""
     window = {"suggestedWindow": {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}}

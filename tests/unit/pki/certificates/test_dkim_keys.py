@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from base64 import b64decode
+from base64 import b64decode, encodebytes
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateNumbers, RSAPublicKey, RSAPublicNumbers
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -31,6 +31,7 @@ from gatepost.pki.certificates.dkim_keys import (
     unusable_key,
 )
 from gatepost.pki.certificates.vault import Vault
+from gatepost.pki.smime import ber
 from gatepost.policy.connectors.dkim_key import DkimKey
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.values import DkimAlgorithm
@@ -70,8 +71,18 @@ def test_both_kinds_sign_as_their_public_half_verifies() -> None:
     other.verify(ed25519.sign(b"octets"), hashlib.sha256(b"octets").digest())
 
 
+def absurd_key() -> bytes:
+    """Of Diffie-Hellman, with a prime that is none of 16,384 bits."""
+    prime, two = b"\0" + b"\xff" * 2048, ber.write(ber.INTEGER, b"\2")
+    kind = ber.write(ber.OID, ber.oid("1.2.840.113549.1.3.1"))
+    algorithm = ber.write(ber.SEQUENCE, kind, ber.write(ber.SEQUENCE, ber.write(ber.INTEGER, prime), two))
+    key = ber.write(ber.SEQUENCE, ber.write(ber.INTEGER, b"\0"), algorithm, ber.write(ber.OCTET_STRING, two))
+    return b"-----BEGIN PRIVATE KEY-----\n" + encodebytes(key) + b"-----END PRIVATE KEY-----\n"
+
+
 BAD = {
     "no PEM": (b"hello", "there is no private key in PEM form"),
+    "a key that the library gives up on": (absurd_key(), "there is no private key in PEM form"),
     "another kind": (pem(ec.generate_private_key(ec.SECP256R1())), "RSA or Ed25519"),
     "a pass phrase": (pem(ec.generate_private_key(ec.SECP256R1()), b"secret"), "openssl pkey"),
 }
@@ -85,10 +96,13 @@ def test_what_is_no_key_to_sign_with(name: str) -> None:
     assert "PRIVATE" not in str(refused.value).replace("-----BEGIN PRIVATE KEY-----", "")
 
 
-def test_a_key_larger_than_verifiers_take_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dkim_keys, "_MOST_BITS", 1024)  # a key of more than 4096 bits takes seconds to make
-    with pytest.raises(DkimKeyError, match="2048 bits; verifiers take 1024 to 1024"):
-        read_key(PEMS[RSA])
+def test_a_key_larger_than_verifiers_take_is_refused_before_its_numbers_are_checked() -> None:
+    """The library holds all threads for that: half a minute for primes of 8192 bits."""
+    no_prime = (1 << 8191) + 3
+    numbers = RSAPrivateNumbers(no_prime, no_prime, 1, 1, 1, 1, RSAPublicNumbers(3, no_prime**2))
+    large = numbers.private_key(unsafe_skip_rsa_key_validation=True)
+    with pytest.raises(DkimKeyError, match=r"16383 bits; verifiers take 1024 to 4096 \(RFC 8301\)"):
+        read_key(pem(large))
 
 
 @pytest.mark.parametrize("algorithm", [RSA, ED25519])

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509 import CertificateBuilder, load_pem_x509_certificate
 
 from gatepost.net.identity import ServerIdentity
 from gatepost.pki.certificates.authority import Authority
@@ -83,3 +87,13 @@ def test_a_wrong_master_key_never_means_no_starttls(inventory, tmp_path):
 def test_what_a_listener_takes():
     assert refused_by_tls(OLD, "modern") == ""
     assert "cannot be read" in refused_by_tls(ServerIdentity(OLD.chain_pem, b""), "default")
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256K1, ec.SECP224R1, ec.BrainpoolP256R1], ids=lambda curve: curve.name)
+def test_a_key_on_a_curve_that_no_client_takes_is_none_for_listeners(curve):
+    key, leaf = ec.generate_private_key(curve()), load_pem_x509_certificate(OLD.chain_pem)
+    builder = CertificateBuilder(leaf.issuer, leaf.subject, key.public_key(), 1)
+    builder = builder.not_valid_before(leaf.not_valid_before_utc).not_valid_after(leaf.not_valid_after_utc)
+    chain = builder.sign(ec.generate_private_key(ec.SECP256R1()), SHA256()).public_bytes(Encoding.PEM)
+    identity = ServerIdentity(chain, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    assert "no client can complete a handshake with it" in refused_by_tls(identity, "default")
