@@ -101,6 +101,40 @@ def test_a_clock_that_is_wrong_is_shown_and_matters_not(
     assert 0 <= wrong.age < 300, "by the clock of the server"
 
 
+def test_a_node_that_was_heard_of_in_the_future_is_dead(storage: Storage, registry: NodeRegistry) -> None:
+    """The clock of the database was set back, or a standby whose clock is behind took over; who lives beats again."""
+    registry.enter(NODE)
+    age(storage, -3600)
+    (node,) = registry.nodes()
+    assert node.state is NodeState.DEAD
+    assert not registry.drain("mx1")
+    other = NodeIdentity("mx1", "start 2", "data 2", "host2", "1.0")
+    registry.enter(other, sleep=pytest.fail)
+    age(storage, -3600)
+    registry.beat(other, 0, 1, 1, NodeFigures())
+    assert registry.nodes()[0].state is NodeState.ACTIVE
+    age(storage, -3600)
+    assert registry.remove("mx1")
+
+
+def test_what_a_worker_wrote_of_one_node_hides_no_other(storage: Storage, registry: NodeRegistry) -> None:
+    if not storage.is_shared:
+        pytest.skip("workers of other nodes write where nodes share a database")
+    registry.enter(NODE)
+    registry.enter(replace(NODE, name="mx2"))
+    for listeners, seen in (("", "-Infinity"), ("[1]", "NaN"), ("null", "-1")):
+        with storage.database(SITE).single() as connection:
+            values = (listeners, seen, "mx2")
+            connection.execute(
+                "UPDATE node SET listeners = ?, seen = CAST(CAST(? AS text) AS float8) WHERE name = ?", values
+            )
+        right, wrong = registry.nodes()
+        assert (right.listeners, right.state) == (NODE.listeners, NodeState.ACTIVE)
+        assert (wrong.listeners, wrong.state) == ((), NodeState.DEAD)
+        assert wrong.age < 1e10, "it is shown as seconds"
+    assert registry.remove("mx2")
+
+
 def test_a_running_gateway_is_listed_drained_and_takes_mail_again(gateway: Callable[..., Gateway]) -> None:
     server = gateway(contoso(), settings={"server": {"node": "mx-a", "workers": 2}})
     wait_until(lambda: listed(server)["workers"] == 2, "the first heartbeats")

@@ -20,6 +20,7 @@ from support.postgres import Postgres
 from support.queue_site import (
     INLINE,
     PARTNER,
+    Events,
     PostgresSite,
     accept,
     commit,
@@ -31,6 +32,7 @@ from support.queue_site import (
     settled,
 )
 
+from gatepost.mail.model.queue_id import format_id
 from gatepost.net.tasks import spawn
 from gatepost.store.interface import OutcomeUnknown, QueueFilter, Settlement, Store, StoreBusy, StoreFailure
 from gatepost.store.postgres import owners, queue_rows
@@ -85,6 +87,54 @@ def test_nodes_share_deferred_mail_and_give_out_different_ids(site: PostgresSite
             ids = [store.new_id() for store in (a, b) for _ in range(1000)]
             assert len(set(ids)) == 2000
             await eventually(lambda: (a.position, b.position) == ((0, 2), (1, 2)))
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        "UPDATE queue_message SET facts = replace(facts, '\"contoso\"', '[\"contoso\"]') WHERE id = {}",
+        "UPDATE queue_message SET facts = '' WHERE id = {}",
+        "UPDATE queue_delivery SET recipients = '[{{}}]' WHERE message = {}",
+    ],
+)
+def test_mail_that_a_node_cannot_read_waits_alone(
+    site: PostgresSite, break_it: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a newer release, or written by a worker that was taken over: what was leased with it must not stay behind."""
+
+    async def main() -> None:
+        async with site.open(node="a") as a:
+            made = [await deferred(a) for _ in range(3)]
+            broken = made[1].message.id
+            site.sql(break_it.format(broken))
+            leased = await a.lease(PARTNER, 7, time.time())
+            assert sorted(one.id for one in leased) == sorted(one.id for one in (made[0], made[2]))
+            assert site.sql("SELECT message FROM queue_delivery WHERE owner IS NULL") == str(broken)
+            assert await a.lease(PARTNER, 7, time.time() + 60) == []
+            assert format_id(broken) in caplog.text
+
+            entries = {entry.delivery.message.id: entry for entry in site.admin().entries(QueueFilter())}
+            assert set(entries) == {one.message.id for one in made}
+            shown = entries[broken]
+            assert (shown.state, shown.delivery.organization) == ("deferred", "contoso")
+            assert "this release cannot read" in shown.delivery.last_error
+            stored = site.sql(
+                "SELECT facts, recipients FROM queue_message JOIN queue_delivery ON message = queue_message.id"
+            )
+            for action in ("hold", "release", "retry"):
+                getattr(site.admin(), action)(QueueFilter(message=format_id(broken)), author="olga")
+            assert (
+                site.sql(
+                    "SELECT facts, recipients FROM queue_message JOIN queue_delivery ON message = queue_message.id"
+                )
+                == stored
+            )
+            dropped = Events()
+            site.admin(dropped).drop(QueueFilter(message=format_id(broken)), author="olga")
+            assert site.count("message") == 2
+            assert [event.message for event in dropped.events] == [format_id(broken)]
 
     asyncio.run(main())
 
@@ -359,6 +409,52 @@ def test_a_settlement_counts_only_while_the_delivery_is_ones_own(site: PostgresS
             assert fresh.owner != epoch
             await settled(a, fresh)
             await settled(b, leased)
+
+    asyncio.run(main())
+
+
+def test_a_process_that_was_heard_of_in_the_future_is_silent(site: PostgresSite) -> None:
+    """A standby whose clock is behind took over, and the process died with the primary: no hour is waited for it."""
+
+    async def main() -> None:
+        async with site.open(node="alive"):
+            connection = await asyncpg.connect(site.url)
+            try:
+                dead = await owners.register(connection, owners.OwnerIdentity("dead", 0, "data of it"))
+                assert await owners.end_silent(connection, 15.0) == []
+                site.sql("UPDATE queue_owner SET beat = beat + interval '1 hour' WHERE node = 'dead'")
+                assert await owners.end_silent(connection, 15.0) == [(dead.epoch, "dead", 0)]
+            finally:
+                await connection.close()
+
+    asyncio.run(main())
+
+
+CLOCK = """
+CREATE SCHEMA clock;
+CREATE TABLE clock.set AS SELECT interval '0' AS ahead;
+CREATE FUNCTION clock.clock_timestamp() RETURNS timestamptz VOLATILE LANGUAGE sql
+    AS 'SELECT pg_catalog.clock_timestamp() + ahead FROM clock.set';
+ALTER DATABASE {database} SET search_path = public, clock, pg_catalog
+"""
+
+
+@pytest.mark.parametrize("ahead", ["1 hour", "-1 hour"])
+def test_nobody_is_silent_because_the_clock_of_the_server_was_set(own: PostgresSite, ahead: str) -> None:
+    async def main() -> None:
+        own.sql(CLOCK.format(database=own.database))
+        async with own.open(node="a", expiry=QUICK) as a, own.open(node="b", expiry=QUICK) as b:
+            await asyncio.sleep(QUICK * 2)  # now silence counts
+            for _ in range(5):  # each time others beat first by chance
+                own.sql(f"UPDATE clock.set SET ahead = ahead + interval '{ahead}'")  # noqa: S608 - it is ours
+                await asyncio.sleep(QUICK / 2)
+            assert own.sql("SELECT count(*) FROM queue_owner WHERE ended IS NULL") == "2"
+            assert (own.owner(a).disownments, own.owner(b).disownments) == (0, 0)
+            own.sql(
+                "INSERT INTO queue_owner (place, epoch, node, worker, installation, last_id)"
+                " VALUES (9, nextval('queue_epoch'), 'dead', 0, '', 0)"
+            )
+            await eventually(lambda: own.sql("SELECT node FROM queue_owner WHERE ended IS NOT NULL") == "dead", 30)
 
     asyncio.run(main())
 

@@ -129,6 +129,9 @@ def test_every_table_has_its_rights_listed_and_no_others(database: Database) -> 
 
 
 DENIED = (
+    "SELECT * FROM login_failure",
+    "INSERT INTO login_failure (list, key, count, last) VALUES ('name', 'olga', 1000, 4e9)",
+    "DELETE FROM login_failure",
     "INSERT INTO resource (kind, name, version, document) VALUES ('organization', 'mine', 1, '{}')",
     "UPDATE resource SET document = '{}'",
     "DELETE FROM change",

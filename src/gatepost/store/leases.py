@@ -28,6 +28,7 @@ MARGIN_SECONDS: Final = 4.0
 RENEWAL_SECONDS: Final = 3.0
 """Between two renewals."""
 
+_BEYOND: Final = 60.0  # seconds for which nobody takes a lease: the server's clock was set back since, or is another's
 _SHORTEST_WAIT: Final = 0.2
 
 _STATE = "SELECT name, holder, expires - {clock} FROM lease"
@@ -36,10 +37,11 @@ _TAKE = (
     "INSERT INTO lease (name, node, holder, epoch, expires) VALUES {rows} ON CONFLICT (name) DO UPDATE SET"
     " node = excluded.node, holder = excluded.holder, expires = excluded.expires,"
     " epoch = lease.epoch + CASE WHEN lease.holder = excluded.holder THEN 0 ELSE 1 END"
-    " WHERE lease.holder = excluded.holder OR lease.expires <= {clock} RETURNING name, epoch"
+    " WHERE lease.holder = excluded.holder OR lease.expires <= {clock} OR lease.expires > {clock} + {beyond}"
+    " RETURNING name, epoch"
 )
 _GIVE_BACK = "UPDATE lease SET expires = 0 WHERE holder = ?"
-_HOLDERS = "SELECT name, node FROM lease WHERE expires > {clock} ORDER BY name"
+_HOLDERS = "SELECT name, node FROM lease WHERE expires > {clock} AND expires <= {clock} + {beyond} ORDER BY name"
 
 _OWN: Final = "node "
 
@@ -266,12 +268,12 @@ class SharedLeases:
         with self._database.single() as connection:
             begun = self._clock()
             rows = connection.rows(_STATE.format(clock=connection.clock))
-            others = {name: left for name, holder, left in rows if holder != self._holder and left > 0}
+            others = {name: left for name, holder, left in rows if holder != self._holder and 0 < left <= _BEYOND}
             mine = sorted(self._leases.keys() - others.keys())
             taken: dict[str, int] = {}
             if mine:
                 row = f"(?, ?, ?, 1, {connection.clock} + {self._seconds})"
-                sql = _TAKE.format(rows=", ".join([row] * len(mine)), clock=connection.clock)
+                sql = _TAKE.format(rows=", ".join([row] * len(mine)), clock=connection.clock, beyond=_BEYOND)
                 values = [value for name in mine for value in (name, self._node, self._holder)]
                 taken = dict(connection.rows(sql, values))
         until = begun + self._seconds - min(MARGIN_SECONDS, self._seconds / 3)
@@ -305,4 +307,5 @@ class SharedLeases:
 
 def lease_holders(connection: DatabaseConnection) -> list[tuple[str, str]]:
     """The leases that are held, by name, each with its node. Raises StoreFailure."""
-    return [(str(name), str(node)) for name, node in connection.rows(_HOLDERS.format(clock=connection.clock))]
+    rows = connection.rows(_HOLDERS.format(clock=connection.clock, beyond=_BEYOND))
+    return [(str(name), str(node)) for name, node in rows]

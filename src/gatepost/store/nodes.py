@@ -25,7 +25,7 @@ BEAT_SECONDS: Final = 3.0
 """Between two heartbeats."""
 
 EXPIRY_SECONDS: Final = 15.0
-"""After the last heartbeat a node counts as dead."""
+"""After the last heartbeat a node counts as dead; or before it, as the clock of a promoted standby may be behind."""
 
 _FORGET_SECONDS: Final = 30 * 86400.0  # a node that was not heard of for so long is forgotten when another one starts
 
@@ -36,7 +36,7 @@ _ENTER = (
     " software = excluded.software, listeners = excluded.listeners, started = excluded.started, seen = excluded.seen,"
     " state = excluded.state"
     " WHERE node.instance = excluded.instance OR node.origin = ?8 OR node.state = 'stopped'"
-    " OR excluded.seen - node.seen >= ?7"
+    " OR abs(excluded.seen - node.seen) >= ?7"
 )
 _BEAT = "UPDATE node SET seen = {clock} WHERE name = ? AND instance = ? RETURNING state, {clock}"
 _WORKER = (
@@ -49,8 +49,8 @@ _LIST = f"SELECT {_COLUMNS}, {{clock}} FROM node ORDER BY name"  # noqa: S608 - 
 _WORKERS = (
     "SELECT node, worker, instance, pid, {clock} - seen, configuration, figures FROM node_worker ORDER BY node, worker"
 )
-_SET_STATE = "UPDATE node SET state = ?1 WHERE name = ?2 AND state <> 'stopped' AND {clock} - seen < ?3"
-_REMOVE = "DELETE FROM node WHERE name = ?1 AND (state = 'stopped' OR {clock} - seen >= ?2)"
+_SET_STATE = "UPDATE node SET state = ?1 WHERE name = ?2 AND state <> 'stopped' AND abs({clock} - seen) < ?3"
+_REMOVE = "DELETE FROM node WHERE name = ?1 AND (state = 'stopped' OR abs({clock} - seen) >= ?2)"
 
 
 class NodeState(StrEnum):
@@ -246,14 +246,14 @@ class NodeRegistry(StoredTables):
         nodes = []
         for name, instance, _, host, software, listeners, started, seen, state, now in rows:
             workers = tuple(_beat(row) for row in beats if row[0] == name and row[2] == instance)
-            age = max(0.0, now - seen)
+            age = min(_FORGET_SECONDS, abs(now - seen))
             leases = tuple(lease for lease, node in holders if node == name)
             nodes.append(
                 Node(
                     name,
                     host,
                     software,
-                    tuple(from_json(listeners)),
+                    _listeners(listeners),
                     started,
                     age,
                     _state(state, age, workers),
@@ -298,6 +298,13 @@ class NodeRegistry(StoredTables):
         with self._database.single() as connection:
             connection.execute(f"DELETE FROM node WHERE seen < {connection.clock} - ?", (_FORGET_SECONDS,))  # noqa: S608
             connection.execute("DELETE FROM node_worker WHERE node NOT IN (SELECT name FROM node)")
+
+
+def _listeners(text: str) -> tuple[str, ...]:
+    try:
+        return from_json(text, tuple[str, ...])
+    except msgspec.DecodeError:
+        return ()  # a worker that was taken over may write anything
 
 
 def _beat(row: Sequence[object]) -> WorkerBeat:

@@ -257,8 +257,16 @@ def trace_event(columns: Sequence[str], row: TraceRow) -> TraceEvent:
     """A row of `Trace.scan` as an event; columns that were not requested are empty."""
     fields = {**_NOTHING, **dict(zip(columns, row, strict=True))}
     for name in ("tls", "detail"):
-        fields[name] = from_json(fields.get(name, "{}"))
+        fields[name] = _properties(fields.get(name, "{}"))
     return TraceEvent(**fields)
+
+
+def _properties(text: str) -> dict[str, Any]:
+    """What a row has as JSON; nothing if it is none: one row is no reason to show no others."""
+    try:
+        return from_json(text, dict[str, Any])
+    except msgspec.DecodeError:
+        return {}
 
 
 _NOTHING: Final[dict[str, Any]] = dict.fromkeys(

@@ -158,7 +158,9 @@ class PostgresSite(Site):
             node=node,
             worker=worker,
             trace=Events(),
-            settings=PostgresSettings(StoreSettings(free_space_mark=0, **settings), replicated, expiry),
+            settings=PostgresSettings(
+                StoreSettings(free_space_mark=0, **settings), replicated=replicated, expiry=expiry
+            ),
         )
 
     def admin(self, events: Events | None = None) -> QueueAdmin:

@@ -76,6 +76,20 @@ def test_who_waits_asks_again_when_it_expires(leases, database):
     assert 0.5 < second.round() <= 2.5 < RENEWAL_SECONDS
 
 
+def test_a_lease_of_a_clock_that_was_set_back_is_not_kept_until_then(leases, database, clock):
+    """After a failover to a server whose clock is behind: its holder renews, or died with the server."""
+    first, second = leases("a"), leases("b")
+    ours, theirs = first.lease("acme"), second.lease("acme")
+    first.round()
+    with database.single() as connection:
+        connection.execute("UPDATE lease SET expires = expires + 3600")
+        assert lease_holders(connection) == []
+    second.round()
+    assert (theirs.held, theirs.epoch) == (True, 2)
+    first.round()
+    assert not ours.held
+
+
 def test_what_is_given_back_is_taken_at_once(leases, database):
     first, second = leases("a"), leases("b")
     ours, theirs = first.lease("acme"), second.lease("acme")

@@ -194,3 +194,11 @@ def test_figures_of_another_version_are_none(storage, registry):
 def test_what_was_never_used_is_closed_at_once(storage):
     storage.nodes().close()
     assert not (storage._directory / "nodes.db").exists()
+
+
+@pytest.mark.parametrize("listeners", ["", "null", "[1]"])
+def test_listeners_that_are_none_hide_no_node(storage, registry, listeners):
+    registry.enter(NODE)
+    with storage.database(SITE).single() as connection:
+        connection.execute("UPDATE node SET listeners = ?", (listeners,))
+    assert [(node.name, node.listeners) for node in registry.nodes()] == [("mx1", ())]

@@ -36,6 +36,12 @@ def test_columns_that_were_not_requested_are_empty():
     assert trace_event(("at", "sender"), (1.5, "a@a.example")) == TraceEvent(1.5, "", "", "", "", "", "a@a.example", "")
 
 
+@pytest.mark.parametrize("text", ["", "x", "{", "null", "[1]", "1", "[" * 100_000])
+def test_a_row_whose_properties_are_not_an_object_is_shown_without_them(text):
+    found = trace_event(("event", "tls", "detail"), ("SEND", text, text))
+    assert (found.event, found.tls, found.detail) == ("SEND", {}, {})
+
+
 def test_days_are_counted_and_parts_that_cannot_be_are_named(tmp_path, caplog):
     trace = SqliteTrace(tmp_path)
     trace.write("0", [row(), row(), row(NOON - 86_400)])

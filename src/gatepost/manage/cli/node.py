@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from gatepost.manage.cli.options import client, gateway_options
+from gatepost.manage.cli.options import NO, client, fail, gateway_options
 from gatepost.manage.cli.output import _, ours, print_rows, printable, printed_json, queue_states, say
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.use_cases.client import Client, all_items
@@ -59,16 +59,28 @@ def drain(request: DrainNode, *, wait: bool) -> None:
 
     New connections are refused with 421. The node takes mail again with --undo, and after its next start.
 
-    Exit codes: 0 done, 1 it does not run, 2 usage error, or there is no such node, 3 the data cannot be written.
+    Exit codes: 0 done, 1 it does not run, or with --wait: it ended or takes mail again before it is drained, 2 usage
+    error, or there is no such node, 3 the data cannot be written.
     """
     through = client()
     status = through.call(drain_node, request)
-    while wait and not request.undo and status.state.is_alive and status.state != "drained":
-        time.sleep(1.0)
-        nodes = {node.name: node for node in all_items(through.call, list_nodes, ListNodes())}
-        status = nodes.get(request.name, status)
+    if wait and not request.undo:
+        status = _drained(through, status)
     if not printed_json(status):
         say("%(name)s: %(state)s, queue: %(status)s", name=status.name, state=status.state, status=_queue(status))
+
+
+def _drained(through: Client, status: NodeStatus) -> NodeStatus:
+    """Wait until a node has no mail left. Ends the command if that will not be."""
+    name = status.name
+    while status.state == "draining":
+        time.sleep(1.0)
+        nodes = {node.name: node for node in all_items(through.call, list_nodes, ListNodes())}
+        if name not in nodes or not (status := nodes[name]).state.is_alive:
+            fail(NO, "%(name)s ended, or was silent for 15 seconds: other nodes take over what it had", name=name)
+        if status.state == "active":
+            fail(NO, "%(name)s takes mail again: it started anew, or somebody undid this; drain it again", name=name)
+    return status
 
 
 @node.command()

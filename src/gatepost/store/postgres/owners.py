@@ -44,10 +44,12 @@ RETURNING extract(epoch FROM clock_timestamp())::float8,
     (SELECT count(*) FROM queue_owner WHERE ended IS NULL AND epoch < $1),
     (SELECT count(*) FROM queue_owner WHERE ended IS NULL)
 """
+_NOW: Final = "SELECT extract(epoch FROM clock_timestamp())::float8"
 _END: Final = "UPDATE queue_owner SET ended = clock_timestamp() WHERE epoch = $1 AND ended IS NULL"
 _END_SILENT: Final = (
     "UPDATE queue_owner SET ended = clock_timestamp()"
-    " WHERE ended IS NULL AND beat < clock_timestamp() - make_interval(secs => $1) RETURNING epoch, node, worker"
+    " WHERE ended IS NULL AND (beat < clock_timestamp() - make_interval(secs => $1)"
+    " OR beat > clock_timestamp() + make_interval(secs => $1)) RETURNING epoch, node, worker"
 )
 _UNSWEPT: Final = "SELECT epoch FROM queue_owner WHERE ended IS NOT NULL AND NOT swept"
 _TAKE_OVER: Final = """
@@ -129,6 +131,12 @@ async def beat(connection: Any, epoch: int, now: float) -> Pulse | None:
     return None if row is None else Pulse(*row)
 
 
+async def server_time(connection: Any) -> float:
+    """The time by the server's clock, seconds since 1970."""
+    now: float = await connection.fetchval(_NOW)
+    return now
+
+
 async def end(connection: Any, epoch: int) -> None:
     """End one's own epoch, and let others have what is left."""
     await connection.execute(_END, epoch)
@@ -138,7 +146,10 @@ async def end(connection: Any, epoch: int) -> None:
 
 
 async def end_silent(connection: Any, expiry: float) -> list[tuple[int, str, int]]:
-    """End the epochs of those that were silent for `expiry` seconds: epoch, node and worker of each."""
+    """End the epochs of those that were silent for `expiry` seconds: epoch, node and worker of each.
+
+    Also where they were heard of so far in the future: a clock was set back, or that of a promoted standby is behind.
+    """
     return [tuple(row) for row in await connection.fetch(_END_SILENT, expiry)]
 
 

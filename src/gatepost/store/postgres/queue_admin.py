@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 import msgspec
 
-from gatepost.mail.model.message import Delivery, Return
+from gatepost.mail.model.message import Delivery, Message, Recipient, Return
 from gatepost.mail.model.queue_id import made_at, parse_id
 from gatepost.store import queue_admin
 from gatepost.store.interface import QueueFilter, StoreBusy
@@ -37,6 +37,7 @@ _INLINE_PIECE: Final = 256 * 1024
 
 _encode = msgspec.json.Encoder().encode
 
+_CANNOT_BE_READ: Final = "this release cannot read what is stored of it: a node with a newer one tries it, or drop it"
 _LET_GO: Final = "UPDATE queue_delivery SET recipients = ? WHERE message = ? AND id = ?"
 REMOVE: Final = (
     "DELETE FROM queue_delivery AS d USING unnest(?::bigint[], ?::bigint[]) AS u(message, id)"
@@ -64,10 +65,11 @@ _OLDEST: Final = (
 
 
 class _Row(msgspec.Struct):
-    """A delivery and whose it is, None while it waits."""
+    """A delivery and whose it is, None while it waits. is_readable: what is stored of it could be read."""
 
     entry: queue_admin.QueueEntry
     owner: int | None
+    is_readable: bool
 
 
 def worker_depth(url: str, node: str, worker: int) -> queue_admin.Depth:
@@ -221,12 +223,23 @@ def _oldest(connection: PostgresConnection) -> tuple[float, str]:
 
 
 def _row(row: tuple[Any, ...]) -> _Row:
-    *columns, held, owner = row
-    delivery = decode_delivery(tuple(columns))
+    *columns, held, owner, message, sender, size = row
+    try:
+        delivery, is_readable = decode_delivery(tuple(columns)), True
+    except ValueError:  # others can still be listed, and this one be removed
+        delivery, is_readable = _unreadable(columns, Message(message, "", made_at(message), sender, size)), False
     delivery.held = held
     waits = owner is None and not delivery.returned and any(recipient.held for recipient in delivery.recipients)
     state = "held" if held or waits else "deferred" if owner is None else "active"
-    return _Row(queue_admin.QueueEntry(delivery, SHARD, state), owner)
+    return _Row(queue_admin.QueueEntry(delivery, SHARD, state), owner, is_readable)
+
+
+def _unreadable(columns: Sequence[Any], message: Message) -> Delivery:
+    number, destination, _, attempts, next_at, expires_at, *_ = columns
+    message.organization = destination.partition("/")[0]
+    return Delivery(
+        number, message, destination, [Recipient("")], attempts, next_at, expires_at, last_error=_CANNOT_BE_READ
+    )
 
 
 def _apply(
@@ -241,7 +254,8 @@ def _apply(
     if work.action == "drop":
         connection.execute(REMOVE, _ids(waiting))
     if work.action == "release":
-        connection.execute_many(_LET_GO, [queue_admin.released_recipients(delivery) for delivery in waiting])
+        readable = [row.entry.delivery for row in rows if row.owner is None and row.is_readable]
+        connection.execute_many(_LET_GO, [queue_admin.released_recipients(delivery) for delivery in readable])
     for row in rows:
         delivery = row.entry.delivery
         if row.owner is not None:

@@ -146,7 +146,7 @@ def select(terms: str, *, locked: bool = False, sort: str = "") -> str:
     return (
         "SELECT d.id, d.destination, d.recipients, d.attempts,"  # noqa: S608 - ours
         " CASE WHEN d.owner IS NULL THEN d.next_at ELSE 0 END, d.expires_at, d.last_error, d.returned, m.facts,"
-        f" d.held, d.owner FROM {_WITH_MESSAGES} WHERE NOT d.dropped AND {terms}"
+        f" d.held, d.owner, d.message, m.sender, m.size FROM {_WITH_MESSAGES} WHERE NOT d.dropped AND {terms}"
         f" ORDER BY {key}d.message {way}, d.id {way} LIMIT CAST(? AS bigint){' FOR UPDATE OF d' if locked else ''}"
     )
 

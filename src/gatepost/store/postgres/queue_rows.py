@@ -158,12 +158,18 @@ leased AS (
         AND EXISTS (SELECT FROM queue_owner WHERE epoch = $4 AND ended IS NULL)
     RETURNING d.id, d.destination, d.recipients, d.attempts, due.next_at, d.expires_at, d.last_error, d.returned,
         d.message)
-SELECT l.id, l.destination, l.recipients, l.attempts, l.next_at, l.expires_at, l.last_error, l.returned, m.facts
+SELECT l.id, l.destination, l.recipients, l.attempts, l.next_at, l.expires_at, l.last_error, l.returned, m.facts,
+    l.message
 FROM leased AS l JOIN queue_message AS m ON m.id = l.message ORDER BY l.next_at, l.id
 """
 """Of several destinations, each named once. next_at gets $5, at most 0 and another for each statement: what was leased
 by one of which nothing was heard is given back by it."""
 
+PUT_OFF: Final = (
+    "UPDATE queue_delivery AS d SET owner = NULL, next_at = extract(epoch FROM clock_timestamp()) + $1"
+    " FROM unnest($2::bigint[], $3::bigint[]) AS u(message, id)"
+    " WHERE d.message = u.message AND d.id = u.id AND d.owner = $4"
+)
 GIVE_BACK: Final = "UPDATE queue_delivery SET owner = NULL, next_at = $3 WHERE owner = $1 AND next_at = $2"
 EARLIEST: Final = "SELECT min(next_at) FROM queue_delivery WHERE destination = $1 AND owner IS NULL AND NOT held"
 DESTINATIONS: Final = (
@@ -253,8 +259,11 @@ def _columns(rows: list[Any], width: int) -> list[list[Any]]:
 
 
 def leased_delivery(row: Any, owner: int, shift: float) -> Delivery:
-    """A delivery of `LEASE`. shift: seconds by which the server's clock is ahead of ours."""
-    delivery = decode_delivery(tuple(row))
+    """A delivery of `LEASE`. shift: seconds by which the server's clock is ahead of ours.
+
+    Raises ValueError if this release cannot read it.
+    """
+    delivery = decode_delivery(tuple(row)[:-1])
     delivery.owner = owner
     delivery.next_at -= shift
     return delivery

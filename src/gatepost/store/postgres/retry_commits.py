@@ -15,6 +15,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, override
 
+from gatepost.mail.model.queue_id import format_id
 from gatepost.store.interface import OutcomeUnknown, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.postgres import queue_rows
 from gatepost.store.postgres.commit_loop import CommitLoop
@@ -43,6 +44,8 @@ _RETRY: Final = 0.5  # seconds between two tries while the server does not take 
 _DOUBTFUL_SECONDS: Final = 120.0  # for which a lease without an answer is looked for
 _TURNS: Final = 4  # times of what a part of a long change took, in which others come before the next part
 _CLOSING: Final = 2.0  # seconds that a stop waits for a server that is away; what is not written is tried anew
+_UNREADABLE: Final = 900.0  # seconds until what this release cannot read is tried again, perhaps by another node
+_NAMED: Final = 5  # messages in a log line
 _COMPLAINT: Final = 60.0  # between two log lines of the same
 
 
@@ -224,9 +227,32 @@ class RetryCommits(CommitLoop):
         except OutcomeUnknown:
             self._lost_leases.append((time.monotonic() + _DOUBTFUL_SECONDS, epoch, mark))
             raise
-        granted = [queue_rows.leased_delivery(row, epoch, shift) for row in rows]
+        granted, unreadable = [], []
+        for row in rows:
+            try:
+                granted.append(queue_rows.leased_delivery(row, epoch, shift))
+            except ValueError:
+                unreadable.append((row["message"], row["id"]))
+        if unreadable:
+            try:
+                await self._put_off(unreadable, epoch)
+            except StoreFailure:  # what was leased with them is nobody's either
+                self._lost_leases.append((time.monotonic() + _DOUBTFUL_SECONDS, epoch, mark))
+                raise
         for request in requests:
             request.granted = [delivery for delivery in granted if delivery.destination == request.destination]
+
+    async def _put_off(self, unreadable: list[tuple[int, int]], epoch: int) -> None:
+        """Let a node that can read them try them later: one with a newer release, perhaps."""
+        ids = ", ".join(format_id(message) for message, _ in unreadable[:_NAMED])
+        _log.error(
+            "%d deliveries wait, because this release cannot read what is stored of them, such as of message %s: a "
+            "node with a newer release tries them, or remove them with gatepost queue drop",
+            len(unreadable),
+            ids,
+        )
+        values = (_UNREADABLE, *map(list, zip(*unreadable, strict=True)), epoch)
+        await self._wire.run(lambda connection: connection.execute(queue_rows.PUT_OFF, *values), "put off")
 
     async def _bring_forward(self, work: BringForward) -> None:
         """A part of it; the rest follows when others had their turn, or at the next start: it may be a million."""

@@ -44,6 +44,8 @@ class Upkeep:
         self._rhythm = rhythm
         self._woken = asyncio.Event()
         self._looked = time.monotonic()
+        self._ahead = 0.0  # seconds by which the server's clock is ahead of this machine's time since its start
+        self._clock_set = 0.0
         self._overdue_at = 0.0
         self._many_at = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -98,9 +100,12 @@ class Upkeep:
         await self._look_for_overdue()
 
     async def _end_silent(self) -> None:
-        """After the server was away all were silent: each gets its time again to be heard."""
+        """After the server was away, or its clock was set, all were silent: each gets its time again to be heard."""
         expiry = self._rhythm.expiry
-        if boot_time() < self._flusher.steady_since + expiry:
+        ahead = await self._wire.run(owners.server_time, "ask for the time") - boot_time()
+        if abs(ahead - self._ahead) > self._rhythm.patience:  # with less than that nobody alive becomes silent
+            self._ahead, self._clock_set = ahead, boot_time()
+        if boot_time() < max(self._flusher.steady_since, self._clock_set) + expiry:
             return
         for epoch, node, worker in await self._wire.run(
             lambda connection: owners.end_silent(connection, expiry), "look for silent processes"

@@ -31,6 +31,7 @@ WORKER_GRANTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "passkey": _NONE,
         "setup": _NONE,
         "audit_event": _NONE,
+        "login_failure": _NONE,  # of SMTP log-ins each node keeps its own
         # The queue.
         "queue_owner": _KEEP,
         "queue_message": _PASS_ON,
@@ -53,7 +54,6 @@ WORKER_GRANTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "node_worker": _CHANGE,
         "lease": _KEEP,
         # What is counted and learnt as mail flows, and reports of it.
-        "login_failure": _CHANGE,
         "session_day": _PASS_ON,
         "session_policy": _CHANGE,
         "session_failure": _CHANGE,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 
@@ -50,7 +51,8 @@ def test_what_a_node_does_for_the_site_is_in_words_and_json_has_the_codes(home, 
     with site._database.single() as connection:
         for name in ("report-import", "node mx1"):
             connection.execute(
-                "INSERT INTO lease (name, node, holder, epoch, expires) VALUES (?, 'mx1', 'h', 1, 1e12)", (name,)
+                "INSERT INTO lease (name, node, holder, epoch, expires) VALUES (?, 'mx1', 'h', 1, ?)",
+                (name, time.time() + 15),
             )
     assert home.call("node", "list").stdout.splitlines()[1].split("\t")[-1] == "imports TLS reports"
     assert "; imports TLS reports for the site" in home.call("status", code=1).stdout
@@ -73,6 +75,20 @@ def test_a_node_is_drained(home, site, monkeypatch):
     waited = home.call("node", "drain", "mx1", "--wait", "--json")
     assert json.loads(waited.stdout)["state"] == "drained"
     assert "there is no node 'mx9'; `gatepost node list`" in home.call("node", "drain", "mx9", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "said"),
+    [
+        (lambda site: site.drain("mx1", undo=True), "mx1 takes mail again: it started anew, or somebody undid this"),
+        (lambda site: site.stop(identity("mx1")), "mx1 ended, or was silent for 15 seconds: other nodes take over"),
+        (lambda site: (site.stop(identity("mx1")), site.remove("mx1")), "mx1 ended, or was silent"),
+    ],
+)
+def test_nobody_waits_for_a_node_that_will_not_be_drained(home, site, monkeypatch, meanwhile, said):
+    once = iter([meanwhile])
+    monkeypatch.setattr(module.time, "sleep", lambda _: next(once)(site))
+    assert said in home.call("node", "drain", "mx1", "--wait", code=1).stderr
 
 
 def test_a_dead_node_is_removed(home, site):
