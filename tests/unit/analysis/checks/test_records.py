@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +115,12 @@ def test_of_connectors_that_are_gone_nothing_is_kept(records: CheckRecords) -> N
 
 def test_all_results_of_an_organization_have_a_limit(records: CheckRecords, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gatepost.analysis.checks.records._MAX_TOTAL", 3000)
+    monkeypatch.setattr("gatepost.analysis.checks.records._kept", count())  # else it depends on what was kept before
     for number in range(40):
         records.keep("outbound", f"{number}", {"verdict": "v" * 100})
+        if number == 0:  # the clock of files may not have moved on when the next is written
+            (first,) = records.documents.names()
+            os.utime(records.documents._directory / first, (1, 1))  # type: ignore[attr-defined]
     assert records.last("outbound", "0") is None
     assert records.last("outbound", "39")
     assert len(records.documents.names()) < 40
