@@ -8,6 +8,7 @@ what, where, why and what to do. Nothing is fetched.
 from __future__ import annotations
 
 import base64
+import binascii
 import math
 import re
 from dataclasses import dataclass, field
@@ -119,8 +120,7 @@ def key_of(content: bytes, source: str, password: bytes | None = None) -> bytes:
         raise ChainFileError(f"{source}: no private key in it; name the file with -----BEGIN PRIVATE KEY-----")
     load = load_pem_private_key if pem else load_der_private_key
     if password is not None:
-        sealed = _SEALED.search(content)
-        _check_rounds(base64.b64decode(sealed[1] + b"==") if sealed else b"" if pem else content, source)
+        _check_rounds(_sealed_der(content) if pem else content, source)
     try:
         # `read_identity` tries it; to check the numbers of a large one, the library holds all threads for a minute.
         key = load(content, password, unsafe_skip_rsa_key_validation=True)
@@ -136,6 +136,15 @@ def key_of(content: bytes, source: str, password: bytes | None = None) -> bytes:
         text = "the private key cannot be read; it must be a whole PEM or DER file, of RSA, ECDSA or Ed25519"
         raise ChainFileError(f"{source}: {text}") from failure
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _sealed_der(pem: bytes) -> bytes:
+    """What an encrypted key holds; b"" if none is there, or it is not base64, which the library refuses too."""
+    sealed = _SEALED.search(pem)
+    try:
+        return base64.b64decode(sealed[1] + b"==") if sealed else b""
+    except binascii.Error:
+        return b""
 
 
 def _check_rounds(der: bytes, source: str) -> None:

@@ -233,3 +233,9 @@ def test_what_a_partner_would_stumble_over(chain, anchors, why):
     warnings = take(chain, b"", anchors=anchors).warnings
     assert (warnings == ()) == (why == "")
     assert all(why in one for one in warnings)
+
+
+def test_an_encrypted_key_that_is_not_base64_is_refused() -> None:
+    pem = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"
+    with pytest.raises(ChainFileError):
+        key_of(pem, "f", b"x")
