@@ -51,6 +51,9 @@ def test_the_files_of_a_gateway_are_in_its_data_directory(settings, tmp_path):
     with storage.database(FRUIT).reading() as connection:
         assert connection.value("SELECT count(*) FROM fruit") == 0
     assert (tmp_path / "fruit.db").exists()
+    assert storage.document_folders("results") == []
+    storage.documents("results", "contoso").replace("a", b"{}")
+    assert storage.document_folders("results") == ["contoso"]
     assert isinstance(storage.trace(), SqliteTrace)
     log = storage.evidence()
     assert isinstance(log, EvidenceInFiles)
@@ -85,10 +88,12 @@ CALLS = [
     lambda storage, _: storage.quarantine(),
     lambda storage, _: storage.worker_depth(0, 1),
     lambda storage, settings: asyncio.run(opened(storage, settings)),
+    lambda storage, _: storage.document_folders("results"),
 ]
+CALL_NAMES = ["database", "queue_admin", "quarantine", "worker_depth", "queues", "document_folders"]
 
 
-@pytest.mark.parametrize("call", CALLS, ids=["database", "queue_admin", "quarantine", "worker_depth", "queues"])
+@pytest.mark.parametrize("call", CALLS, ids=CALL_NAMES)
 def test_a_server_that_is_not_there(settings, tmp_path, call):
     storage = Storage(NOBODY, tmp_path)
     assert storage.is_shared
@@ -106,7 +111,7 @@ def test_a_server_that_is_not_there(settings, tmp_path, call):
         lambda storage, _: storage.evidence(),
         lambda storage, _: storage.load_worker_modules(),
     ],
-    ids=["database", "queue_admin", "quarantine", "worker_depth", "queues", "trace", "evidence", "modules"],
+    ids=[*CALL_NAMES, "trace", "evidence", "modules"],
 )
 def test_without_the_driver_it_says_what_to_install(settings, tmp_path, monkeypatch, call):
     for name in [name for name in sys.modules if name.startswith("gatepost.store.postgres")]:

@@ -12,6 +12,7 @@ from gatepost.policy.connectors.errors import (
     dotted,
     explain,
     first_errors,
+    misplaced_key,
     unknown_key,
 )
 from gatepost.policy.connectors.records import InboundConnector, Organization
@@ -73,6 +74,10 @@ def test_a_long_value_is_cut() -> None:
 def test_an_unknown_key_gets_the_nearest_or_all() -> None:
     assert "did you mean 'mode'?" in unknown_key("moed", ["name", "mode"])
     assert "known here: mode, name" in unknown_key("zzz", ["name", "mode"])
+
+
+def test_a_misplaced_key_gets_the_headings_where_it_may_stand() -> None:
+    assert misplaced_key(["[smtp]", "[tls]"]).endswith("no effect; write it under [smtp], [tls]")
 
 
 def test_paths_are_dotted() -> None:
