@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from OpenSSL import SSL
+from support.key_updates import key_updates
 
 from gatepost.net import openssl_private as private
 from gatepost.net.engine import TlsFailure, client_context, server_context
@@ -56,21 +54,6 @@ class Peer:
 
     def take_output(self):
         return private.take_output(self.connection)
-
-
-def key_updates(secret, count):
-    """Records of a KeyUpdate each that asks for one in return, and the secret behind them (RFC 8446 section 7.2)."""
-
-    def derived(label, octets):
-        name = b"tls13 " + label
-        return HKDFExpand(SHA256(), octets, bytes([0, octets, len(name), *name, 0])).derive(secret)
-
-    records = b""
-    for _ in range(count):
-        text, head = b"\x18\x00\x00\x01\x01\x16", b"\x17\x03\x03\x00\x16"
-        records += head + AESGCM(derived(b"key", 16)).encrypt(derived(b"iv", 12), text, head)
-        secret = derived(b"traffic upd", 32)
-    return records, secret
 
 
 @VERSIONS
