@@ -317,6 +317,8 @@ def test_certificates_are_renewed_without_a_restart_and_a_node_that_is_removed_i
         send(nodes.mx2.port, BOB, sender=STRANGER, content=message("from who is not a node"))
         own = waits(nodes.mx2, "from who is not a node", "450 4.3.5")
         assert f"the certificate of the node {MX2} has expired" in own["detail"]["detail"]
+        explained = nodes.mx2.cli("explain", "--from", STRANGER, "--to", BOB, expect=None).stdout
+        assert "the certificate of this node has expired: see gatepost site status" in " ".join(explained.split())
         nodes.join(nodes.mx2, "--replace")
         arrived(nodes.mx2, ANN, "to who is not a node")
         arrived(nodes.mx1, BOB, "from who is not a node")

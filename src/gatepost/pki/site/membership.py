@@ -181,7 +181,10 @@ class Renewal:
         except JoinRefused as refused:
             is_busy = refused.reason is SiteRefusal.BUSY
             self._failed(now, _ADVICE.get(refused.reason, str(refused)), is_busy=is_busy)
-        except (SiteError, StoreFailure, OSError, ValueError) as failure:
+        except OSError as failure:
+            where = member.address if member is not None else self._hostname
+            self._failed(now, f"{where}: {failure.strerror or failure}")
+        except (SiteError, StoreFailure, ValueError) as failure:
             self._failed(now, str(failure))
 
     def _read(self) -> None:

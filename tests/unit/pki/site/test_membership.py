@@ -233,7 +233,7 @@ def test_a_site_that_does_not_answer_is_asked_again_later(site, away, caplog):
     away.apply({("site_membership", "site_membership"): replace(made, address="127.0.0.1:1")}, author="x")
     renewal = Renewal(away, MX2, WEEK)
     run(renewal, NOW + WEEK / 2)
-    assert "site a-site: no new certificate for this node, whose own ends in 84.0 hours: " in caplog.text
+    assert "site a-site: no new certificate for this node, whose own ends in 84.0 hours: 127.0.0.1:1: " in caplog.text
     assert not renewal.due(NOW + WEEK / 2 + 299)
     assert renewal.due(NOW + WEEK / 2 + 300)
     assert free.membership().sha256 == made.sha256
