@@ -259,12 +259,14 @@ class Site:
         return _again(attempt)
 
     def remove_node(self, name: str, *, author: str, note: str = "") -> Node:
-        """Renew nothing for a node any more. Raises SiteError if there is none."""
+        """Renew nothing for a node any more, and let no open token for it admit it. Raises SiteError if there is none."""
         state = self.state()
         node = state.nodes.get(name)
         if node is None:
             raise SiteError(f"there is no node {name!r}; there are: {', '.join(sorted(state.nodes)) or 'none'}")
-        self._records.apply({(NODE, name): None}, author=author, note=note or f"{name} removed")
+        gone: dict[tuple[str, str], Record | None] = {(NODE, name): None}
+        gone |= {(TOKEN, token.id): None for token in state.tokens.values() if token.node == name}
+        self._records.apply(gone, author=author, note=note or f"{name} removed")
         return node
 
     def _certify(

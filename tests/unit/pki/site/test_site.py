@@ -354,6 +354,16 @@ def test_the_node_of_the_authority(made):
         made.certify_own("mx1.a.example", request(), lifetime=WEEK, now=NOW, author="ann")
 
 
+def test_a_node_that_is_removed_does_not_come_back_by_a_token_of_before(made):
+    joined(made)
+    _, text = made.new_token(MX2, valid=HOUR, author="ann", now=NOW)
+    other, _ = made.new_token("mx3.a.example", valid=HOUR, author="ann", now=NOW)
+    made.remove_node(MX2, author="ann")
+    secret = read_secret(read_token(text)[0])
+    refused(SiteRefusal.TOKEN, made.join, secret, request(), lifetime=WEEK, now=NOW + 1)
+    assert set(made.state().tokens) == {other.id}
+
+
 def test_a_node_that_is_not_there_is_not_removed(made):
     with pytest.raises(SiteError, match=r"there is no node 'x'; there are: none"):
         made.remove_node("x", author="ann")
