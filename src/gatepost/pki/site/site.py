@@ -259,7 +259,7 @@ class Site:
         return _again(attempt)
 
     def remove_node(self, name: str, *, author: str, note: str = "") -> Node:
-        """Renew nothing for a node any more, and let no open token for it admit it. Raises SiteError if there is none."""
+        """Renew nothing for a node any more, and revoke open tokens for it. Raises SiteError if there is none."""
         state = self.state()
         node = state.nodes.get(name)
         if node is None:
