@@ -63,20 +63,28 @@ def no_node(nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) -> Leaf:
     return Leaf(MX2, chain, chain, key)
 
 
-@pytest.fixture
-def hostile(nodes: TwoNodes, tmp_path: Path) -> Iterator[Leaf]:
-    """A node of the site whose key is in other hands."""
-    name = "mx3.contoso.example"
-    secret, root = read_token(nodes.mx1.cli("site", "token", "--for", name).stdout)
-    request, key = node_request(name)
+MX3 = "mx3.contoso.example"
+
+
+def joined(nodes: TwoNodes, folder: Path) -> Leaf:
+    """The certificate and key of a node that has just joined the site."""
+    secret, root = read_token(nodes.mx1.cli("site", "token", "--for", MX3).stdout)
+    request, key = node_request(MX3)
     connection = SiteConnection(f"127.0.0.1:{nodes.joining}", now=time.time())
     connection.trust_thumbprint(root)
     grant = asyncio.run(connection.ask("join", {"token": secret, "request": request.decode()}))
-    chain, file = tmp_path / "chain.pem", tmp_path / "key.pem"
+    folder.mkdir()
+    chain, file = folder / "chain.pem", folder / "key.pem"
     chain.write_bytes(grant.certificate_pem)
     file.write_bytes(key)
-    yield Leaf(name, chain, chain, file)
-    nodes.mx1.cli("site", "nodes", "remove", name)
+    return Leaf(MX3, chain, chain, file)
+
+
+@pytest.fixture
+def hostile(nodes: TwoNodes, tmp_path: Path) -> Iterator[Leaf]:
+    """A node of the site whose key is in other hands."""
+    yield joined(nodes, tmp_path / "hostile")
+    nodes.mx1.cli("site", "nodes", "remove", MX3)
 
 
 def arrived(node: Gateway, address: str, subject: str) -> None:
@@ -145,6 +153,22 @@ def test_what_no_node_writes_ends_no_session_and_is_written_into_no_command(
     assert "501 5.5.4 XGATEPOST cannot be read" in run.transcript
     assert "221 2.0.0" in run.transcript
     assert "Traceback" not in nodes.mx2.log()
+
+
+def test_the_key_of_a_machine_that_was_replaced_opens_nothing_where_the_authority_is(
+    nodes: TwoNodes, hostile: Leaf, tmp_path: Path
+) -> None:
+    """The new machine has the name of the old one, whose certificate is valid for days."""
+
+    def heard(certificate: Leaf) -> str:
+        say = f"EHLO {MX3}\r\nQUIT\r\n".encode()
+        return openssl_s_client(nodes.port(nodes.mx1), starttls=False, certificate=certificate, send=say).transcript
+
+    wait_until(lambda: "250-" in heard(hostile), "it is a node")
+    time.sleep(1)  # to the second, as certificates are
+    new = joined(nodes, tmp_path / "new")
+    wait_until(lambda: "554 5.7.1" in heard(hostile), "and is none any more")
+    assert "250-" in heard(new)
 
 
 @pytest.mark.parametrize("options", [("-tls1_1",), ("-tls1_2", "-cipher", "AES256-GCM-SHA384")], ids=["1.1", "static"])
