@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import asyncpg
 
-from gatepost.store.interface import Schema, StoreFailure
+from gatepost.store.interface import Schema, StoreBusy, StoreFailure
 from gatepost.store.postgres.connecting import SQL, Address
 from gatepost.store.postgres.database import StoredVersion, check_known, prepare_tables, stored_versions, unprepared
 from gatepost.store.postgres.hosts import HEAD_START, each_host
@@ -78,6 +78,12 @@ def _judge(state: ServerState, where: Address) -> None:
         raise StoreFailure(
             f"store.url: database {state.database} of {where} has the encoding {state.encoding}, and UTF8 is needed: "
             f"CREATE DATABASE {state.database} ENCODING 'UTF8' TEMPLATE template0; nothing was changed"
+        )
+    if state.read_only:
+        raise StoreBusy(
+            f"store.url: {where} is a standby or read-only. Name the primary, or see why default_transaction_read_only "
+            "is on; nothing was changed",
+            summary="PostgreSQL is read-only",
         )
     if not state.schema:
         raise StoreFailure(
