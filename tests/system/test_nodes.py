@@ -148,7 +148,9 @@ def test_what_a_worker_wrote_of_one_node_hides_no_other(storage: Storage, regist
 
 def test_a_running_gateway_is_listed_drained_and_takes_mail_again(gateway: Callable[..., Gateway]) -> None:
     watched = free_port()
-    server = gateway(contoso(), settings={"server": {"node": "mx-a", "workers": 2}, "metrics": {"address": f"127.0.0.1:{watched}"}})
+    server = gateway(
+        contoso(), settings={"server": {"node": "mx-a", "workers": 2}, "metrics": {"address": f"127.0.0.1:{watched}"}}
+    )
     wait_until(lambda: listed(server)["workers"] == 2, "the first heartbeats")
     node = listed(server)
     assert (node["name"], node["state"], node["configuration"]) == ("mx-a", "active", 1)

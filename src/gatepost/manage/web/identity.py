@@ -78,9 +78,8 @@ class IdentityMiddleware:
         has_token = bearer.lower().startswith(_BEARER)
         try:
             answer = await (self._by_token(scope, secret) if has_token else self._by_session(scope, headers))
-        except StoreFailure as failure:  # what strangers may see needs no accounts
-            _log.error("who asks for %s cannot be looked up: %s", scope["path"], failure)
-            answer = None if is_open(scope["path"]) else refused(scope, HTTPStatus.SERVICE_UNAVAILABLE, STORE_AWAY)
+        except StoreFailure as failure:
+            answer = None if is_open(scope["path"]) else _away(scope, failure)
         now = partial(self._accounts.token, secret) if has_token else partial(self._principal, headers)
         send = _WhileKnown(send, state["principal"], now)
         if answer is None and state["principal"] is None and not is_call(scope) and not is_open(scope["path"]):
@@ -232,6 +231,11 @@ def _cookie(headers: Headers) -> str:
     except CookieError:
         return ""
     return morsel.value[:_LONGEST] if morsel is not None else ""
+
+
+def _away(scope: Scope, failure: StoreFailure) -> Response:
+    _log.error("nobody can be looked up: %s", failure)
+    return refused(scope, HTTPStatus.SERVICE_UNAVAILABLE, STORE_AWAY)
 
 
 def _unknown_token(scope: Scope) -> Response:

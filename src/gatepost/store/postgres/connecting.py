@@ -127,10 +127,11 @@ def first_line(error: BaseException) -> str:
 
     What the library says to itself when a connection ends under it is said in our words.
     """
-    if type(error) is asyncpg.InternalClientError:  # subclasses have a meaning of their own
+    # Subclasses have a meaning of their own.
+    if type(error) is asyncpg.InternalClientError or "connection_lost()" in str(error):
         return "the connection ended"
     unsaid = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
-    return str(getattr(error, "strerror", None) or error or unsaid).splitlines()[0]
+    return (str(getattr(error, "strerror", None) or error) or unsaid).splitlines()[0]
 
 
 def _password(where: Address, _error: BaseException) -> str:

@@ -68,8 +68,9 @@ _servers_lock = threading.Lock()
 
 def failure_of(error: BaseException, doing: str) -> StoreFailure:
     """An error of the server or of the way to it as StoreBusy, if it may pass, or StoreFailure."""
+    text = connecting.first_line(error)
     kind = StoreBusy if isinstance(error, _PASSING) else StoreFailure
-    return kind(f"PostgreSQL: {doing}: {connecting.first_line(error)}", summary=connecting.summary_of(error))
+    return kind(f"PostgreSQL: {doing}: {text}", summary=connecting.summary_of(error))
 
 
 @contextlib.contextmanager

@@ -198,14 +198,14 @@ def test_an_answer_that_lasts_ends_with_what_its_asker_may(ask, accounts, monkey
 
 
 @pytest.mark.parametrize("is_call", [True, False])
-def test_who_cannot_be_looked_up_is_told_to_come_again(ask, app, accounts, secret, monkeypatch, caplog, is_call):
+def test_who_cannot_be_looked_up_is_told_to_come_again(ask, app, accounts, monkeypatch, caplog, is_call):
     """In a site the accounts are in PostgreSQL: nobody is logged out, and nothing is a fault of ours."""
 
     def away(*_, **__):
         raise StoreBusy("PostgreSQL at db1 cannot be reached")
 
     monkeypatch.setattr(accounts, "token" if is_call else "session", away)
-    headers = {"authorization": "Bearer gp_some"} if is_call else cookie(secret)
+    headers = {"authorization": "Bearer gp_some"} if is_call else cookie("some")
     answer = ask(app, "/api/v1/status" if is_call else "/queue", headers=headers, state={})
     assert answer.status == 503
     assert b"What is stored cannot be read or changed now; try again later." in answer.body

@@ -66,8 +66,8 @@ def test_an_older_primary_is_named_with_what_to_do():
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"), "the connection ended"),
-        (asyncpg.InternalClientError("unexpected connection_lost() call"), "the connection ended"),
+        (asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is"), "the connection ended"),
+        (ConnectionError("unexpected connection_lost() call"), "the connection ended"),
         (asyncpg.DiskFullError("no room\nHINT:  Check free disk space."), "no room"),
         (TimeoutError(), "no answer in time"),
         (EOFError(), "EOFError"),
