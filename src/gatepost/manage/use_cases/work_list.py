@@ -379,8 +379,8 @@ _NOT_STARTED = N_(
 _TAKEN_OVER: Final = N_("It has not been heard from; other nodes took its mail over.")
 _NOT_TAKEN_OVER: Final = N_("It has not been heard from, and no other node runs that could take its mail over.")
 _ALL_DRAINED: Final = N_(
-    "Every node that runs is drained: senders are told to try again later. gatepost node drain NAME --undo lets a node "
-    "take mail again."
+    "Every node that runs is drained: senders are told to try again later. Undo the drain of one (gatepost node "
+    "drain), or start it again."
 )
 
 
