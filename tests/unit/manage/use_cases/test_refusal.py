@@ -95,6 +95,7 @@ COMMANDS = {
     "analysis/alarms/mail_flow",
     "analysis/alarms/partners",
     "analysis/alarms/senders",
+    "analysis/alarms/site_certificates",
     "analysis/checks/certificate_alarm_texts",
     "analysis/reports/evidence_pdf",
     "events/log_lines",
