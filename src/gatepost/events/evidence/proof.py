@@ -119,7 +119,8 @@ def _members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"it has {next(name for name in names if names.count(name) > 1)!r} twice in one object")
+        name = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it has {name!r} twice in one object")
     return members
 
 
