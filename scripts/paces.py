@@ -74,6 +74,7 @@ def main(words: list[str]) -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="gatepost-paces-") as folder:
         subprocess.run(["git", "clone", "--quiet", str(ROOT), folder], check=True)
+        Path(folder).chmod(0o755)  # some tests run as another account
         change(Path(folder), words[0])
         subprocess.run(["make", "--no-print-directory", "compiled"], cwd=folder, check=True)
         tests = words[1:] or ["tests/system", "-m", "not long and not browser"]

@@ -14,6 +14,7 @@ MODULES: Final = (
     "analysis/alarms/machine.py",
     "analysis/alarms/partners.py",
     "analysis/alarms/senders.py",
+    "analysis/alarms/site_certificates.py",
     "analysis/alarms/domain_conflicts.py",
     "analysis/checks/certificate_alarms.py",
     "analysis/checks/certificate_alarm_texts.py",

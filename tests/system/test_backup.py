@@ -102,6 +102,7 @@ def test_what_was_acknowledged_before_a_backup_arrives_after_a_restore(
     said = server.cli("store", "restore", str(target))
     assert "nothing was changed; to restore, add --yes" in said.stderr
     assert f"{made.data['deliveries']} deliveries" in said.stderr
+    assert "nodes and join tokens of a site" in said.stderr
     assert not server.data_dir.exists() or not any(server.data_dir.iterdir())
     restored = server.cli("store", "restore", str(target), "--yes", json=True, timeout=120)
     assert restored.data["messages"] == made.data["messages"]

@@ -7,11 +7,15 @@ and no message is lost.
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import json
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +25,9 @@ from support.imposter import Imposter
 from support.scenes import ALICE, STRANGER, message, send
 from support.site_scene import KEY, KEY_VARIABLE, MX1, MX2, SITE, URIS, TwoNodes, organizations
 
+from gatepost.pki.site.client import SiteConnection
+from gatepost.pki.site.membership import node_request
+from gatepost.pki.site.site import read_token
 from gatepost.testing.pki import Leaf, Pki
 from gatepost.testing.process import wait_until
 
@@ -54,6 +61,30 @@ def no_node(nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) -> Leaf:
         command = ["openssl", "pkcs12", "-in", pfx, "-passin", f"pass:{password}", "-noenc", *options]
         subprocess.run(list(map(str, command)), check=True, capture_output=True, timeout=30)
     return Leaf(MX2, chain, chain, key)
+
+
+MX3 = "mx3.contoso.example"
+
+
+def joined(nodes: TwoNodes, folder: Path) -> Leaf:
+    """The certificate and key of a node that has just joined the site."""
+    secret, root = read_token(nodes.mx1.cli("site", "token", "--for", MX3).stdout)
+    request, key = node_request(MX3)
+    connection = SiteConnection(f"127.0.0.1:{nodes.joining}", now=time.time())
+    connection.trust_thumbprint(root)
+    grant = asyncio.run(connection.ask("join", {"token": secret, "request": request.decode()}))
+    folder.mkdir()
+    chain, file = folder / "chain.pem", folder / "key.pem"
+    chain.write_bytes(grant.certificate_pem)
+    file.write_bytes(key)
+    return Leaf(MX3, chain, chain, file)
+
+
+@pytest.fixture
+def hostile(nodes: TwoNodes, tmp_path: Path) -> Iterator[Leaf]:
+    """A node of the site whose key is in other hands."""
+    yield joined(nodes, tmp_path / "hostile")
+    nodes.mx1.cli("site", "nodes", "remove", MX3)
 
 
 def arrived(node: Gateway, address: str, subject: str) -> None:
@@ -107,6 +138,37 @@ def test_strangers_are_turned_away_before_they_can_say_a_word(
 def _refused(nodes: TwoNodes) -> dict[str, dict[str, Any]]:
     """What mx2 refused, by session."""
     return {row["session"]: row for row in nodes.mx2.trace(event="REFUSE", limit="10000")}
+
+
+@pytest.mark.parametrize(
+    "fact", [{"forwarded_by": "no address"}, {"return_path": "a@b.example> AUTH=<ann@contoso.example"}], ids=str
+)
+def test_what_no_node_writes_ends_no_session_and_is_written_into_no_command(
+    nodes: TwoNodes, hostile: Leaf, fact: dict[str, str]
+) -> None:
+    origin = json.dumps({"organization": "contoso", "direction": "incoming"} | fact).encode()
+    text = base64.urlsafe_b64encode(origin).rstrip(b"=").decode()
+    say = f"EHLO {MX1}\r\nMAIL FROM:<{ALICE}> XGATEPOST={text}\r\nRCPT TO:<{ANN}>\r\nNOOP\r\nQUIT\r\n".encode()
+    run = openssl_s_client(nodes.port(nodes.mx2), starttls=False, certificate=hostile, send=say)
+    assert "501 5.5.4 XGATEPOST cannot be read" in run.transcript
+    assert "221 2.0.0" in run.transcript
+    assert "Traceback" not in nodes.mx2.log()
+
+
+def test_the_key_of_a_machine_that_was_replaced_opens_nothing_where_the_authority_is(
+    nodes: TwoNodes, hostile: Leaf, tmp_path: Path
+) -> None:
+    """The new machine has the name of the old one, whose certificate is valid for days."""
+
+    def heard(certificate: Leaf) -> str:
+        say = f"EHLO {MX3}\r\nQUIT\r\n".encode()
+        return openssl_s_client(nodes.port(nodes.mx1), starttls=False, certificate=certificate, send=say).transcript
+
+    wait_until(lambda: "250-" in heard(hostile), "it is a node")
+    time.sleep(1)  # to the second, as certificates are
+    new = joined(nodes, tmp_path / "new")
+    wait_until(lambda: "554 5.7.1" in heard(hostile), "and is none any more")
+    assert "250-" in heard(new)
 
 
 @pytest.mark.parametrize("options", [("-tls1_1",), ("-tls1_2", "-cipher", "AES256-GCM-SHA384")], ids=["1.1", "static"])
@@ -279,6 +341,8 @@ def test_certificates_are_renewed_without_a_restart_and_a_node_that_is_removed_i
         send(nodes.mx2.port, BOB, sender=STRANGER, content=message("from who is not a node"))
         own = waits(nodes.mx2, "from who is not a node", "450 4.3.5")
         assert f"the certificate of the node {MX2} has expired" in own["detail"]["detail"]
+        explained = nodes.mx2.cli("explain", "--from", STRANGER, "--to", BOB, expect=None).stdout
+        assert "the certificate of this node has expired: see gatepost site status" in " ".join(explained.split())
         nodes.join(nodes.mx2, "--replace")
         arrived(nodes.mx2, ANN, "to who is not a node")
         arrived(nodes.mx1, BOB, "from who is not a node")

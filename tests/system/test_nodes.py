@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from support.gateway import Gateway
@@ -21,7 +23,7 @@ from gatepost.store.nodes import (
 )
 from gatepost.store.site_tables import SITE
 from gatepost.store.storage import Storage
-from gatepost.testing.process import wait_until
+from gatepost.testing.process import free_port, wait_until
 from gatepost.values import replace
 
 NODE = NodeIdentity("mx1", "start 1", "data 1", "host1", "1.0", ("mx 0.0.0.0:25",))
@@ -38,6 +40,15 @@ node = NodeIdentity("wrong", "start 1", "data 1", "host1", "1.0")
 registry.enter(node)
 registry.beat(node, 0, 1, 7, NodeFigures())
 """
+
+
+def readiness(port: int) -> tuple[int, str]:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
 
 
 @pytest.fixture
@@ -136,7 +147,10 @@ def test_what_a_worker_wrote_of_one_node_hides_no_other(storage: Storage, regist
 
 
 def test_a_running_gateway_is_listed_drained_and_takes_mail_again(gateway: Callable[..., Gateway]) -> None:
-    server = gateway(contoso(), settings={"server": {"node": "mx-a", "workers": 2}})
+    watched = free_port()
+    server = gateway(
+        contoso(), settings={"server": {"node": "mx-a", "workers": 2}, "metrics": {"address": f"127.0.0.1:{watched}"}}
+    )
     wait_until(lambda: listed(server)["workers"] == 2, "the first heartbeats")
     node = listed(server)
     assert (node["name"], node["state"], node["configuration"]) == ("mx-a", "active", 1)
@@ -144,7 +158,11 @@ def test_a_running_gateway_is_listed_drained_and_takes_mail_again(gateway: Calla
     wait_until(lambda: listed(server)["queue"] == {"active": 0, "deferred": 0, "held": 0}, "the second heartbeats")
     assert server.cli("status", json=True, expect=None).data["nodes"][0]["name"] == "mx-a"
 
-    assert server.cli("node", "drain", "mx-a", "--wait", timeout=90).stdout.startswith("mx-a: drained")
+    done = server.cli("node", "drain", "mx-a", "--wait", timeout=90)
+    assert done.stdout.startswith("mx-a: drained")
+    assert "no other node takes mail: senders are told to try again later" in done.stderr
+    assert readiness(watched) == (503, "this node is being drained: no mail is taken\n")
+    assert "No node takes mail" in server.cli("status", expect=1).stdout
     with RawClient(server.port) as client:
         refused = client.reply()
         assert (refused.code, refused.enhanced) == (421, "4.7.0")
@@ -155,6 +173,7 @@ def test_a_running_gateway_is_listed_drained_and_takes_mail_again(gateway: Calla
 
     server.cli("node", "drain", "mx-a", "--undo")
     wait_until(lambda: greeting(server) == 220, "mail to be taken again", timeout=60)
+    wait_until(lambda: readiness(watched)[0] == 200, "the node to be ready")
     server.stop()
     assert listed(server)["state"] == "stopped"
     server.cli("node", "remove", "mx-a")

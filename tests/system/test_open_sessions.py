@@ -328,7 +328,7 @@ def test_a_kept_connection_takes_no_mail_under_a_tightened_rule() -> None:
         running = stack.enter_context(Gateway(contoso(outbound=[bank])))
         for subject in ("first", "second"):
             send(running.port, f"{subject}@bank.example")
-        partner.wait_messages(2)
+            running.wait_trace(recipient=f"{subject}@bank.example", event="SEND")  # the connection waits again
         assert partner.counts["CONNECT"] == 1
         running.apply(contoso(outbound=[bank | {"tls_settings": "encryption-only"}]))
         running.wait_in_force()

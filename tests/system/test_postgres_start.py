@@ -182,6 +182,7 @@ def test_what_may_pass_is_temporary(site: Site) -> None:
     site.server.sql("ALTER ROLE gatepost SET default_transaction_read_only = on")  # as a standby says it
     try:
         assert "is a standby or read-only" in refused(primary_only, StoreBusy)
+        assert "is a standby or read-only. Name the primary" in refused(site.url(), StoreBusy)
         with pytest.raises(StoreBusy):
             Storage(primary_only, Path("/nowhere")).database(SCHEMA)
     finally:

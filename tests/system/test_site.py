@@ -5,7 +5,9 @@ One gateway keeps the authority and serves it, another joins. Lives are ten seco
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +16,11 @@ from typing import Any
 import pytest
 from support.gateway import Gateway
 
+from gatepost.net.identity import ServerIdentity
+from gatepost.pki.site.client import SiteConnection
+from gatepost.pki.site.membership import node_request
+from gatepost.pki.site.records import JoinRefused
+from gatepost.pki.site.site import read_token
 from gatepost.testing.process import free_port, wait_until
 
 HOME, AWAY, EXCHANGE = "mx1.contoso.example", "mx2.contoso.example", "exch.contoso.example"
@@ -126,6 +133,29 @@ def test_an_on_premises_server_gets_a_pfx(world: World, tmp_path: Any) -> None:
     assert openssl("verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", root, leaf) == f"{leaf}: OK\n"
 
 
+def test_a_node_whose_answers_are_lost_renews_until_it_has_one(world: World) -> None:
+    """As on a path that loses what is large: requests arrive, and their answers do not."""
+    name = "mx3.contoso.example"
+    secret, root = read_token(world.home.cli("site", "token", "--for", name).stdout)
+    csr, key = node_request(name)
+
+    def asked(what: str, identity: ServerIdentity | None = None, token: str = "") -> ServerIdentity:
+        connection = SiteConnection(world.address, now=time.time(), identity=identity)
+        connection.trust_thumbprint(root)
+        grant = asyncio.run(connection.ask(what, {"request": csr.decode(), "token": token}))
+        time.sleep(0.6)  # a node that lives for ten seconds may ask again after half a second
+        return ServerIdentity(grant.certificate_pem, key)
+
+    node = asked("join", token=secret)
+    for _ in range(3):
+        asked("renew", node)
+    assert asked("renew", asked("renew", node))
+    with pytest.raises(JoinRefused, match="the site does not know this node"):
+        asked("renew", node)
+    assert "is one a copy of it?" in world.home.log()
+    world.home.cli("site", "nodes", "remove", name)
+
+
 def test_both_renew_by_themselves_until_one_is_removed(world: World) -> None:
     for gateway in (world.home, world.away):
         renewed = lambda log=gateway.log: "this node has a new certificate" in log()  # noqa: E731 - one use
@@ -137,5 +167,12 @@ def test_both_renew_by_themselves_until_one_is_removed(world: World) -> None:
     world.home.cli("site", "nodes", "remove", AWAY, "--note", "sold")
     wait_until(lambda: "the site does not know this node" in world.away.log(), "the renewal is refused")
     assert "is not a node of this site" in world.home.log()
+
+    def told() -> list[str]:
+        alarms = world.away.cli("alarms", json=True, expect=None).data["alarms"]
+        return [one["severity"] for one in alarms if (one["kind"], one["about"]) == ("site-certificate", AWAY)]
+
+    wait_until(lambda: told() == ["critical"], "the alarm that its certificate has expired")
     token = world.home.cli("site", "token").stdout.strip()
     world.away.cli("site", "join", world.address, "--token", token, "--replace")
+    assert told() == []

@@ -308,9 +308,6 @@ class Connection(asyncio.BufferedProtocol):
         if self._cut is not None:
             self._cut.cancel()
             self._cut = None
-        if self._engine is not None:
-            self._engine.release()
-            self._engine = None
         self._transport = None
         self._wake()
         gone = self._gone
@@ -477,6 +474,9 @@ class Connection(asyncio.BufferedProtocol):
         self._output = []
         self._output_bytes = 0
         self._held = b""
+        if self._engine is not None:  # with hundreds of kilobytes, if the peer meant it: they do not wait for its end
+            self._engine.release()
+            self._engine = None
 
     def _finish(self, loss: Loss) -> None:
         """Close in order: output, close_notify or alert, end of file, then the peer's end of file."""
@@ -488,10 +488,10 @@ class Connection(asyncio.BufferedProtocol):
             return  # the peer is gone, or does not read
         transport = self._transport
         self._loss = loss
+        over = self._end_of_file is not None or (self._engine is not None and self._engine.peer_closed)
         self._forget()
         self._clock.end()
         self._cut = self._loop.call_later(CLOSE_SECONDS, transport.abort)
-        over = self._end_of_file is not None or (self._engine is not None and self._engine.peer_closed)
         if self._answering and not over and transport.can_write_eof():
             self._adjust_reading()
             transport.write_eof()

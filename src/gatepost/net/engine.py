@@ -17,15 +17,14 @@ from OpenSSL import SSL, crypto
 
 from gatepost.net import openssl_private as private
 from gatepost.net.certificate import end_point_binding, key_kind
-from gatepost.net.identity import Credentials, IdentityError, ServerIdentity, by_server_name, read_identity
+from gatepost.net.identity import Credentials, ServerIdentity, by_server_name, read_identity
 from gatepost.net.ocsp_stapling import StapledResponses
 from gatepost.net.sessions import MAX_AGE, SessionCache
 from gatepost.net.tickets import ServerSessions, TicketIssuer
-from gatepost.net.token_keys import note_failure, reasons_of, use_token_key
+from gatepost.net.token_keys import note_failure, present
 from gatepost.protocols.tls.facts import TlsFacts
 from gatepost.protocols.tls.profile import DH_PARAMETERS, Profile, group_name, iana_name, version_name
 from gatepost.protocols.tls.signature import may_go_on, scheme_name, served_scheme
-from gatepost.protocols.tls.token_uri import TokenUri
 
 _VERSIONS: Final = {
     "TLSv1.0": SSL.TLS1_VERSION,
@@ -34,9 +33,9 @@ _VERSIONS: Final = {
     "TLSv1.3": SSL.TLS1_3_VERSION,
 }
 _RECORD = private.RECORD  # BIOs never shrink, so they are fed no more at once
-_MAX_HELLO = 65536
 _EXPORTER = b"EXPORTER-Channel-Binding"
 _MAX_DETAIL = 300
+_MAX_CERTIFICATES: Final = 32  # of a client: each takes 2 KB of OpenSSL as long as the connection lasts
 _MAX_KEPT_CHAIN: Final = 10  # certificates of a server whose session is kept: no longer chain is judged
 _MAX_KEPT_OCTETS: Final = 32_768  # of all of them; OpenSSL takes several times as much
 _FLIGHTS = 6  # of a handshake of ours with ourselves: as many as any version needs, and some
@@ -67,6 +66,7 @@ class ServerContext:
     """
 
     __slots__ = ("_base", "_keys", "profile", "stapled", "tickets")
+    max_silent: Final = 65_536  # octets of a handshake, or in a row later, that bring no data
 
     def __init__(self, base: SSL.Context, profile: Profile, stapled: StapledResponses, tickets: TicketIssuer) -> None:
         self._base = base
@@ -101,6 +101,7 @@ class ClientContext:
     """The settings of client sessions, and the sessions kept for resumption. Built by `client_context`."""
 
     __slots__ = ("_base", "asks_for_staple", "profile", "sessions", "watch")
+    max_silent: Final = 131_072  # as of a server's; OpenSSL takes chains of 102,400
 
     def __init__(self, base: SSL.Context, profile: Profile, *, ask_for_staple: bool = False) -> None:
         self._base = base
@@ -146,6 +147,7 @@ class Engine:
         "_key",
         "_own",
         "_scheme",
+        "_silent",
         "_unsent",
         "facts",
         "peer_closed",
@@ -165,6 +167,7 @@ class Engine:
         self._is_held = isinstance(context, ServerContext)  # OpenSSL has nothing of `_heard` yet
         self._is_large = True  # the buffers are those of a handshake
         self._scheme = 0
+        self._silent = 0  # octets since the last data
         self._failed = False
         self._kept = False
         self._own = False  # see `net.tickets`
@@ -186,12 +189,18 @@ class Engine:
     def feed(self, data: bytes | memoryview) -> bytes:
         """Take what the peer sent; give back the plaintext in it, b"" during the handshake.
 
-        Raises TlsFailure. Whatever happens, `take_output` may have something to send afterwards.
+        Raises TlsFailure, also if much comes and no data: a KeyUpdate costs us 10 us and its sender 27 octets. Whatever
+        happens, `take_output` may have something to send afterwards.
         """
         self._unsent = True
-        if self.facts is not None:
-            return self._read(data)
-        if isinstance(self._context, ServerContext) and len(self._heard) < _MAX_HELLO:
+        plaintext = self._read(data) if self.facts is not None else self._shake(data)
+        self._silent = 0 if plaintext else self._silent + len(data)
+        if self._silent > self._context.max_silent:
+            raise self._refuse(f"more than {self._context.max_silent} octets came without data")
+        return plaintext
+
+    def _shake(self, data: bytes | memoryview) -> bytes:
+        if isinstance(self._context, ServerContext):
             self._heard += data
         if self._is_held:  # with its first octet OpenSSL takes 48 KB, however long the rest may take
             if may_go_on(self._heard):
@@ -228,13 +237,16 @@ class Engine:
             self._keep_session()
         return True
 
-    def _fail(self, failure: SSL.Error) -> TlsFailure:
+    def _refuse(self, why: str) -> TlsFailure:
         self._failed = True
+        return TlsFailure(why)
+
+    def _fail(self, failure: SSL.Error) -> TlsFailure:
         private.clear_errors()
         reasons = failure.args[0] if failure.args and isinstance(failure.args[0], list) else []
         detail = "; ".join(reason[-1] for reason in reasons if reason[-1]) or type(failure).__name__
         note_failure(reasons)
-        return TlsFailure(detail[:_MAX_DETAIL])
+        return self._refuse(detail[:_MAX_DETAIL])
 
     def _observe(self) -> TlsFacts:
         connection = self._connection
@@ -268,7 +280,10 @@ class Engine:
         leaf = connection.get_peer_certificate()
         if leaf is None:
             return ()
-        chain = _der([leaf, *(connection.get_peer_cert_chain() or [])])  # which comes without the leaf on a server
+        others = connection.get_peer_cert_chain() or []  # which comes without the leaf on a server
+        if len(others) >= _MAX_CERTIFICATES:
+            raise self._refuse(f"the client sent {len(others) + 1} certificates, at most {_MAX_CERTIFICATES} are taken")
+        chain = _der([leaf, *others])
         if resumed:
             return context.tickets.sessions.chains.complete(chain)
         context.tickets.sessions.chains.keep(chain)
@@ -434,7 +449,7 @@ def client_context(
     context = _base(SSL.Context(SSL.TLS_CLIENT_METHOD), profile)
     context.set_verify(SSL.VERIFY_NONE)
     if identity is not None:
-        _present(context, read_identity(identity))
+        present(context, read_identity(identity))
     return ClientContext(context, profile, ask_for_staple=ask_for_staple)
 
 
@@ -451,7 +466,7 @@ def _server_base(group: list[Credentials], profile: Profile, asks_for: TicketIss
             file.flush()
             context.load_tmp_dh(file.name)
     for credentials in group:
-        _present(context, credentials)
+        present(context, credentials)
     return context
 
 
@@ -477,20 +492,3 @@ def _base(context: SSL.Context, profile: Profile) -> SSL.Context:
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # tickets carry a server's sessions, ours are in SessionCache
     return context
-
-
-def _present(context: SSL.Context, credentials: Credentials) -> None:
-    """Use a certificate. Only the call that reads a file keeps a chain for each kind of key."""
-    try:
-        with tempfile.NamedTemporaryFile(prefix="gatepost-", suffix=".pem") as file:
-            file.write(credentials.chain_pem)
-            file.flush()
-            context.use_certificate_chain_file(file.name)
-        if isinstance(credentials.key, TokenUri):
-            use_token_key(context, credentials, credentials.key)
-        else:
-            context.use_privatekey(credentials.key)
-        context.check_privatekey()
-    except SSL.Error as failure:
-        why = reasons_of(failure)
-        raise IdentityError(f"the certificate {credentials.leaf.subject} cannot be used: {why}") from failure

@@ -1,4 +1,4 @@
-"""Use a private key in a token in a TLS context, by OpenSSL's PKCS#11 provider. A part of `net.engine`.
+"""Use certificates and keys in a TLS context: a key in a token by OpenSSL's PKCS#11 provider. A part of `net.engine`.
 
 The provider logs in with the PIN when a key is loaded, and never for a handshake: no peer can make a token count wrong
 PINs.
@@ -22,7 +22,27 @@ _NO_SIGNATURE: Final = "provider signature failure"  # of our own key: OpenSSL i
 _PROVIDER: Final = "pkcs11"  # the name by which OpenSSL's errors have the provider
 
 
-def use_token_key(context: SSL.Context, credentials: Credentials, uri: TokenUri) -> None:
+def present(context: SSL.Context, credentials: Credentials) -> None:
+    """Use a certificate and its key, which may be in a token. Raises IdentityError.
+
+    Only the call that reads a file keeps a chain for each kind of key.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(prefix="gatepost-", suffix=".pem") as file:
+            file.write(credentials.chain_pem)
+            file.flush()
+            context.use_certificate_chain_file(file.name)
+        if isinstance(credentials.key, TokenUri):
+            _use_token_key(context, credentials, credentials.key)
+        else:
+            context.use_privatekey(credentials.key)
+        context.check_privatekey()
+    except SSL.Error as failure:
+        why = reasons_of(failure)
+        raise IdentityError(f"the certificate {credentials.leaf.subject} cannot be used: {why}") from failure
+
+
+def _use_token_key(context: SSL.Context, credentials: Credentials, uri: TokenUri) -> None:
     """Use a key in a token, beside its certificate, which OpenSSL compares with it. Raises IdentityError.
 
     Logs in once at most, and never with a PIN that the token refused.

@@ -25,7 +25,8 @@ from gatepost.analysis.alarms.alarm import Alarm, Kind, Memory, News, Severity
 from gatepost.analysis.alarms.domain_conflicts import domain_conflicts, judge_grants
 from gatepost.analysis.alarms.letter import Letter, build_letter, subject_of
 from gatepost.analysis.alarms.mail_flow import MailFacts, MailLimits, judge_mail
-from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of
+from gatepost.analysis.alarms.site_certificates import judge_site_certificates
+from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of, site_certificates
 from gatepost.analysis.checks.certificate_alarms import Observed, Scope, judge, remember, undecided, watched
 from gatepost.analysis.checks.named_files import file_alarms, server_anchors, unusable_files
 from gatepost.analysis.checks.presentation import SETTLING_SECONDS, presentation_alarms, presentation_problems
@@ -331,6 +332,7 @@ class AlarmMonitor:
         async with self._changing:
             memory, self._learnt = self._updated(self._memory), None
             renewals = failing_renewals(self._settings, self._resources, scope, now)
+            others += tuple(judge_site_certificates(site_certificates(self._settings, self._resources), now))
             observed = replace(self._observed, stapled=self._certificates.stapled(), renewals=renewals)
             alarms = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
 

@@ -239,11 +239,11 @@ class Assembly:
 
     def list_node(self, node: NodeIdentity, place: tuple[int, int]) -> None:
         """Beat for the node, and have it drained when an administrator wants that."""
-        look = UnhinderedLook(self._settings)
-        worker = DrainedWorker(self._site, self._managers, self.listener, self.registry, look)
+        look, observation = UnhinderedLook(self._settings), self._observation
+        worker = DrainedWorker(self._site, self._managers, self.listener, self.registry, look, observation)
         beating = self._site.beating(
             node,
-            figures=partial(worker.figures, self._snapshots, self._observation, self.certificates),
+            figures=partial(worker.figures, self._snapshots, self.certificates),
             depth=lambda: self._site.storage.worker_depth(*place),
             become=worker.become,
         )

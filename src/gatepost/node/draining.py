@@ -38,12 +38,11 @@ class DrainedWorker(msgspec.Struct, frozen=True):
     listener: Listener
     registry: SessionRegistry
     machine: UnhinderedLook
+    observation: Observation
 
-    def figures(
-        self, snapshots: SnapshotSource, observation: Observation, certificates: CertificateManager
-    ) -> tuple[int, NodeFigures]:
+    def figures(self, snapshots: SnapshotSource, certificates: CertificateManager) -> tuple[int, NodeFigures]:
         """The version of the configuration in force, and what others may know of this worker. On another thread."""
-        problems = observation.problems
+        observation, problems = self.observation, self.observation.problems
         return snapshots.current.version, NodeFigures(
             certificates=certificates.fingerprints,
             observed=certificates.observed,
@@ -58,6 +57,7 @@ class DrainedWorker(msgspec.Struct, frozen=True):
         for manager in self.managers:  # what waits in a store of its own, nobody else delivers
             manager.rest(resting=is_draining and self.site.storage.is_shared)
         self.listener.refusal = "this node is being drained" if is_draining else ""
+        self.observation.note_drained(self.listener.refusal)
         if is_draining:
             _log.warning("this node is drained: it takes no mail until an administrator undoes that, or its next start")
             self.registry.drain()

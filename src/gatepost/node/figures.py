@@ -41,12 +41,14 @@ class Figures:
     sources: who counts, each on its own thread. lost: numbers that are kept elsewhere, asked for at each write. gauges,
     version: as the event loop noted them last. slowdowns: of next hops, those known to an earlier process of
     this worker too. load: how loaded it is. failure: why no mail can be stored now, None if it can.
+    drained: why none is taken although it could be stored, "" if it is.
     """
 
     def __init__(self, directory: Path, worker: int, *, served: bool, clock: Callable[[], float] = time.time) -> None:
         self.gauges: Mapping[Series, float] = {}
         self.version = 0
         self.failure: Callable[[], StoreFailure | None] = _no_failure
+        self.drained = ""
         self._directory = directory
         self._worker = worker
         self._served = served
@@ -76,7 +78,7 @@ class Figures:
     def look(self) -> None:
         """Write the file if it is time, or if the store can be used no more, or again."""
         now = self._clock()
-        if self._trouble != _summary(self.failure()) or self._told_load.level != self.load.level:
+        if self._trouble != (_summary(self.failure()) or self.drained) or self._told_load.level != self.load.level:
             self.write(now)
             return
         due = now >= self._written + (_INTERVAL if self._served else _UNWATCHED) or now < self._written
@@ -88,7 +90,7 @@ class Figures:
     def last(self) -> None:
         """Write the file at the end: the worker does nothing any more."""
         self.gauges = {}
-        self.failure = _no_failure
+        self.failure, self.drained = _no_failure, ""
         self.load = replace(self.load, level=NORMAL, share=1.0)
         if self._served or self._trouble or (self._problems is not None and self._problems.changed):
             self.write(self._clock())
@@ -127,7 +129,7 @@ class Figures:
             known.untold if known else (),
             self.slowdowns.listed(now),
             self.load,
-            _summary(failure),
+            _summary(failure) or self.drained,
             str(failure or ""),
         )
 

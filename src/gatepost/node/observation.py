@@ -83,6 +83,10 @@ class Observation:
         """Why no mail can be stored now, None if it can."""
         return self._figures.failure()
 
+    def note_drained(self, why: str) -> None:
+        """Tell who asks whether this node is ready why it takes no mail; "" if it takes some."""
+        self._figures.drained = why
+
     def along(self, store: Store) -> Callable[[Sequence[TraceEvent]], None]:
         """Takes events for a store's trace, and for all that is told of them."""
         return self._feed.along(store.trace)

@@ -26,7 +26,7 @@ from gatepost.pki.certificates.vault import VaultError
 from gatepost.pki.site.client import REFUSAL_FIELD, encoded
 from gatepost.pki.site.enrollment import EnrollmentService
 from gatepost.pki.site.records import JoinRefused, SiteAuthority, SiteError, SiteRefusal
-from gatepost.pki.site.site import Site
+from gatepost.pki.site.site import SKEW_SECONDS, Site
 from gatepost.pki.site.store import SiteStore
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.store.storage import Storage
@@ -107,7 +107,7 @@ class SiteHost:
         self._enrollment = EnrollmentService(self._site, settings.site.node_lifetime)
         self._tls: ServerContext | None = None
         self._root: str | None = None
-        self._renew_at = 0.0
+        self._renew_at = self._looked_at = 0.0
         self._version = -1
         self._again_at = 0.0
         listener = Listener(sockets, self._accept, total=CONNECTIONS, per_source=CONNECTIONS_PER_SOURCE)
@@ -122,8 +122,10 @@ class SiteHost:
     def _refresh(self) -> None:
         """Present a certificate of who signs now; a new one when half of its life is over."""
         now, version = time.time(), self._store.version()
-        if version == self._version and now < self._again_at:
+        was_set_back = now < self._looked_at - SKEW_SECONDS  # what was presented then may not be valid yet
+        if version == self._version and now < self._again_at and not was_set_back:
             return
+        self._looked_at = now
         try:
             state = self._site.state()
         except SiteError as error:
@@ -132,7 +134,7 @@ class SiteHost:
             return
         issuer = state.issuer(now)
         root = issuer.id if issuer is not None else ""
-        if root != self._root or now >= self._renew_at:
+        if root != self._root or now >= self._renew_at or was_set_back:
             self._present(root, now)
             self._root = root
             self._renew_at = now + _ENDPOINT_SECONDS / 2

@@ -15,7 +15,7 @@ from gatepost.decoding import converted
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.pki.site.membership import checked_grant
 from gatepost.pki.site.records import Membership, Node, NodeGrant, SiteError, SiteState
-from gatepost.pki.site.site import REPEAT_SECONDS, Site, least_pause
+from gatepost.pki.site.site import REPEAT_SECONDS, SKEW_SECONDS, Site, least_pause
 from gatepost.pki.site.store import AUTHORITY, KINDS, MEMBERSHIP, NODE, TOKEN, SiteStore, membership_places
 from gatepost.store.config_requests import RequestDenied
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     type Contents = Mapping[str, bytes | None]
 
 
-_SKEW: Final = 600.0  # seconds
 _NAME: Final = 255  # characters of a node's name
 _DIGITS: Final = 64  # of a SHA-256 thumbprint
 _LEAST_PAUSE: Final = 0.5  # seconds, of the shortest lifetime that settings allow
@@ -84,26 +83,28 @@ class SiteSteps:
         token = state.tokens.get(number)
         if token is None or after is not None or token.expires <= self._now:
             return False
-        return token.node == name or (not token.node and name not in state.nodes)
+        return token.node == name or (not token.node and not state.is_taken(name, self._now))
 
     def _is_entered(self, name: str, document: dict[str, Any] | None, state: SiteState) -> bool:
         """The record of a node begins, also of one that is known, as its certificate has expired."""
         after = self._certified(name, document, state)
-        return after is not None and len(after.thumbprints) == 1 and abs(after.joined - self._now) <= _SKEW
+        return after is not None and len(after.thumbprints) == 1 and abs(after.joined - self._now) <= SKEW_SECONDS
 
     def _is_renewed(self, name: str, document: dict[str, Any] | None, state: SiteState) -> bool:
-        """The record of a node has a new certificate, and the last one as the one before it."""
+        """The record of a node has a new certificate, and one that it had as the one before it."""
         after, before = self._certified(name, document, state), state.nodes.get(name)
         if after is None:
             return False
         if before is None:
             return len(after.thumbprints) == 1
         repeated = after.admission != "" and self._now - before.joined < REPEAT_SECONDS
-        if not repeated and after.renewed - before.renewed < self._pause:
+        was_ahead = before.renewed > self._now + SKEW_SECONDS
+        if not repeated and not was_ahead and after.renewed - before.renewed < self._pause:
             return False
         if after.admission not in {"", before.admission}:
             return False
-        return after.thumbprints[1:] == before.thumbprints[:1] and after.joined == before.joined
+        is_next = len(after.thumbprints) == 2 and after.thumbprints[1] in before.thumbprints
+        return is_next and after.joined == before.joined
 
     def _certified(self, name: str, document: dict[str, Any] | None, state: SiteState) -> Node | None:
         """The record of a node with a certificate of just now, None if it is none."""
@@ -115,7 +116,7 @@ class SiteSteps:
             node.name == name
             and len(name) <= _NAME
             and _are_times(node.joined, node.renewed, node.not_after)
-            and abs(node.renewed - self._now) <= _SKEW
+            and abs(node.renewed - self._now) <= SKEW_SECONDS
             and len(node.thumbprints) in {1, 2}
             and all(len(text) <= _DIGITS for text in texts)
             and node.authority in {authority.id for authority in state.authorities}
@@ -154,12 +155,15 @@ class SiteSteps:
         places = membership_places(name)
         key, certificate, roots = (contents.get(place) or b"" for place in places)
         gone = {} if before == name else dict.fromkeys(membership_places(before))
-        if after.issued - member.issued < max(_LEAST_PAUSE, least_pause(member.not_after - member.issued)):
+        pause = max(_LEAST_PAUSE, least_pause(member.not_after - member.issued))
+        if member.issued <= self._now + SKEW_SECONDS and after.issued - member.issued < pause:
             return False
         if is_first and roots != Site(self._records).roots_pem(state):
             return False
         is_whole = contents == gone | dict(zip(places, (key, certificate, roots), strict=True))
-        return is_whole and abs(after.issued - self._now) <= _SKEW and self._is_good(after, key, certificate, roots)
+        return (
+            is_whole and abs(after.issued - self._now) <= SKEW_SECONDS and self._is_good(after, key, certificate, roots)
+        )
 
     def _first(self, state: SiteState) -> Membership | None:
         """Of a node that certifies itself: in a database that it shares, or by another name than before."""

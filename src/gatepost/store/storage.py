@@ -108,6 +108,10 @@ class Storage:
             self._check_versions(schemas)
             self._check_open()
 
+    def check_standby(self) -> None:
+        """With PostgreSQL: raise StoreFailure if no synchronous standby is there to have what is committed."""
+        self._postgres().check_standby(self._url)
+
     def _check_versions(self, schemas: Sequence[Schema]) -> None:
         """Raise StoreFailure if a newer gatepost wrote the data."""
         for schema in schemas:

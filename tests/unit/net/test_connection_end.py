@@ -210,3 +210,18 @@ def test_a_key_update_is_answered(run, peer, contexts):
         listener.stop()
 
     run(talk())
+
+
+def test_what_tls_takes_does_not_wait_for_the_peers_end(run, sockets):
+    """A client that sent hundreds of certificates had its megabyte for five seconds after it was refused."""
+
+    async def talk():
+        _, server = await sockets.secured()
+        stream = server.stream
+        assert stream.channel_bindings()
+        stream.close()
+        assert stream._engine is None
+        assert stream.channel_bindings() == {}
+        await server.ends()
+
+    run(talk())

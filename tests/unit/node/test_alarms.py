@@ -783,3 +783,25 @@ def test_mail_goes_though_the_clock_was_a_month_ahead(play):
         assert (before, len(it.mails())) == (1, 2)
 
     play(scene, says=BROKEN)
+
+
+def test_a_node_certificate_that_is_not_renewed_is_an_alarm_until_it_is(play):
+    member = {"site": "a-site", "node": HOST, "address": "mx2.contoso.example:8444", "sha256": "a" * 64}
+
+    def took(played, issued):
+        times = {"issued": issued, "not_after": issued + 7 * DAY}
+        store = ConfigStore(played.assembly._resources.path)
+        store.apply({"site_membership": {"site_membership": member | times}}, author="test")
+        store.close()
+
+    async def scene(played):
+        took(played, played.now)
+        for later, found in ((5 * DAY, []), (DAY, [Severity.ERROR]), (DAY, [Severity.CRITICAL])):
+            await played.tick(later)
+            alarms = [one for one in played.memory.alarms if one.kind is Kind.SITE_CERTIFICATE]
+            assert [one.severity for one in alarms] == found
+        took(played, played.now)
+        await played.tick(61)
+        assert Kind.SITE_CERTIFICATE not in [one.kind for one in played.memory.alarms]
+
+    play(scene)

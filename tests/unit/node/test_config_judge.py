@@ -503,9 +503,45 @@ def test_a_node_joins_with_a_token_and_renews(scene, site):
     grant = asks.join(read_secret(read_token(text)[0]), request, lifetime=DAY, now=time.time())
     assert token.id not in site.state().tokens
     chain = [x509.load_pem_x509_certificate(grant.certificate_pem).public_bytes(Encoding.DER)]
-    asks.renew(chain, request, lifetime=DAY, now=time.time() + 100)
-    assert len(site.state().nodes["mx2.gate.example"].thumbprints) == 2
+    for later in (100, 200, 300):  # the answers are lost
+        asks.renew(chain, request, lifetime=DAY, now=time.time() + later)
+    before = site.state().nodes["mx2.gate.example"]
+    assert len(before.thumbprints) == 2
     assert key
+    node = msgspec.to_builtins(before) | {"renewed": time.time() + 500}
+    for wrong in (["a", "b"], ["a"]):
+        denied(lambda wrong=wrong: scene.worker.apply({NODE: {before.name: node | {"thumbprints": wrong}}}, author="x"))
+
+
+def test_what_a_clock_that_was_ahead_wrote_is_renewed(scene, site):
+    """What the gateway renews by itself, of the node of the authority and of another."""
+    server, later = scene.settings.server, scene.now + 30 * DAY
+    token, text = site.new_token("", valid=HOUR, author="ann", now=scene.now)
+    grant = site.join(
+        read_secret(read_token(text)[0]),
+        node_request(token.node or "mx2.gate.example")[0],
+        lifetime=DAY,
+        now=scene.now - HOUR,
+    )
+    chain = [x509.load_pem_x509_certificate(grant.certificate_pem).public_bytes(Encoding.DER)]
+    node = msgspec.to_builtins(site.state().nodes["mx2.gate.example"]) | {"renewed": later}
+    scene.admin.apply({NODE: {"mx2.gate.example": node}}, author="ann")
+    own_certificate(SiteStore(scene.admin, VAULT, server), HOST, lifetime=DAY, now=later)
+    own_certificate(SiteStore(scene.worker, VAULT, server), HOST, lifetime=DAY, now=time.time())
+    scene.become(SITE_HOST)
+    asks = Site(SiteStore(scene.worker, VAULT, server))
+    assert asks.renew(chain, node_request("mx2.gate.example")[0], lifetime=DAY, now=time.time())
+
+
+def test_the_name_of_a_server_of_the_site_needs_a_token_of_its_own(scene, site):
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    site.issue(["exch.gate.example"], key, lifetime=DAY, author="ann", now=scene.now)
+    site.new_token("", valid=HOUR, author="ann", now=scene.now)
+    scene.become(SITE_HOST)
+    name, (number,) = "exch.gate.example", site.state().tokens
+    node = replace(site.state().nodes[HOST], name=name, thumbprints=("a",), renewed=scene.now, joined=scene.now)
+    records = {NODE: {name: msgspec.to_builtins(node)}, TOKEN: {number: None}}
+    denied(lambda: scene.worker.apply(records, author="x"), match="records of the site")
 
 
 def test_a_node_that_is_known_joins_again_with_a_token_for_it(scene, site):

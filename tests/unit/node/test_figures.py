@@ -158,3 +158,18 @@ def test_the_load_is_told_at_once_and_an_earlier_process_is_not_loaded_any_more(
     assert read_figures(tmp_path, 0).load.refused == 7
     again = Figures(tmp_path, 0, served=False, clock=clock)
     assert again.load == WorkerLoad("normal", 1.0, "why", 100.0, 101.0, 7)
+
+
+def test_a_drained_worker_is_not_ready_and_its_store_not_to_blame(tmp_path, clock):
+    figures = Figures(tmp_path, 0, served=False, clock=clock)
+    for drained in ("this node is being drained", ""):
+        figures.drained = drained
+        figures.look()
+        left = read_figures(tmp_path, 0)
+        assert (left.trouble, left.reason) == (drained, "")
+    figures.drained = "this node is being drained"
+    figures.failure = lambda: StoreBusy("db1", summary="PostgreSQL cannot be reached")
+    figures.look()
+    assert read_figures(tmp_path, 0).trouble == "PostgreSQL cannot be reached"
+    figures.last()
+    assert read_figures(tmp_path, 0).trouble == ""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from gatepost.node import site_host
 from gatepost.node.site_host import SiteHost
 from gatepost.pki.certificates.vault import Vault
 from gatepost.pki.site.client import SiteConnection
@@ -109,6 +111,24 @@ def test_what_the_store_could_not_say_is_asked_again(home, site, monkeypatch):
                 host._refresh()
     host._refresh()
     assert host._tls is not None
+    host._store.close()
+
+
+def test_a_clock_that_was_set_back_has_it_present_another_certificate(home, site, monkeypatch):
+    """The one of then is not valid yet, and no node could join or renew until it is."""
+    file = home.path / "master.key"
+    file.touch(0o600)
+    file.write_bytes(KEY)
+    home.settings(store={"master_key": f"file:{file}"}, site={"address": "127.0.0.1:0"})
+    now = time.time()
+    site.init("a-site", (), author="ann", now=now)
+    host = SiteHost(load(home.file, {}), [])
+    presented = []
+    for ahead, is_new in ((7_000_000.0, True), (7_000_001.0, False), (6_999_500.0, False), (0.0, True), (1.0, False)):
+        monkeypatch.setattr(site_host, "time", SimpleNamespace(time=lambda ahead=ahead: now + ahead))
+        host._refresh()
+        presented.append(host._tls)
+        assert (presented[-1] is not presented[-2] if presented[1:] else True) is is_new
     host._store.close()
 
 

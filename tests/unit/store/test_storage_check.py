@@ -56,9 +56,10 @@ def test_rights_are_looked_at_where_workers_have_a_role(tmp_path):
             ask()
 
 
-def test_a_server_that_is_away_does_not_say_whom_it_lets_in(tmp_path):
+@pytest.mark.parametrize("ask", [Storage.lets_in, Storage.check_standby])
+def test_a_server_that_is_away_says_nothing_of_itself(tmp_path, ask):
     with pytest.raises(StoreBusy, match="cannot be reached"):
-        Storage(NOBODY, tmp_path).lets_in()
+        ask(Storage(NOBODY, tmp_path))
 
 
 def test_without_the_library(tmp_path, monkeypatch):

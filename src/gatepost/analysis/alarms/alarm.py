@@ -42,6 +42,7 @@ class Kind(StrEnum):
     ENDPOINT_UNREACHABLE = "endpoint-unreachable"
     NOT_GRANTED = "not-granted"
     FILE_UNUSABLE = "file-unusable"
+    SITE_CERTIFICATE = "site-certificate"
     PARTNER_FAILING = "partner-failing"
     CONNECTOR_FAILING = "connector-failing"
     LMTP_FAILING = "lmtp-failing"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.alarms.alarm import Severity
+from gatepost.analysis.alarms.site_certificates import NodeCertificate
 from gatepost.analysis.checks.certificate_alarms import FailedRenewal, Scope, WantedName, presented_servers
 from gatepost.analysis.checks.own_policy import own_policies
 from gatepost.pki.acme.challenges import AcmeFailed
@@ -20,6 +21,8 @@ from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError, load_identity
 from gatepost.pki.certificates.inventory import entry_from
 from gatepost.pki.certificates.lifecycle import is_covered
+from gatepost.pki.site.records import SiteError
+from gatepost.pki.site.store import SiteStore
 from gatepost.protocols.mtasts.policy import StsMode, covers
 from gatepost.protocols.mtasts.publish import StsPublication, policy_host
 from gatepost.values import replace
@@ -101,6 +104,24 @@ def _is_urgent(entry: Entry, progress: Progress, now: float) -> bool:
     """Whether a certificate is near its end, or the next attempt to renew it comes too late."""
     end, life = entry.leaf.not_after, entry.leaf.not_after - entry.leaf.not_before
     return end - now < min(_NEAR, life / _NEAR_PART) or progress.not_before >= end
+
+
+def site_certificates(settings: Settings, store: ConfigStore) -> tuple[NodeCertificate, ...]:
+    """Those of the nodes of this store, and of all nodes of the site where its authority is kept.
+
+    None of them if what is stored cannot be read: the log has it.
+    """
+    records = SiteStore(store, None, settings.server)
+    try:
+        members, nodes = records.memberships().values(), records.state().nodes.values()
+    except SiteError:
+        return ()
+    here = {
+        member.node: NodeCertificate(member.node, member.issued, member.not_after, True, member.address)
+        for member in members
+    }
+    known = {node.name: NodeCertificate(node.name, node.renewed, node.not_after) for node in nodes}
+    return tuple((known | here).values())
 
 
 def connector_files(organizations: Sequence[Organization], now: float) -> dict[str, Entry]:

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
 
 _ALL: Final = AuditFilter()
+_UNNOTED: Final = 60.0  # seconds after a use that could not be noted in which none is
 
 
 class Accounts:
@@ -70,6 +71,7 @@ class Accounts:
         """Open the tables, made if they are not there; in the process that uses them, for a fork shares no database."""
         self._database = storage.database(ACCESS)
         self._clock = clock
+        self._ticks, self._noted_from = ticks, 0.0
         self._rate_limiter = LoginRateLimiter(storage.login_failures(ticks))
 
     def close(self) -> None:
@@ -261,8 +263,7 @@ class Accounts:
             self._end_quietly(secret)  # at once, for a clock that is put back must not revive it
             return None
         if used and session_rows.is_due(session, now):
-            with contextlib.suppress(StoreFailure), self._database.changing() as connection:
-                session_rows.touch(connection, session, now)  # with a full disk one can still look
+            self._note_use(lambda connection: session_rows.touch(connection, session, now))
         return session
 
     def end_session(self, secret: str, *, address: str = "") -> None:
@@ -370,8 +371,7 @@ class Accounts:
         if bearer is None:
             return None
         if token_rows.is_due(bearer.token, now):
-            with contextlib.suppress(StoreFailure), self._database.changing() as connection:
-                token_rows.touch(connection, bearer.token, now)
+            self._note_use(lambda connection: token_rows.touch(connection, bearer.token, now))
         return bearer.principal
 
     def remove_token(self, name: str, *, actor: Actor) -> None:
@@ -483,6 +483,15 @@ class Accounts:
         """Have the audit log say it of this moment, in the transaction of the change. detail: for JSON."""
         event = AuditEvent(0, self._clock(), *actor, action, subject=subject, detail=detail)
         audit_rows.write(connection, event)
+
+    def _note_use(self, touch: Callable[[DatabaseConnection], None]) -> None:
+        """Write that somebody asks, unless it could not be written lately: one can still look, and does not wait."""
+        try:
+            if self._ticks() >= self._noted_from:
+                with self._database.changing() as connection:
+                    touch(connection)
+        except StoreFailure:
+            self._noted_from = self._ticks() + _UNNOTED
 
     def _end_quietly(self, secret: str) -> None:
         with contextlib.suppress(StoreFailure), self._database.changing() as connection:

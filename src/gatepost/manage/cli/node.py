@@ -14,6 +14,7 @@ from gatepost.manage.use_cases.client import Client, all_items
 from gatepost.manage.use_cases.nodes import DrainNode, ForgetNode, ListNodes, drain_node, forget_node, list_nodes
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
+from gatepost.store.nodes import NodeState
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.nodes import NodeStatus
@@ -57,13 +58,17 @@ def list_() -> None:
 def drain(request: DrainNode, *, wait: bool) -> None:
     """Stop node NAME from taking mail, and have its queue delivered or handed over to other nodes.
 
-    New connections are refused with 421. The node takes mail again with --undo, and after its next start.
+    New connections are refused with 421. The node takes mail again with --undo, and after its next start. If no other
+    node takes mail, the command says so.
 
     Exit codes: 0 done, 1 it does not run, or with --wait: it ended or takes mail again before it is drained, 2 usage
     error, or there is no such node, 3 the data cannot be written.
     """
     through = client()
     status = through.call(drain_node, request)
+    nodes = all_items(through.call, list_nodes, ListNodes())
+    if not request.undo and all(node.state is not NodeState.ACTIVE for node in nodes):
+        say("no other node takes mail: senders are told to try again later", err=True)
     if wait and not request.undo:
         status = _drained(through, status)
     if not printed_json(status):

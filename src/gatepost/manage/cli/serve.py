@@ -232,8 +232,10 @@ def _tell_changes(settings: Settings) -> None:
 
 def _registered(settings: Settings) -> Registration:
     """The entry among the nodes of the site; ends the command if another one has its name."""
-    with ending(BAD_INPUT, StoreFailure):
+    try:
         return Registration(settings)
+    except StoreFailure as failure:
+        fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
 
 
 def _auxiliary_processes(settings: Settings, ports: Ports, workers: int) -> dict[str, Callable[[int], int]]:

@@ -225,7 +225,7 @@ def nodes() -> None:
 @click.option("--note", default="", help="Reason, for the history.")
 @gateway_options
 def remove(name: str, note: str) -> None:
-    """Remove node NAME: it gets no further certificates.
+    """Remove node NAME: it gets no further certificates. Open tokens for it are revoked.
 
     Other nodes trust its last certificate until that expires. There is no revocation list, because these certificates
     are short-lived.

@@ -398,8 +398,9 @@ def _explain(manifest: backup_archive.Manifest, now: float, *, hold: bool) -> No
 
 def _accounts() -> str:
     return _(
-        "valid again: users, passwords, passkeys and API tokens that were removed or changed since; look at "
-        "gatepost user list and gatepost token list. Everybody logs in anew"
+        "valid again: users, passwords, passkeys, API tokens, and nodes and join tokens of a site that were removed, "
+        "used or changed since; look at gatepost user list, gatepost token list and gatepost site status. Everybody "
+        "logs in anew"
     )
 
 

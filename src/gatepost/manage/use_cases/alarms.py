@@ -19,7 +19,8 @@ from gatepost.analysis.alarms.alarm import ALARMS_CONTENT, Alarm, Memory, Severi
 from gatepost.analysis.alarms.alarm import Kind as AlarmKind
 from gatepost.analysis.alarms.domain_conflicts import domain_conflicts, judge_grants
 from gatepost.analysis.alarms.machine import MachineFacts, judge_machine
-from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of
+from gatepost.analysis.alarms.site_certificates import judge_site_certificates
+from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of, site_certificates
 from gatepost.analysis.checks.certificate_alarms import Observed, judge, undecided, watched
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_case
@@ -117,12 +118,13 @@ def _all_alarms(gateway: Gateway, now: float) -> ActiveAlarms:
         memory = decoded(store.content(ALARMS_CONTENT))
         scope = scope_of(organizations, settings)
         observed = Observed(renewals=failing_renewals(settings, store, scope, now))
+        of_site = judge_site_certificates(site_certificates(settings, store), now)
     entries = connector_files(organizations, now) | certificates.entries
     judged = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
     refusal = disk_refusal(settings)
     node = settings.server.node_name if store.is_shared else ""
     machine = judge_machine(MachineFacts((refusal,), node=node)) if refusal else ()
-    judged = (*domain_conflicts(directory.disputes), *judged, *judge_grants(directory.resources), *machine)
+    judged = (*domain_conflicts(directory.disputes), *judged, *judge_grants(directory.resources), *machine, *of_site)
 
     def is_open(alarm: Alarm) -> bool:
         """Keep alarms that only the running gateway can end."""

@@ -44,6 +44,7 @@ from gatepost.protocols.dns.lookups import Query
 from gatepost.protocols.tls.names import matches
 from gatepost.quantity import quantity
 from gatepost.settings.model import DnsValidation, Settings
+from gatepost.settings.sections import Durability
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
@@ -171,6 +172,7 @@ def examine_gateway(context: Context, request: ExamineGateway) -> Examination:
         findings += [] if request.offline else _own_name(context)
         if DoctorFinding("store", Level.PASS, _USABLE) in findings:
             findings += _stored(context)
+            findings += _standby(settings)
             findings += [] if request.offline else _published(context)
             findings += _alarms(context, offline=request.offline)
     return examination(findings)
@@ -210,6 +212,17 @@ def _store(settings: Settings) -> DoctorFinding:
         text, _, fix = str(failure).partition(". ")
         return DoctorFinding("store", Level.FAIL if failure.final else Level.UNKNOWN, text, fix)
     return DoctorFinding("store", Level.PASS, _USABLE)
+
+
+def _standby(settings: Settings) -> Iterator[DoctorFinding]:
+    """Whether what is to be replicated can be; without, no mail is taken."""
+    if settings.store.durability is Durability.REPLICATED:
+        try:
+            Storage.of(settings).check_standby()
+        except StoreFailure as failure:
+            yield DoctorFinding("store.durability", Level.FAIL, str(failure))
+        else:
+            yield DoctorFinding("store.durability", Level.PASS, "a synchronous standby is connected")
 
 
 def _processes(settings: Settings) -> tuple[int, ...]:

@@ -454,7 +454,9 @@ def _nodes(gateway: Gateway, directory: Directory) -> Nodes:
         gateway.config() as store,
     ):
         records = SiteStore(store, None, gateway.settings.server)
-        return nodes_of(gateway.settings, records.membership(), records.sharing())
+        member = records.membership()
+        nodes = nodes_of(gateway.settings, member, records.sharing())
+        return msgspec.structs.replace(nodes, expired=member is not None and member.not_after <= time.time())
 
 
 def _certificates(gateway: Gateway, directory: Directory, explanation: Explanation) -> ExplainCertificates | None:

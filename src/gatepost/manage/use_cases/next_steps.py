@@ -72,6 +72,11 @@ def _failed_handshake(event: TraceEvent) -> NextStep:
             MustAct.SENDER,
             f"The administrators {who} must find out why their server does not accept this gateway's certificate.",
         )
+    if _LONG_CHAIN in event.reply:
+        return NextStep(
+            MustAct.SENDER,
+            f"The administrators {who} must let their server send its own chain, and no other certificates.",
+        )
     return NextStep(
         MustAct.NOBODY,
         f"Nobody has to act, unless mail should come from there: then the administrators {who} must read their log.",
@@ -79,6 +84,7 @@ def _failed_handshake(event: TraceEvent) -> NextStep:
 
 
 _OLD_TLS: Final = re.compile("unsupported protocol|version too low|no shared cipher|no suitable")
+_LONG_CHAIN: Final = " certificates, at most "  # of `net.engine`
 _CERTIFICATE_ALERT: Final = re.compile("alert (unknown ca|bad certificate|certificate|unsupported certificate)")
 
 

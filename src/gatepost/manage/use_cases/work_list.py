@@ -376,10 +376,22 @@ _NOT_STARTED = N_(
 )
 
 
+_TAKEN_OVER: Final = N_("It has not been heard from; other nodes took its mail over.")
+_NOT_TAKEN_OVER: Final = N_("It has not been heard from, and no other node runs that could take its mail over.")
+_ALL_DRAINED: Final = N_(
+    "Every node that runs is drained: senders are told to try again later. Undo the drain of one (gatepost node "
+    "drain), or start it again."
+)
+
+
 def _nodes(context: Context) -> Iterator[WorkItem]:
-    for node in known_nodes(context.gateway):
+    nodes = known_nodes(context.gateway)
+    running = [node for node in nodes if node.state.is_alive]
+    for node in nodes:
         if node.state is NodeState.DEAD:
-            yield _node(f"Node {node.name} is dead", N_("It has not been heard from; other nodes took its mail over."))
+            yield _node(f"Node {node.name} is dead", _TAKEN_OVER if running else _NOT_TAKEN_OVER)
+    if running and all(node.state is not NodeState.ACTIVE for node in running):
+        yield _node(N_("No node takes mail"), _ALL_DRAINED)
     here = workers(context.gateway)
     if all(worker.detail == ABSENT for worker in here):
         yield _node(N_("The gateway does not run"), _NOT_STARTED)

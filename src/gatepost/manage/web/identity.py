@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Final
@@ -23,6 +24,7 @@ from starlette.responses import RedirectResponse, Response
 
 from gatepost.language import use
 from gatepost.manage.access.secret import author_tag, masked, same, unmasked
+from gatepost.manage.use_cases.refusal import STORE_AWAY
 from gatepost.manage.web.problem import is_call, note_refusal, refused
 from gatepost.manage.web.request_limits import UNSAFE, is_event_stream
 from gatepost.store.interface import StoreFailure
@@ -72,14 +74,14 @@ class IdentityMiddleware:
         state, headers = scope["state"], Headers(scope=scope)
         state["principal"], state["session"], state["csrf"] = None, None, ""
         bearer = headers.get("authorization", "")
-        if bearer.lower().startswith(_BEARER):
-            secret = bearer[len(_BEARER) :].strip()[:_LONGEST]
-            state["principal"] = await run_in_threadpool(self._accounts.token, secret)
-            send = _WhileKnown(send, state["principal"], lambda: self._accounts.token(secret))
-            answer = None if state["principal"] else _unknown_token(scope)
-        else:
-            answer = await self._by_session(scope, headers)
-            send = _WhileKnown(send, state["principal"], lambda: self._principal(headers))
+        secret = bearer[len(_BEARER) :].strip()[:_LONGEST]
+        has_token = bearer.lower().startswith(_BEARER)
+        try:
+            answer = await (self._by_token(scope, secret) if has_token else self._by_session(scope, headers))
+        except StoreFailure as failure:
+            answer = None if is_open(scope["path"]) else _away(scope, failure)
+        now = partial(self._accounts.token, secret) if has_token else partial(self._principal, headers)
+        send = _WhileKnown(send, state["principal"], now)
         if answer is None and state["principal"] is None and not is_call(scope) and not is_open(scope["path"]):
             if _author(scope, headers):
                 scope = _instead(scope, headers, LOGIN)
@@ -94,6 +96,11 @@ class IdentityMiddleware:
                 "an answer to %s ended early: who asked for it is logged out or may do less, or cannot be looked up",
                 scope["path"],
             )
+
+    async def _by_token(self, scope: Scope, secret: str) -> Response | None:
+        """Sets who asks; the answer if nobody has the token."""
+        scope["state"]["principal"] = await run_in_threadpool(self._accounts.token, secret)
+        return None if scope["state"]["principal"] else _unknown_token(scope)
 
     def _principal(self, headers: Headers) -> Principal | None:
         """Who has the session now. Blocks for microseconds."""
@@ -224,6 +231,11 @@ def _cookie(headers: Headers) -> str:
     except CookieError:
         return ""
     return morsel.value[:_LONGEST] if morsel is not None else ""
+
+
+def _away(scope: Scope, failure: StoreFailure) -> Response:
+    _log.error("nobody can be looked up: %s", failure)
+    return refused(scope, HTTPStatus.SERVICE_UNAVAILABLE, STORE_AWAY)
 
 
 def _unknown_token(scope: Scope) -> Response:

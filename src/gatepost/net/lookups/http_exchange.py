@@ -5,9 +5,8 @@ It is a module of its own, so that a process that asks nobody by HTTP does not l
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urljoin
 
 import httpcore2
@@ -25,9 +24,8 @@ if TYPE_CHECKING:
     from gatepost.net.lookups.dns import Resolver
 
 
-_MAX_FRAME: Final = (
-    128 * 1024
-)  # octets on the wire beyond twice the limit of an answer: header, interim answers, chunks
+# Octets on the wire beyond twice the limit of an answer: TLS with its certificates, header, interim answers, chunks.
+_MAX_FRAME: Final = 256 * 1024
 # Each takes 5 us, and a chunk of one octet six octets on the wire: more than so many, and one for so many octets, are
 # nobody's but who wants to keep us busy.
 _MAX_PARTS: Final = 1000
@@ -105,6 +103,8 @@ class _Exchange:
             why = _distrust(failure)
             said = f"its certificate is not trusted: {why}" if why else str(failure) or type(failure).__name__
             raise HttpFailed(f"{_text(url)}: {said[:300]}", temporary=True, untrusted=bool(why)) from failure
+        finally:
+            await backend.aclose()
 
 
 def _distrust(failure: BaseException | None) -> str:
@@ -208,6 +208,12 @@ class _Backend(httpcore2.AsyncNetworkBackend):
         self._resolver = resolver
         self._request = request
         self._sockets = httpcore2.AnyIOBackend()
+        self._open: _Counted | None = None
+
+    async def aclose(self) -> None:
+        """End the connection: the library leaves it open if the wait for a silent server's handshake is given up."""
+        if self._open is not None:
+            await self._open.aclose()
 
     async def connect_tcp(
         self,
@@ -225,8 +231,12 @@ class _Backend(httpcore2.AsyncNetworkBackend):
                 problem = HttpFailed(barred, temporary=False, forbidden=True)
                 continue
             try:
-                stream = await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
-                return _Bounded(stream, 2 * self._request.limit + _MAX_FRAME)
+                stream: Any = await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
+                self._open = stream._stream = _Counted(  # noqa: SLF001 - no other place sees what TLS reads
+                    stream._stream,  # noqa: SLF001 - as above
+                    2 * self._request.limit + _MAX_FRAME,
+                )
+                return cast("AsyncNetworkStream", stream)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as failure:
                 short = shortage(failure)
                 said = str(short or failure) or "no connection in time"
@@ -251,47 +261,24 @@ class _Backend(httpcore2.AsyncNetworkBackend):
             raise HttpFailed(failed.detail, temporary=failed.temporary) from failed
 
 
-class _Bounded(httpcore2.AsyncNetworkStream):
-    """A connection that reads no more than `room` octets.
+class _Counted:
+    """A connection of which no more than `room` octets are read, those of TLS among them.
 
-    Interim answers (1xx) may come without end, and a chunk may bring more of extensions than of content: all of it is
-    read on the event loop, where mail waits meanwhile.
+    Interim answers (1xx) may come without end, a chunk may bring more of extensions than of content, and TLS messages
+    may bring no data at all: all of it is read on the event loop, where mail waits meanwhile.
     """
 
-    def __init__(self, stream: httpcore2.AsyncNetworkStream, room: int) -> None:
+    def __init__(self, stream: Any, room: int) -> None:
         self._stream = stream
         self._room = room
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - the library's
-        """Raises HttpFailed if there is too much of it."""
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        """As of anyio's stream, whose all the rest is. Raises HttpFailed if there is too much of it."""
         if self._room <= 0:
             raise HttpFailed("the answer has too much around its content", temporary=False)
-        data = await self._stream.read(max_bytes, timeout)
+        data: bytes = await self._stream.receive(max_bytes)
         self._room -= len(data)
         return data
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the library's
-        """Send."""
-        await self._stream.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        """End it."""
-        await self._stream.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - the library's
-    ) -> httpcore2.AsyncNetworkStream:
-        """The same under TLS: what is read there counts."""
-        try:
-            secured = await self._stream.start_tls(ssl_context, server_hostname, timeout)
-        except asyncio.CancelledError:  # which the library leaves open: a silent server would keep our descriptor
-            await self._stream.aclose()
-            raise
-        return _Bounded(secured, self._room)
-
-    def get_extra_info(self, info: str) -> object:
-        """Of the connection underneath."""
-        return self._stream.get_extra_info(info)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

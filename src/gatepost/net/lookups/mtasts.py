@@ -149,6 +149,7 @@ class StsPolicies:
         self._lookups: Shared[tuple[str, bool, str], StsState] = Shared()
         self._fetches: Shared[tuple[str, str], CachedPolicy | StsFailure] = Shared()
         self._places = FairPlaces(_FETCHES)
+        self._late: set[str] = set()  # domains whose policy could not be refreshed when that was tried last
 
     async def find(self, domain: str, *, now: float, recheck: bool = False) -> StsState:
         """The state of `domain`: a recipient's domain or a smart host, never a domain above (section 3.4).
@@ -178,8 +179,9 @@ class StsPolicies:
     async def refresh_due(self, *, now: float) -> tuple[StsState, ...]:
         """Fetch again what would expire otherwise: for a caller with a timer, in one worker, every hour or so.
 
-        Those that end first are tried first, and none that was not used for 30 days. After ten minutes it begins no
-        more: the next call will. The states of those it tried.
+        Those that end first are tried first, behind them those that failed in the call before: hosts that keep silent
+        would else take all of the time. None is that was not used for 30 days. After ten minutes it begins no more: the
+        next call will. The states of those it tried.
         """
         due = await asyncio.to_thread(self._due, now)
         slots, begun = asyncio.Semaphore(_REFRESHES), self._clock()
@@ -189,8 +191,11 @@ class StsPolicies:
                 passed = self._clock() - begun
                 return await self._refresh(entry, now + passed) if passed < _REFRESH_SECONDS else None
 
-        tried = await asyncio.gather(*(in_turn(entry) for entry in due))
-        return tuple(state for state in tried if state is not None)
+        states = await asyncio.gather(*(in_turn(entry) for entry in due))
+        tried = tuple(state for state in states if state is not None)
+        untried = {entry.domain for entry in due} - {state.domain for state in tried}
+        self._late = (self._late & untried) | {state.domain for state in tried if state.failure is not None}
+        return tried
 
     def retry(self) -> None:
         """Ask again for what could not be had, without waiting for its minutes to pass."""
@@ -342,7 +347,7 @@ class StsPolicies:
     def _due(self, now: float) -> list[CachedPolicy]:
         due = [entry for entry in self._folder.entries() if entry.holds(now) and entry.due(now)]
         used = [entry for entry in due if entry.used > now - _UNUSED_SECONDS]
-        return sorted(used, key=lambda entry: entry.expires)
+        return sorted(used, key=lambda entry: (entry.domain in self._late, entry.expires))
 
     async def _refresh(self, entry: CachedPolicy, now: float) -> StsState:
         """Fetch a policy again that still holds."""

@@ -203,7 +203,7 @@ def _refused(response: h11.Response | None) -> SiteError:
 _MEANING: Final = {
     SiteRefusal.REQUEST: "the site does not give this node a certificate: see its log",
     SiteRefusal.TOKEN: "the site does not accept the token: it was used, has expired, or is for another node",
-    SiteRefusal.TAKEN: "the site has a node of this name already; to join again: gatepost site token --for NAME there",
+    SiteRefusal.TAKEN: "a node or server of the site has this name: to join, make a token --for it there",
     SiteRefusal.NODE: "the site does not know this node",
     SiteRefusal.EARLY: "the last request was too recent: try again in a minute",
     SiteRefusal.BUSY: "the site is busy: try again",

@@ -17,6 +17,7 @@ from gatepost.net.chain import judge
 from gatepost.net.engine import ServerContext, server_context
 from gatepost.net.identity import IdentityError, ServerIdentity
 from gatepost.net.tickets import DailySecrets, ServerSessions
+from gatepost.pki.certificates.authority import BACKDATED
 from gatepost.pki.site.membership import Member
 from gatepost.pki.site.profile import node_of
 from gatepost.pki.site.records import Membership, SiteError
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from gatepost.protocols.tls.facts import ChainVerdict
     from gatepost.settings.model import Settings
 
+
+_BACKDATED = BACKDATED.total_seconds() + 1  # by so much at most a certificate begins before it is given, in seconds
 
 _log = logging.getLogger(__name__)
 
@@ -64,13 +67,13 @@ class NodeCredentials:
         self._settings = settings
         self._sessions = ServerSessions("internal", tickets)
         self._version = -1
-        self._taken: tuple[Membership | None, bytes, frozenset[str], frozenset[str] | None] = (
+        self._taken: tuple[Membership | None, bytes, frozenset[str], dict[str, float] | None] = (
             None,
             b"",
             frozenset(),
             None,
         )
-        self._members: frozenset[str] | None = None  # the site's nodes, None where the authority is kept elsewhere
+        self._members: dict[str, float] | None = None  # the site's nodes, None where the authority is kept elsewhere
         self._membership: Membership | None = None
         self._identity: ServerIdentity | None = None
         self._anchors: TrustAnchors | None = None
@@ -150,6 +153,10 @@ class NodeCredentials:
         if not node:
             why = f"the site's authority issued its certificate, but not for a node of {self._membership.site}"
             return Admission("", why, verdict)
-        if self._members is not None and node not in self._members:
+        joined = now if self._members is None else self._members.get(node)
+        if joined is None:
             return Admission("", f"{node} is not a node of {self._membership.site} any more: it was removed", verdict)
+        if self._members is not None and verdict.leaf and verdict.leaf.not_before + _BACKDATED < joined <= now:
+            why = f"its certificate is from before {node} joined {self._membership.site} again"
+            return Admission("", f"{why}: another machine has its name now", verdict)
         return Admission(node, "", verdict)

@@ -24,7 +24,7 @@ from gatepost.pki.certificates.entry import CertificateRequestSpec
 from gatepost.pki.certificates.request import made_request
 from gatepost.pki.site.profile import node_name, site_of
 from gatepost.pki.site.records import JoinRefused, Membership, NodeGrant, SiteError, SiteRefusal
-from gatepost.pki.site.site import Site
+from gatepost.pki.site.site import SKEW_SECONDS, Site
 from gatepost.pki.site.store import MEMBERSHIP, NODE, Record, SiteStore, membership_places
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
@@ -164,10 +164,9 @@ class Renewal:
         if version != self._version:
             self._read()
             self._version = version  # not before: what the store could not say is asked again
-        if now < self._not_before:
+        if now < self._not_before <= now + _LONGEST_PAUSE:
             return False
-        old = self._member is not None and now >= self._member.renew_at
-        return old or (self._is_home and (now >= self._prune_at or not self._is_named()))
+        return self._is_old(now) or (self._is_home and (self._may_prune(now) or not self._is_named()))
 
     async def work(self, now: float) -> None:
         """Renew if it is time; a failure is logged and tried again."""
@@ -182,7 +181,10 @@ class Renewal:
         except JoinRefused as refused:
             is_busy = refused.reason is SiteRefusal.BUSY
             self._failed(now, _ADVICE.get(refused.reason, str(refused)), is_busy=is_busy)
-        except (SiteError, StoreFailure, OSError, ValueError) as failure:
+        except OSError as failure:
+            where = member.address if member is not None else self._hostname
+            self._failed(now, f"{where}: {failure.strerror or failure}")
+        except (SiteError, StoreFailure, ValueError) as failure:
             self._failed(now, str(failure))
 
     def _read(self) -> None:
@@ -193,17 +195,25 @@ class Renewal:
             _log.error("site: %s", error)
             self._member, self._is_home = None, False
 
+    def _is_old(self, now: float) -> bool:
+        """Whether there is a certificate to renew; one of a clock that was ahead may not be valid for long yet."""
+        member = self._member
+        return member is not None and (now >= member.renew_at or member.issued > now + SKEW_SECONDS)
+
+    def _may_prune(self, now: float) -> bool:
+        return not now < self._prune_at <= now + _PRUNE_SECONDS
+
     def _is_named(self) -> bool:
         return self._member is not None and self._member.node == self._hostname
 
     def _work_at_home(self, now: float) -> Membership | None:
         """On a thread: what it changes may wait for a server."""
         with self._records.apart() as records:
-            if now >= self._prune_at:
+            if self._may_prune(now):
                 self._prune_at = now + _PRUNE_SECONDS
                 with suppress(ConfigConflict):  # another minute will do
                     Site(records).prune(now)
-            if self._member is not None and self._is_named() and now < self._member.renew_at:
+            if self._is_named() and not self._is_old(now):
                 return None
             return own_certificate(records, self._hostname, lifetime=self._lifetime, now=now)
 
@@ -236,7 +246,8 @@ class Renewal:
 
 
 _ADVICE: Final = {
-    SiteRefusal.NODE: "the site does not know this node: make a token for it there and run gatepost site join",
+    SiteRefusal.NODE: "the site does not know this node by this certificate (its log says why): make a token for it "
+    "there and run gatepost site join --replace here",
     SiteRefusal.REQUEST: "the site does not give certificates of this kind: do both run the same version?",
 }
 

@@ -24,7 +24,7 @@ class SiteRefusal(StrEnum):
 
     REQUEST = "request"  # it cannot be read, or asks for what nodes do not get
     TOKEN = "token"  # noqa: S105 - unknown, used, too old, or for another node
-    TAKEN = "taken"  # a node of this name is known, and the token is not for it
+    TAKEN = "taken"  # a node or server of this name is known, and the token is not for it
     NODE = "node"  # no such node, or its certificate does not prove that it is one
     EARLY = "early"  # it asked a moment ago
     BUSY = "busy"  # nothing is wrong with it: later
@@ -54,8 +54,9 @@ class SiteAuthority(msgspec.Struct, frozen=True):
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A node of a site. thumbprints: of its last certificate and of the one before it. authority: who signed the last.
+    """A node of a site. thumbprints: of its last certificate and of the one that it presented for it, if it did.
 
+    authority: who signed the last.
     joined: with a token, or as the first; renewed: when it got the last certificate, which ends at not_after.
     admission: the SHA-256 of the token and the key with which it joined, "" once it renewed: it may ask again.
     """
@@ -104,6 +105,12 @@ class SiteState(msgspec.Struct, frozen=True):
         """The authority that signs at `now`, None if there is none."""
         return next(
             (authority for authority in self.authorities if authority.signs_from <= now < authority.not_after), None
+        )
+
+    def is_taken(self, name: str, now: float) -> bool:
+        """Whether a node has this name, or a server whose certificate of this site is valid at `now`."""
+        return name in self.nodes or any(
+            name in server.names and now < server.not_after for server in self.issued.values()
         )
 
 

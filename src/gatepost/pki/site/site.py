@@ -42,6 +42,8 @@ from gatepost.values import replace
 
 REPEAT_SECONDS: Final = 600.0
 """So long after it joined a node may ask again for the same key."""
+SKEW_SECONDS: Final = 600.0
+"""A time of a record that is so much later than now was written by a clock that was ahead."""
 
 TOKEN_FORM: Final = "gpj1"  # noqa: S105 - how a token begins
 _SECRET_BYTES: Final = 32
@@ -220,7 +222,10 @@ class Site:
         return _again(attempt)
 
     def renew(self, chain: Sequence[bytes], request_pem: bytes, *, lifetime: float, now: float) -> NodeGrant:
-        """A new certificate for who proves with the last one to be a node. chain: as it was presented, DER.
+        """A new certificate for who proves with the last one, or the one that it was got with, to be a node.
+
+        However many answers are lost, the certificate that was presented stays good; a copy of the node that renews by
+        it in its turn ends that, so one of two machines is refused. chain: as it was presented, DER.
 
         Raises JoinRefused, SiteError, StoreFailure.
         """
@@ -231,9 +236,11 @@ class Site:
             node = self._proven(state, chain, now)
             if node.name != name:
                 raise JoinRefused(SiteRefusal.REQUEST, f"{node.name} asked for a certificate for {name}")
-            if now - node.renewed < least_pause(lifetime):
-                raise JoinRefused(SiteRefusal.EARLY, f"{name} asked again after {now - node.renewed:.0f} s")
-            return self._certify(state, replace(node, admission=""), key, (lifetime, now, f"{name} renewed"))
+            since = now - node.renewed
+            if -SKEW_SECONDS <= since < least_pause(lifetime):  # before that a clock was ahead, which was set right
+                raise JoinRefused(SiteRefusal.EARLY, f"{name} asked again after {since:.0f} s")
+            proven = replace(node, thumbprints=(hashlib.sha256(chain[0]).hexdigest(),), admission="")
+            return self._certify(state, proven, key, (lifetime, now, f"{name} renewed"))
 
         return _again(attempt)
 
@@ -252,12 +259,14 @@ class Site:
         return _again(attempt)
 
     def remove_node(self, name: str, *, author: str, note: str = "") -> Node:
-        """Renew nothing for a node any more. Raises SiteError if there is none."""
+        """Renew nothing for a node any more, and revoke open tokens for it. Raises SiteError if there is none."""
         state = self.state()
         node = state.nodes.get(name)
         if node is None:
             raise SiteError(f"there is no node {name!r}; there are: {', '.join(sorted(state.nodes)) or 'none'}")
-        self._records.apply({(NODE, name): None}, author=author, note=note or f"{name} removed")
+        gone: dict[tuple[str, str], Record | None] = {(NODE, name): None}
+        gone |= {(TOKEN, token.id): None for token in state.tokens.values() if token.node == name}
+        self._records.apply(gone, author=author, note=note or f"{name} removed")
         return node
 
     def _certify(
@@ -300,7 +309,9 @@ class Site:
             raise JoinRefused(SiteRefusal.NODE, f"{path or 'the client'} is not a node of this site")
         if hashlib.sha256(chain[0]).hexdigest() not in node.thumbprints:
             raise JoinRefused(
-                SiteRefusal.NODE, f"{node.name} presented neither its last certificate nor the one before"
+                SiteRefusal.NODE,
+                f"{node.name} presented neither its last certificate nor the one that it got this one with: has another"
+                " machine its name, or is one a copy of it?",
             )
         return node
 
@@ -333,6 +344,8 @@ class Site:
     def _signing(self, state: SiteState, now: float) -> SiteAuthority:
         authority = state.issuer(now)
         if authority is None:
+            if any(now < authority.not_after for authority in state.authorities):
+                raise SiteError("the authority of the site does not sign yet: is the clock of this machine behind?")
             if state.authorities:
                 raise SiteError("the authority of the site has expired: gatepost site init --replace")
             raise SiteError("no site has its authority here; run the command where it is, or gatepost site init first")
@@ -394,8 +407,9 @@ def _token(state: SiteState, digest: str, name: str, now: float) -> Token:
         raise JoinRefused(SiteRefusal.TOKEN, f"{name} came with token {token.id}, which has expired")
     if token.node not in {"", name}:
         raise JoinRefused(SiteRefusal.TOKEN, f"{name} came with token {token.id}, which is for {token.node}")
-    if not token.node and name in state.nodes:
-        raise JoinRefused(SiteRefusal.TAKEN, f"{name} is a node already, and token {token.id} is not for it by name")
+    if not token.node and state.is_taken(name, now):
+        what = "a node" if name in state.nodes else "a server with a certificate of this site"
+        raise JoinRefused(SiteRefusal.TAKEN, f"{name} is {what} already, and token {token.id} is not for it by name")
     return token
 
 

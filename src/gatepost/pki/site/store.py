@@ -77,9 +77,13 @@ class SiteStore:
             self._all(ISSUED, IssuedServer),
         )
 
-    def members(self) -> frozenset[str] | None:
-        """The names of the site's nodes; None where its authority is not kept in this store. Raises SiteError."""
-        return frozenset(self._all(NODE, Node)) if self._all(AUTHORITY, SiteAuthority) else None
+    def members(self) -> dict[str, float] | None:
+        """When the site's nodes joined, by name, seconds since 1970; None where its authority is not in this store.
+
+        Raises SiteError.
+        """
+        nodes = self._all(NODE, Node)
+        return {name: node.joined for name, node in nodes.items()} if self._all(AUTHORITY, SiteAuthority) else None
 
     def membership(self) -> Membership | None:
         """The membership of this node, None if it is in no site. Raises SiteError."""

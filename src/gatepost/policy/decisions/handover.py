@@ -19,6 +19,7 @@ from gatepost.policy.decisions.decision import InboundVerdict
 from gatepost.policy.decisions.parties import deciding, parties
 from gatepost.policy.decisions.recipient_validation import no_such_mailbox
 from gatepost.policy.decisions.refusals import NO_MAILBOX
+from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.smtp.replies import RECIPIENT_OK, SENDER_OK, Reply
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ def read_origin(text: str) -> Origin:
         raise ValueError("XGATEPOST: a direction, or facts, that no node writes")
     if any(len(character) > _LONGEST or not character.isprintable() for character in texts):
         raise ValueError("XGATEPOST: a value that is too long or cannot be shown")
+    for address in filter(None, (origin.forwarded_by, origin.return_path)):
+        parse_address(address)  # where the message leaves, both are written into commands
     return origin
 
 

@@ -39,7 +39,8 @@ class Nodes(msgspec.Struct, frozen=True):
     own: its host name, "" where mail is only thought about: then nobody lives elsewhere. site: its name, "" if this
     gateway is in none. places: host and port of nodes that are not found under their own name at `INTERNAL_PORT`.
     sharing: host names of the nodes that share its store: who lives on one of them lives here. stand_ins: for a node
-    those that share a store with it, in the order in which they are tried when it does not answer.
+    those that share a store with it, in the order in which they are tried when it does not answer. expired: whether
+    this node's own certificate has, as `explain` alone says: an attempt finds that out by itself.
     """
 
     own: str = ""
@@ -47,6 +48,7 @@ class Nodes(msgspec.Struct, frozen=True):
     places: Mapping[str, tuple[str, int]] = msgspec.field(default=_NO_PLACES)
     sharing: frozenset[str] = frozenset()
     stand_ins: Mapping[str, tuple[str, ...]] = msgspec.field(default=_NO_STAND_INS)
+    expired: bool = False
 
     def place(self, node: str) -> tuple[str, int]:
         """The host name or IP address, and the port, of a node's internal listener."""

@@ -63,6 +63,7 @@ _BAD_DOMAIN = Reply(550, "5.1.3", ("The address has no domain",))
 _NO_ORGANIZATION = Reply(450, "4.3.5", ("The organization of the message is not configured",))
 _DISABLED = Reply(450, "4.3.5", ("The connector that a mail flow rule names is disabled",))
 _NO_SITE = Reply(450, "4.3.5", ("The mail belongs to another node, and this gateway belongs to no site",))
+_EXPIRED = Reply(450, "4.3.5", ("System incorrectly configured",))
 _DISPUTED = Reply(450, "4.3.5", ("Two organizations here claim this domain: mail waits until one gives it up",))
 _NO_NAME = Reply(450, "4.3.5", ("The connector expects a name that is not known",))
 
@@ -296,6 +297,9 @@ class RoutePlanner:
         if not self._nodes.site:
             detail = f"{reasons[0]}, and this gateway belongs to no site: create a token for it there"
             return Unroutable(_NO_SITE, f"{detail}, and run gatepost site join", reasons)
+        if self._nodes.expired:
+            why = f"{reasons[0]}, and the certificate of this node has expired: see gatepost site status"
+            return Unroutable(_EXPIRED, why, reasons)
         hop, *others = map(self._internal_hop, self._nodes.homes(node))
         return InternalRoute(hop, reasons, tuple(others))
 

@@ -13,10 +13,11 @@ from typing import Any, Final, NamedTuple
 
 import asyncpg
 
-from gatepost.store.interface import Schema, StoreFailure
+from gatepost.store.interface import Schema, StoreBusy, StoreFailure
 from gatepost.store.postgres.connecting import SQL, Address
 from gatepost.store.postgres.database import StoredVersion, check_known, prepare_tables, stored_versions, unprepared
 from gatepost.store.postgres.hosts import HEAD_START, each_host
+from gatepost.store.postgres.queue_connection import require_standby
 from gatepost.store.postgres.server import connect, reported
 from gatepost.store.postgres.worker_role import check_worker_role, remarks_on_role, settle_worker_role
 
@@ -78,6 +79,12 @@ def _judge(state: ServerState, where: Address) -> None:
         raise StoreFailure(
             f"store.url: database {state.database} of {where} has the encoding {state.encoding}, and UTF8 is needed: "
             f"CREATE DATABASE {state.database} ENCODING 'UTF8' TEMPLATE template0; nothing was changed"
+        )
+    if state.read_only:
+        raise StoreBusy(
+            f"store.url: {where} is a standby or read-only. Name the primary, or see why default_transaction_read_only "
+            "is on; nothing was changed",
+            summary="PostgreSQL is read-only",
         )
     if not state.schema:
         raise StoreFailure(
@@ -164,6 +171,17 @@ def check_workers(url: str, role: str) -> None:
 def remarks_on_workers(url: str, role: str) -> list[tuple[str, str]]:
     """Doubtful rights and settings of the role of workers, each with what helps. Raises as `check_server`."""
     return asyncio.run(_answer_to(url, role, remarks_on_role))
+
+
+def check_standby(url: str) -> None:
+    """Raise StoreBusy if no commit could wait for a synchronous standby. Raises as `check_server`, too."""
+    asyncio.run(_check_standby(url))
+
+
+async def _check_standby(url: str) -> None:
+    async with _connected(url, "check") as connection:
+        with reported("check"):
+            await require_standby(connection)
 
 
 async def _answer_to[T](url: str, role: str, question: Callable[[Any, str], Awaitable[T]]) -> T:

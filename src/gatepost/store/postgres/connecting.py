@@ -74,14 +74,14 @@ def _connect_failure(error: BaseException, where: Address) -> StoreFailure:
             "restored there, restart the gateway; nothing was changed"
         )
     if isinstance(error, ValueError | asyncpg.InterfaceError):
-        return StoreFailure(f"store.url: {where}: {_first_line(error)}; nothing was changed")
+        return StoreFailure(f"store.url: {where}: {first_line(error)}; nothing was changed")
     if isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.InternalClientError):
         return StoreBusy(
-            f"store.url: {where} cannot be reached: {_first_line(error)}. Check that it runs, and host and port in "
+            f"store.url: {where} cannot be reached: {first_line(error)}. Check that it runs, and host and port in "
             "store.url; nothing was changed"
         )
     kind_of_failure = StoreBusy if isinstance(error, _PASSING) else StoreFailure
-    return kind_of_failure(f"store.url: {where}: {_first_line(error)}; nothing was changed")
+    return kind_of_failure(f"store.url: {where}: {first_line(error)}; nothing was changed")
 
 
 def nobody_answers(errors: Sequence[Exception]) -> Exception:
@@ -122,9 +122,16 @@ _SUMMARIES: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], .
 _PASSING: Final = (asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError)
 
 
-def _first_line(error: BaseException) -> str:
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(reason).splitlines()[0]
+def first_line(error: BaseException) -> str:
+    """The text of an error on one line: what a server adds below may be a whole row of a table.
+
+    What the library says to itself when a connection ends under it is said in our words.
+    """
+    # Subclasses have a meaning of their own.
+    if type(error) is asyncpg.InternalClientError or "connection_lost()" in str(error):
+        return "the connection ended"
+    unsaid = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    return (str(getattr(error, "strerror", None) or error) or unsaid).splitlines()[0]
 
 
 def _password(where: Address, _error: BaseException) -> str:
@@ -155,7 +162,7 @@ def given_to_library(url: str) -> tuple[str, dict[str, str]]:
     try:
         services.read_string(Path(file).read_text(encoding="utf-8"))
     except (OSError, ValueError, configparser.Error) as error:
-        raise StoreFailure(f"store.url: servicefile {file}: {_first_line(error)}; nothing was changed") from error
+        raise StoreFailure(f"store.url: servicefile {file}: {first_line(error)}; nothing was changed") from error
     if query["service"] not in services.sections():
         raise StoreFailure(f"store.url: servicefile {file} has no service [{query['service']}]; nothing was changed")
     rest = urlencode([(name, value) for name, value in pairs if name != "servicefile"])
@@ -184,7 +191,7 @@ def check_passfile(url: str) -> None:
 
 
 def _not_let_in(where: Address, error: BaseException) -> str:
-    text = _first_line(error)
+    text = first_line(error)
     if "no encryption" in text:
         return f"{where} wants TLS: add ?sslmode=verify-full&sslrootcert=/PATH"
     if "pg_hba.conf" in text:
@@ -201,13 +208,13 @@ def _no_database(where: Address, _error: BaseException) -> str:
 
 def _no_privilege(where: Address, error: BaseException) -> str:
     return (
-        f"role {where.role} may not use database {where.database} of {where}: {_first_line(error)}. Grant it: "
+        f"role {where.role} may not use database {where.database} of {where}: {first_line(error)}. Grant it: "
         f"GRANT CONNECT ON DATABASE {where.database} TO {where.role}"
     )
 
 
 def _certificate(where: Address, error: BaseException) -> str:
-    reason = getattr(error, "verify_message", "") or _first_line(error)
+    reason = getattr(error, "verify_message", "") or first_line(error)
     return (
         f"the certificate of {where} is not the right one: {reason.removesuffix('.')}. Give the authority of "
         f"the server with sslrootcert (now: {where.root or 'none'}), and a host that its certificate names"
@@ -220,8 +227,8 @@ def _no_tls(where: Address, _error: BaseException) -> str:
 
 def _missing_file(where: Address, error: BaseException) -> str:
     if where.root and not Path(where.root).exists():
-        return f"sslrootcert {where.root}: {_first_line(error)}; name the file with the authority of the server"
-    return f"{where}: {_first_line(error)}; the socket, or a file that store.url names, is not there"
+        return f"sslrootcert {where.root}: {first_line(error)}; name the file with the authority of the server"
+    return f"{where}: {first_line(error)}; the socket, or a file that store.url names, is not there"
 
 
 def _pooled(where: Address, _error: BaseException) -> str:

@@ -108,8 +108,7 @@ class PostgresSide:
 
     def check_target(self) -> None:
         """See `MoveSide.check_target`: server, rights of the role and versions of the tables."""
-        if check_server(self._url, self._all).read_only:
-            raise MoveRefused(f"{self.place} is a standby or read-only: name the primary")
+        check_server(self._url, self._all)
 
     def prepare(self) -> None:
         """See `MoveSide.prepare`."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 import asyncpg
 
 from gatepost.store.interface import MessageUnstorable, OutcomeUnknown, StoreBusy, StoreFailure, StoreFull
-from gatepost.store.postgres.connecting import summary_of
+from gatepost.store.postgres.connecting import first_line, summary_of
 from gatepost.store.postgres.hosts import each_host
 from gatepost.store.postgres.server import connect, failure_of
 
@@ -98,14 +98,14 @@ class QueueConnection:
                 async with asyncio.timeout(self._statement):
                     result = await _repeated(work, connection)
             except _BAD_VALUE as error:
-                raise MessageUnstorable(f"PostgreSQL: {doing}: {error}") from error
+                raise MessageUnstorable(f"PostgreSQL: {doing}: {first_line(error)}") from error
             except asyncpg.DiskFullError as error:
-                raise StoreFull(f"PostgreSQL: {doing}: {error}", summary=summary_of(error)) from error
+                raise StoreFull(f"PostgreSQL: {doing}: {first_line(error)}", summary=summary_of(error)) from error
             except _ABORTED as error:
-                raise StoreBusy(f"PostgreSQL: {doing}: {error}") from error
+                raise StoreBusy(f"PostgreSQL: {doing}: {first_line(error)}") from error
             except asyncpg.ReadOnlySQLTransactionError as error:
                 self._drop()  # behind the same address there may be another server by now
-                raise StoreBusy(f"PostgreSQL: {doing}: {error}", summary=summary_of(error)) from error
+                raise StoreBusy(f"PostgreSQL: {doing}: {first_line(error)}", summary=summary_of(error)) from error
             except _ERRORS as error:
                 self._drop()
                 raise OutcomeUnknown(str(failure_of(error, doing)), summary=summary_of(error)) from error

@@ -68,7 +68,7 @@ _servers_lock = threading.Lock()
 
 def failure_of(error: BaseException, doing: str) -> StoreFailure:
     """An error of the server or of the way to it as StoreBusy, if it may pass, or StoreFailure."""
-    text = str(error) or type(error).__name__
+    text = connecting.first_line(error)
     kind = StoreBusy if isinstance(error, _PASSING) else StoreFailure
     return kind(f"PostgreSQL: {doing}: {text}", summary=connecting.summary_of(error))
 

@@ -5,12 +5,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of
+from gatepost.analysis.alarms.site_certificates import NodeCertificate
+from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of, site_certificates
 from gatepost.analysis.checks.certificate_alarms import FailedRenewal
 from gatepost.pki.acme.issuer import AuthorityState, Issuer
 from gatepost.pki.acme.schedule import Progress, begun
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State, document_of
+from gatepost.pki.certificates.vault import Vault
+from gatepost.pki.site.membership import node_request, own_certificate
+from gatepost.pki.site.site import Site, read_secret, read_token
+from gatepost.pki.site.store import SiteStore
 from gatepost.policy.connectors.model import parse
 from gatepost.protocols.tls.facts import CertificateFacts
 from gatepost.settings.model import Settings
@@ -148,4 +153,21 @@ def test_renewals_that_fail(tmp_path, progress, left, life, told, is_on):
     assert failing_renewals(settings, store, scope, now) == (told if is_on else {})
     store.apply({"certificate": {"a": {}}}, author="test")
     assert failing_renewals(settings, store, scope, now) == (None if is_on else {})
+    store.close()
+
+
+def test_certificates_of_nodes_are_those_that_are_here_and_those_that_the_authority_gave(tmp_path):
+    store = ConfigStore(tmp_path / "config.db")
+    assert site_certificates(gateway(), store) == ()
+    site = Site(SiteStore(store, Vault(bytes(32)), gateway().server))
+    site.init("a-site", (), author="ann", now=NOW)
+    own_certificate(SiteStore(store, Vault(bytes(32)), gateway().server), HOST, lifetime=DAY, now=NOW)
+    _, text = site.new_token("", valid=DAY, author="ann", now=NOW)
+    site.join(read_secret(read_token(text)[0]), node_request("mx2.contoso.example")[0], lifetime=2 * DAY, now=NOW + 1)
+    assert site_certificates(gateway(), store) == (
+        NodeCertificate(HOST, NOW, NOW + DAY, is_here=True),
+        NodeCertificate("mx2.contoso.example", NOW + 1, NOW + 1 + 2 * DAY),
+    )
+    store.apply({"site_node": {"mx3.contoso.example": {"name": 1}}}, author="test")
+    assert site_certificates(gateway(), store) == ()
     store.close()

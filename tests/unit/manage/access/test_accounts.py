@@ -311,11 +311,20 @@ def test_a_full_disk_logs_nobody_out(place, monkeypatch):
     def full(*_):
         raise apsw.FullError("disk full")
 
-    monkeypatch.setattr(module.session_rows, "touch", full)
-    monkeypatch.setattr(module.token_rows, "touch", full)
+    tries = []
+
+    def slow(*_):
+        tries.append(place.ticks.now)
+        full()
+
+    monkeypatch.setattr(module.session_rows, "touch", slow)
+    monkeypatch.setattr(module.token_rows, "touch", slow)
     place.clock.now += 5 * MINUTE
-    assert place.accounts.session(secret)
-    assert place.accounts.token(token)
+    for after in (0, 30, 31):
+        place.ticks.now += after
+        assert place.accounts.session(secret)
+        assert place.accounts.token(token)
+    assert tries == [1000.0, 1061.0], "where no commit ends, as without a standby, a try takes ten seconds"
     monkeypatch.setattr(module.audit_rows, "write", full)
     with pytest.raises(StoreFailure, match="full"):
         place.log_in()

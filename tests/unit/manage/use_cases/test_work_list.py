@@ -12,7 +12,11 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.queue_actions import QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.work_list import ListWork, WorkKind, list_work
+from gatepost.store.nodes import EXPIRY_SECONDS, NodeIdentity
+from gatepost.store.site_tables import SITE
+from gatepost.values import replace
 
+NODE = NodeIdentity("mx1", "1", "data 1", "host1", "1.0")
 OWNER = Principal("ann", frozenset(Scope))
 CONTOSO = Principal("con", frozenset(Scope), frozenset({"contoso"}))
 FABRIKAM = Principal("fab", frozenset(Scope), frozenset({"fabrikam"}))
@@ -76,6 +80,25 @@ def test_a_gateway_that_was_not_started_is_one_thing_to_do(gateway):
     (item,) = (item for item in work(gateway, OWNER) if item.kind is WorkKind.NODE)
     assert (item.title, item.severity) == ("The gateway does not run", Severity.ERROR)
     assert item.detail.startswith("Start it with systemctl start gatepost, or gatepost serve.")
+
+
+def test_nodes_that_do_nothing_for_each_other_are_told(gateway):
+    registry = gateway.storage.nodes()
+    registry.enter(NODE)
+    registry.drain("mx1")
+    titles = [item.title for item in work(gateway, OWNER) if item.kind is WorkKind.NODE]
+    assert titles == ["No node takes mail", "The gateway does not run"]
+    registry.drain("mx1", undo=True)
+    assert "No node takes mail" not in [item.title for item in work(gateway, OWNER)]
+    with gateway.storage.database(SITE).single() as connection:
+        connection.execute("UPDATE node SET seen = seen - ?", (EXPIRY_SECONDS + 1,))
+    dead = "Node mx1 is dead"
+    (item,) = (item for item in work(gateway, OWNER) if item.title == dead)
+    assert item.detail == "It has not been heard from, and no other node runs that could take its mail over."
+    registry.enter(replace(NODE, name="mx2", instance="2", origin="data 2"))
+    (item,) = (item for item in work(gateway, OWNER) if item.title == dead)
+    assert item.detail == "It has not been heard from; other nodes took its mail over."
+    registry.close()
 
 
 def test_what_is_critical_comes_first_and_of_one_severity_the_machine_last(busy):

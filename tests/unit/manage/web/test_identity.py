@@ -197,6 +197,26 @@ def test_an_answer_that_lasts_ends_with_what_its_asker_may(ask, accounts, monkey
     assert ask(app, headers=headers, state={}).body == b"one two three"
 
 
+@pytest.mark.parametrize("is_call", [True, False])
+def test_who_cannot_be_looked_up_is_told_to_come_again(ask, app, accounts, monkeypatch, caplog, is_call):
+    """In a site the accounts are in PostgreSQL: nobody is logged out, and nothing is a fault of ours."""
+
+    def away(*_, **__):
+        raise StoreBusy("PostgreSQL at db1 cannot be reached")
+
+    monkeypatch.setattr(accounts, "token" if is_call else "session", away)
+    headers = {"authorization": "Bearer gp_some"} if is_call else cookie("some")
+    answer = ask(app, "/api/v1/status" if is_call else "/queue", headers=headers, state={})
+    assert answer.status == 503
+    assert b"What is stored cannot be read or changed now; try again later." in answer.body
+    assert b"db1" not in answer.body
+    assert "PostgreSQL at db1 cannot be reached" in caplog.text
+    assert ask(app, "/static/x.css", headers=headers, state={}).status == 200
+    if not is_call:
+        sent = ask(app, "/queue", "POST", headers=FORM | headers, body=b"csrf=x", state={})
+        assert (sent.status, b"The form was not saved." in sent.body) == (503, True)
+
+
 @pytest.mark.parametrize(("unheard", "body"), [(60.0, b"one two three"), (0.0, b"one two ")])
 def test_an_answer_that_lasts_goes_on_while_the_accounts_cannot_be_read(ask, accounts, monkeypatch, unheard, body):
     """In a site they are in PostgreSQL, which is away for some seconds while another server takes over."""

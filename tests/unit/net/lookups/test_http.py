@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from OpenSSL import SSL
+from support.key_updates import key_updates
 from support.web import Web, ok, serving, status
 
+from gatepost.net import openssl_private as private
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, HttpResponse, https_context
@@ -157,6 +160,43 @@ def test_a_server_that_keeps_silent_in_the_handshake_keeps_no_connection() -> No
         return caught.value
 
     assert "no whole answer within 0.3 s" in asyncio.run(run()).detail
+
+
+def test_a_server_that_sends_tls_messages_without_data_is_given_up(tmp_path: Path) -> None:
+    """A KeyUpdate takes 7 us of the loop: 40 Mbit/s of them kept it busy for the minute that a policy host has."""
+    pki, secrets = Pki(tmp_path), {}
+    leaf, trusting = pki.leaf("127.0.0.1", names=["127.0.0.1"]), https_context(TrustAnchors.load(str(pki.root)))
+
+    def keep(_: SSL.Connection, line: bytes) -> None:
+        label, _, secret = line.decode("ascii").split()
+        secrets[label] = bytes.fromhex(secret)
+
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.use_certificate_chain_file(leaf.chain)
+    context.use_privatekey_file(leaf.key)
+    context.set_tls13_ciphersuites(b"TLS_AES_128_GCM_SHA256")
+    context.set_keylog_callback(keep)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = SSL.Connection(context, None)
+        connection.set_accept_state()
+        private.put_input(connection, await reader.read(65_536))
+        private.shake_hands(connection)
+        writer.write(private.take_output(connection))
+        await reader.read(65_536)
+        writer.write(key_updates(secrets["SERVER_TRAFFIC_SECRET_0"], 12_000)[0])
+        await reader.read()
+        writer.close()
+
+    async def run() -> str:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            client = HttpClient(Resolver(Nameservers(["127.0.0.1:9"])), trusting)
+            with pytest.raises(HttpFailed) as caught:
+                await client.fetch(HttpRequest(f"https://127.0.0.1:{port}/", 1000, 20, private=True))
+        return caught.value.detail
+
+    assert "too much around its content" in asyncio.run(run())
 
 
 @pytest.mark.parametrize(

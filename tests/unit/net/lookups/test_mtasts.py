@@ -929,6 +929,33 @@ def test_a_refresh_ends_and_begins_with_what_ends_first(play: Play, pki: Pki, mo
     assert play(act, certificate=certificate) == [["d1.example", "d2.example"], ["d3.example"], []]
 
 
+def test_hosts_that_keep_silent_do_not_keep_others_from_being_refreshed(
+    play: Play, pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred and sixty took the ten minutes of each call, as their policies ended first."""
+    monkeypatch.setattr(mtasts, "_REFRESHES", 1)
+    certificate = pki.leaf("d.example", names=[f"mta-sts.d{number}.example" for number in (1, 2)])
+
+    async def act(scene: Scene) -> list[list[str]]:
+        for number in (1, 2):
+            domain = f"d{number}.example"
+            scene.double.records[f"mta-sts.{domain}", "A"] = ["127.0.0.1"]
+            scene.double.records[f"_mta-sts.{domain}", "TXT"] = ['"v=STSv1; id=1"']
+            scene.publish("1", body(max_age=number * 604_800))
+            await scene.find(domain=domain)
+
+        def answers(_: bytes) -> bytes:
+            silent = b"mta-sts.d1." in scene.web.heads[-1]
+            scene.now += 700 if silent else 0
+            return status(503) if silent else ok(body(), headers=TEXT)
+
+        scene.web.answers[PATH] = answers
+        scene.now += DAY
+        return [[one.domain for one in await scene.refresh(3600)] for _ in range(3)]
+
+    assert play(act, certificate=certificate) == [["d1.example"], ["d2.example", "d1.example"], ["d1.example"]]
+
+
 def test_a_change_of_the_mode_is_noted(play: Play, caplog: pytest.LogCaptureFixture) -> None:
     async def act(scene: Scene) -> None:
         await scene.find()

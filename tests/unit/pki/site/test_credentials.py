@@ -13,15 +13,15 @@ from gatepost.net.anchors import AnchorsError
 from gatepost.net.identity import IdentityError
 from gatepost.pki.certificates.vault import Vault
 from gatepost.pki.site.credentials import NodeCredentials, nodes_of
-from gatepost.pki.site.membership import Member, own_certificate
-from gatepost.pki.site.site import Site
+from gatepost.pki.site.membership import Member, node_request, own_certificate
+from gatepost.pki.site.site import Site, read_secret, read_token
 from gatepost.pki.site.store import SiteStore
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.settings.model import Settings
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
 
-NOW, HOUR = 1_800_000_000.0, 3600.0
+NOW, HOUR, WEEK = 1_800_000_000.0, 3600.0, 604_800.0
 MX1, MX2 = "mx1.a.example", "mx2.a.example"
 SETTINGS = Settings(
     server={"hostname": MX1},
@@ -158,6 +158,30 @@ def test_who_was_removed_is_no_node_any_more_where_the_authority_is_kept(records
     admission = found.admit(mine, NOW)
     assert (admission.node, admission.chain.trusted) == ("", True)
     assert admission.why == f"{MX1} is not a node of a-site any more: it was removed"
+
+
+def test_a_certificate_of_before_the_node_joined_again_is_that_of_another_machine(records, site):
+    """The machine was taken over: a clean one has its name now, and the key of the old one is in other hands."""
+
+    def joins(now):
+        _, text = site.new_token(MX2, valid=HOUR, author="ann", now=now)
+        grant = site.join(read_secret(read_token(text)[0]), node_request(MX2)[0], lifetime=WEEK, now=now)
+        return chain(SimpleNamespace(chain_pem=grant.certificate_pem))
+
+    own_certificate(records, MX1, lifetime=WEEK, now=NOW)
+    found = NodeCredentials(records, SETTINGS)
+    stolen = joins(NOW)
+    found.refresh()
+    assert found.admit(stolen, NOW + 1).node == MX2
+    clean = joins(NOW + HOUR)
+    assert found.refresh()
+    admission = found.admit(stolen, NOW + HOUR + 1)
+    assert (admission.node, admission.chain.trusted) == ("", True)
+    assert (
+        admission.why == f"its certificate is from before {MX2} joined a-site again: another machine has its name now"
+    )
+    assert found.admit(clean, NOW + HOUR + 1).node == MX2
+    assert found.admit(stolen, NOW + HOUR - 1).node == MX2, "the clock was ahead then, and was set right"
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,28 @@ def test_the_home_of_the_authority_renews_at_half_of_the_life(site, records):
     assert records.store.history("site_membership")[0].author == "gatepost"
 
 
+def test_a_clock_that_was_ahead_is_waited_for_by_nobody(site, records):
+    """The certificate of then is not valid yet, and would not be renewed for a year."""
+    later = NOW + 52 * WEEK
+    renewal = Renewal(records, MX1, WEEK)
+    run(renewal, later)
+    assert not renewal.due(later + 1)
+    site.new_token("", valid=-1.0, author="ann", now=NOW)
+    run(renewal, NOW)
+    assert Member(records).membership().issued == site.state().nodes[MX1].renewed == NOW
+    assert site.state().tokens == {}
+    assert not renewal.due(NOW + 1)
+
+
+def test_a_failure_of_a_clock_that_was_ahead_is_not_waited_for(site, away):
+    _, _, made = join(site, away)
+    away.apply({("site_membership", "site_membership"): replace(made, address="127.0.0.1:1")}, author="x")
+    renewal = Renewal(away, MX2, WEEK)
+    run(renewal, NOW + WEEK - HOUR)
+    assert not renewal.due(NOW + WEEK - HOUR + 1)
+    assert renewal.due(NOW + WEEK - 6 * HOUR)
+
+
 def test_what_is_kept_does_not_grow(site, records):
     own_certificate(records, MX1, lifetime=WEEK, author="ann", now=NOW)
     renewal = Renewal(records, MX1, WEEK)
@@ -211,7 +233,7 @@ def test_a_site_that_does_not_answer_is_asked_again_later(site, away, caplog):
     away.apply({("site_membership", "site_membership"): replace(made, address="127.0.0.1:1")}, author="x")
     renewal = Renewal(away, MX2, WEEK)
     run(renewal, NOW + WEEK / 2)
-    assert "site a-site: no new certificate for this node, whose own ends in 84.0 hours: " in caplog.text
+    assert "site a-site: no new certificate for this node, whose own ends in 84.0 hours: 127.0.0.1:1: " in caplog.text
     assert not renewal.due(NOW + WEEK / 2 + 299)
     assert renewal.due(NOW + WEEK / 2 + 300)
     assert free.membership().sha256 == made.sha256

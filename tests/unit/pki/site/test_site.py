@@ -108,6 +108,12 @@ def test_without_an_authority_nothing_is_given(site):
         site.replace(None, NOW, author="ann", now=NOW)
 
 
+def test_an_authority_of_later_signs_nothing_yet(made):
+    """The clock is behind: to replace the authority would not help."""
+    with pytest.raises(SiteError, match=r"does not sign yet: is the clock of this machine behind\?"):
+        made.issuing_root_pem(NOW - 1)
+
+
 def test_an_authority_that_ran_out_signs_nothing(made):
     with pytest.raises(SiteError, match="the authority of the site has expired: gatepost site init --replace"):
         made.endpoint("mx1.a.example", DAY, NOW + 3651 * DAY)
@@ -261,24 +267,56 @@ def test_a_name_that_is_known_needs_a_token_of_its_own(made):
     assert after.thumbprints != before.thumbprints
 
 
+def test_the_name_of_a_server_with_a_certificate_of_the_site_needs_a_token_of_its_own(made):
+    """A connector may know the server by that name."""
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    made.issue(["exch.a.example", MX2], key, lifetime=DAY, author="ann", now=NOW)
+    assert "mx2.a.example is a server with a certificate of this site already" in refused(
+        SiteRefusal.TAKEN, joined, made
+    )
+    assert joined(made, node=MX2)
+    assert joined(made, "exch.a.example", now=NOW + DAY + 1)
+
+
 def test_a_machine_that_was_replaced_renews_no_more(made):
     chain = joined(made)
     made.remove_node(MX2, author="ann")
     refused(SiteRefusal.NODE, made.renew, chain, request(), lifetime=WEEK, now=NOW + DAY)
     joined(made, now=NOW + DAY)
     said = refused(SiteRefusal.NODE, made.renew, chain, request(), lifetime=WEEK, now=NOW + 2 * DAY)
-    assert "presented neither its last certificate nor the one before" in said
+    assert "presented neither its last certificate nor the one that it got this one with" in said
 
 
-def test_a_node_renews_with_its_last_certificate_or_the_one_before(made):
+def renewed(site, chain, now):
+    return ders(site.renew(chain, request(), lifetime=WEEK, now=now).certificate_pem)
+
+
+def test_a_node_renews_with_the_certificate_that_it_has_however_many_answers_are_lost(made):
     chain = joined(made)
-    first = made.renew(chain, request(), lifetime=WEEK, now=NOW + DAY)
-    made.renew(chain, request(), lifetime=WEEK, now=NOW + 2 * DAY)  # the answer was lost
+    for lost in range(1, 5):
+        renewed(made, chain, NOW + lost * HOUR)
     assert made.state().nodes[MX2].joined == NOW
+    last = renewed(made, chain, NOW + DAY)
     assert len(made.state().nodes[MX2].thumbprints) == 2
-    lost = ders(first.certificate_pem)
-    assert made.renew(lost, request(), lifetime=WEEK, now=NOW + 3 * DAY)
-    refused(SiteRefusal.NODE, made.renew, chain, request(), lifetime=WEEK, now=NOW + 4 * DAY)
+    assert renewed(made, last, NOW + 2 * DAY)
+    refused(SiteRefusal.NODE, made.renew, chain, request(), lifetime=WEEK, now=NOW + 3 * DAY)
+
+
+def test_of_a_node_and_its_copy_one_renews(made):
+    """As of a machine that was cloned: they do not both go on for ever."""
+    both = joined(made)
+    node = renewed(made, both, NOW + DAY)
+    copy = renewed(made, both, NOW + DAY + HOUR)
+    said = refused(SiteRefusal.NODE, made.renew, node, request(), lifetime=WEEK, now=NOW + 2 * DAY)
+    assert "is one a copy of it?" in said
+    assert renewed(made, copy, NOW + 2 * DAY)
+
+
+def test_a_clock_that_was_ahead_keeps_nobody_from_renewing(made):
+    chain = joined(made)
+    renewed(made, chain, NOW + 5 * DAY)  # the node does not take it, as it is not valid yet
+    refused(SiteRefusal.EARLY, made.renew, chain, request(), lifetime=WEEK, now=NOW + 5 * DAY - 599)
+    assert renewed(made, chain, NOW + DAY)
 
 
 def test_who_does_not_renew(made):
@@ -314,6 +352,16 @@ def test_the_node_of_the_authority(made):
     assert grant.roots_pem == made.roots_pem(made.state())
     with pytest.raises(SiteError, match=r"is for mx2.a.example, not for mx1.a.example"):
         made.certify_own("mx1.a.example", request(), lifetime=WEEK, now=NOW, author="ann")
+
+
+def test_a_node_that_is_removed_does_not_come_back_by_a_token_of_before(made):
+    joined(made)
+    _, text = made.new_token(MX2, valid=HOUR, author="ann", now=NOW)
+    other, _ = made.new_token("mx3.a.example", valid=HOUR, author="ann", now=NOW)
+    made.remove_node(MX2, author="ann")
+    secret = read_secret(read_token(text)[0])
+    refused(SiteRefusal.TOKEN, made.join, secret, request(), lifetime=WEEK, now=NOW + 1)
+    assert set(made.state().tokens) == {other.id}
 
 
 def test_a_node_that_is_not_there_is_not_removed(made):

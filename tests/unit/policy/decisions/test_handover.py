@@ -48,6 +48,7 @@ def encoded(document: object) -> str:
 
 
 texts = st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=40)
+addresses = st.sampled_from(["", "ann@a.example", '"a b"@a.example', "é@ö.example", f"{'a' * 64}@a.example"])
 
 
 @given(
@@ -57,8 +58,8 @@ texts = st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=40)
         direction=st.sampled_from(["incoming", "originating"]),
         session=texts,
         message=texts,
-        forwarded_by=texts,
-        return_path=texts,
+        forwarded_by=addresses,
+        return_path=addresses,
         facts=st.dictionaries(texts, texts.filter(bool), max_size=20),
     )
 )
@@ -67,7 +68,13 @@ def test_what_is_written_is_read(origin: Origin) -> None:
 
 
 def test_what_is_written_is_never_longer_than_what_is_read() -> None:
-    longest = ("o" * 63, "originating", "s" * 40, "m" * 40, "\U0001f4ee" * 320, "\U0001f4ee" * 320)
+    longest = (
+        "o" * 63,
+        "originating",
+        "s" * 40,
+        "m" * 40,
+        *[f"{'\U0001f4ee' * 16}@{'a' * 60}.{'a' * 60}.{'a' * 60}.example"] * 2,
+    )
     for letter, kept in (("x", range(8, 20)), ("\U0001f4ee", range(1, 8))):
         text = write_origin(Origin(*longest, {f"fact{n:02}": letter * 9999 for n in range(99)}))
         assert len(text) <= ORIGIN_OCTETS
@@ -95,10 +102,12 @@ def test_what_says_nothing_is_left_out_and_what_a_later_version_says_is_passed_o
         encoded({"organization": "o", "direction": "incoming", "facts": {str(n): "" for n in range(21)}}),
         encoded({"organization": "o", "direction": "incoming", "session": "x" * 401}),
         encoded({"organization": "o", "direction": "incoming", "facts": {"peer": "two\nlines"}}),
+        encoded({"organization": "o", "direction": "incoming", "forwarded_by": "no address"}),
+        encoded({"organization": "o", "direction": "incoming", "return_path": "a@b.example> AUTH=<c@d.example"}),
     ],
 )
 def test_what_no_node_writes_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"XGATEPOST|base64|padding|characters"):
+    with pytest.raises(ValueError, match=r"XGATEPOST|base64|padding|characters|address|local-part|domain"):
         read_origin(text)
 
 

@@ -597,6 +597,14 @@ def test_who_is_in_no_site_keeps_the_mail() -> None:
     assert "gatepost site join" in found.detail
 
 
+def test_who_has_an_expired_certificate_keeps_the_mail() -> None:
+    planner = RoutePlanner(directory(home=AWAY), nodes=Nodes("mx1.contoso.example", "contoso-site", expired=True))
+    ((found, _),) = planner.routes("contoso", [Recipient("ann@contoso.example")])
+    assert isinstance(found, Unroutable)
+    assert found.reply.text.startswith("450 4.3.5")
+    assert found.detail.endswith("the certificate of this node has expired: see gatepost site status")
+
+
 def test_a_delivery_agent_elsewhere_never_does_without_forward_secrecy() -> None:
     found = route("eve@contoso.example", profile="legacy")
     assert isinstance(found, LmtpRoute)

@@ -7,7 +7,8 @@ import asyncpg
 import pytest
 
 from gatepost.store.interface import StoreFailure
-from gatepost.store.postgres.connecting import connect_failure, given_to_library
+from gatepost.store.postgres.connecting import connect_failure, first_line, given_to_library
+from gatepost.store.postgres.server import failure_of
 from gatepost.store.postgres.timelines import OlderPrimaryError
 
 
@@ -60,3 +61,18 @@ def test_an_older_primary_is_named_with_what_to_do():
     failure = connect_failure(OlderPrimaryError(1, 2), "postgresql://g@db1/gatepost")
     assert not failure.final
     assert "PostgreSQL at db1 is not used: another server took over from it (timeline 2, it has 1)" in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is"), "the connection ended"),
+        (ConnectionError("unexpected connection_lost() call"), "the connection ended"),
+        (asyncpg.DiskFullError("no room\nHINT:  Check free disk space."), "no room"),
+        (TimeoutError(), "no answer in time"),
+        (EOFError(), "EOFError"),
+    ],
+)  # fmt: skip
+def test_an_error_is_told_on_one_line_and_in_our_words(error, text):
+    assert first_line(error) == text
+    assert str(failure_of(error, "read")) == f"PostgreSQL: read: {text}"

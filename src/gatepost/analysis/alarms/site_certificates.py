@@ -1,0 +1,76 @@
+"""Alarms about certificates of nodes of a site that are not renewed, before mail between nodes stops. Pure.
+
+Called by `node.alarms` and `manage.use_cases.alarms`; `analysis.checks.alarm_subjects` gathers the facts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, command_line, make_alarm
+from gatepost.times import second_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_LATE: Final = (
+    4  # a certificate of which less than this part of its life is left should have been renewed at half of it
+)
+
+
+class NodeCertificate(msgspec.Struct, frozen=True):
+    """The last certificate of a node, as it is known here. issued, not_after: seconds since 1970.
+
+    is_here: its key is here. address: where this node renews it, "" if the site's authority is here.
+    """
+
+    node: str
+    issued: float
+    not_after: float
+    is_here: bool = False
+    address: str = ""
+
+
+def judge_site_certificates(certificates: Iterable[NodeCertificate], now: float) -> Iterator[Alarm]:
+    """One for each that has expired, or was not renewed when it should have been."""
+    for certificate in certificates:
+        left = certificate.not_after - now
+        if left < (certificate.not_after - certificate.issued) / _LATE:
+            yield _alarm(certificate, is_over=left <= 0)
+
+
+def _alarm(certificate: NodeCertificate, *, is_over: bool) -> Alarm:
+    node, end = certificate.node, second_text(certificate.not_after)
+    detail = (
+        f"It ended at {end}. Mail between this node and others of its site waits, and is returned when it expires."
+        if is_over
+        else f"It ends at {end}, and should have been renewed at half of its life. When it has ended, mail between this"
+        " node and others of its site waits."
+    )
+    fix, lines = _advice(certificate)
+    return make_alarm(
+        Kind.SITE_CERTIFICATE,
+        Severity.CRITICAL if is_over else Severity.ERROR,
+        node,
+        f"the node certificate of {node} has expired" if is_over else f"the node certificate of {node} is not renewed",
+        detail,
+        fix,
+        "gatepost site status",
+        *lines,
+    )
+
+
+def _advice(certificate: NodeCertificate) -> tuple[str, tuple[str, ...]]:
+    """What to do, and lines for a shell."""
+    token = command_line("gatepost", "site", "token", "--for", named=certificate.node)
+    if not certificate.is_here:
+        fix = (
+            "Start that node, or see why in its log. After the end it needs a token; if it is gone for good, remove it:"
+        )
+        return fix, (token, command_line("gatepost", "site", "nodes", "remove", named=certificate.node))
+    if certificate.address:
+        fix = "See why in the log of that node. After the end make a token where the authority is, and join again:"
+        return fix, (token, command_line("gatepost", "site", "join", certificate.address, "--token", "-", "--replace"))
+    return "The authority is here: start that node, or see why in its log.", ()
