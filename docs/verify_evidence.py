@@ -46,6 +46,14 @@ def canonical(body):
     return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
+def once(pairs):
+    """Members of an object; a name that is there twice is read as one value by this script and as another by people."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("an object has a member twice")
+    return members
+
+
 def link(head, digest):
     return hashlib.sha256(bytes.fromhex(head) + bytes.fromhex(digest)).hexdigest()
 
@@ -338,7 +346,7 @@ def export(key, document):
     _ = [one["pem"] for one in document["keys"]], document.get("selection", {}).items()
     ends, shown, waiting, after = set(), 0, 0, {}
     for body in document["heads"]:
-        if key.signed(body, f"head of {body['day']}"):
+        if key.signed(body, f"head of {body.get('day')}"):
             ends |= {(str(one["writer"]), int(one["number"]), str(one["head"])) for one in body["writers"]}
     for at, segment in enumerate(document["segments"], 1):
         writer, number, head, open_ = str(segment["writer"]), int(segment["number"]), str(segment["head"]), 0
@@ -384,7 +392,7 @@ def main(words):
                 "whether all was encrypted is told by the whole log only, as an export may leave entries out"
             )
         else:
-            export(key, json.loads(target.read_bytes().decode()))
+            export(key, json.loads(target.read_bytes().decode(), object_pairs_hook=once))
     except Forged as error:
         print(f"FORGED: {error}")
         return 1
@@ -397,7 +405,7 @@ def main(words):
     except (OSError, EOFError, zlib.error) as error:
         print(f"CANNOT TELL: it cannot be read: {error}")
         return 3
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         print(f"BAD INPUT: {error!r}")
         return 2
     print("verified" if not code else "verified, and not all mail was encrypted: see above")

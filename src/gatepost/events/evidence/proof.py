@@ -7,6 +7,7 @@ as digests, which say nothing of them. The signature at the end of a segment the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -103,6 +104,30 @@ class ExportAudit:
     chosen: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
 
 
+def read_export(text: bytes) -> Any:
+    """An export from its JSON. Raises ValueError if it is none, or an object has a member twice.
+
+    Of two values one is proved, and the other may be the one that its reader sees.
+    """
+    try:
+        return json.loads(text.decode(), object_pairs_hook=_members, parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        name = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it has {name!r} twice in one object")
+    return members
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is not a JSON number")
+
+
 def audit_export(document: Any, check: SignatureCheck) -> ExportAudit:
     """Verify an export by itself. Raises ValueError if it has not the form of one."""
     if not isinstance(document, dict) or document.get("format") != FORMAT_NAME or document.get("version") != 1:
@@ -119,7 +144,7 @@ def audit_export(document: Any, check: SignatureCheck) -> ExportAudit:
                 audit.faults.add(FaultKind.INSERTED, (name, 1, int(segment["number"]) + 1), text)
             shown[writer] = int(segment["number"]) + len(segment["entries"])
             _segment(segment, name, ends, audit, check)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"it has not the form of an export: {error}") from error
     return audit
 

@@ -9,13 +9,10 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from gatepost.analysis.checks.evidence import DrillAudit, Kept, audit_drills, drills_in_copy, every
 from gatepost.analysis.reports.evidence_audit import LogAudit, audit_files, audit_log
-from gatepost.decoding import from_json
 from gatepost.events.evidence.audit import FaultKind, Faults, SignatureCheck
-from gatepost.events.evidence.proof import ExportAudit, audit_export
+from gatepost.events.evidence.proof import ExportAudit, audit_export, read_export
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.evidence_key import public_key_id, signature_check
 from gatepost.quantity import quantity
@@ -242,12 +239,12 @@ def _gap(writer: str, gap: dict[str, Any]) -> str:
 def verify_export(path: Path, given: list[bytes], heads: Sequence[str]) -> Verification:
     """An export of `manage.use_cases.evidence_export`. given: as for `verify_log`. Raises Refusal, OSError."""
     try:
-        document = from_json(path.read_bytes())
+        document = read_export(path.read_bytes())
         brought = [str(key["pem"]).encode() for key in document["keys"]]
         check, ids = _check(given, brought)
         audit = audit_export(document, check)
         origin = _origin(path, document)
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise Refusal(
             RefusalKind.INPUT, f"{_printable(path)}: neither a log nor an undamaged export: {_printable(error)}"
         ) from error

@@ -339,7 +339,9 @@ def _chunks(context: Context, message: str) -> Iterator[bytes]:
 
 
 def _record(context: Context, action: str, deliveries: Sequence[Delivery], subject: str, **given: str) -> None:
-    """One audit event for each organization whose quarantine it was in."""
+    """One audit event for each organization whose quarantine it was in; without any the call's, of no delivery."""
+    if not deliveries:
+        context.audit.describe(deliveries=0)
     for organization, count in Counter(delivery.quarantine for delivery in deliveries).items():
         context.audit.add(named(action), organization=organization, subject=subject, **given, deliveries=count)
 

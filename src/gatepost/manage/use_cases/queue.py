@@ -27,7 +27,7 @@ from gatepost.store.text_pattern import WILDCARD
 from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from gatepost.mail.model.message import Recipient
     from gatepost.manage.access.actions import Action
@@ -138,8 +138,10 @@ class QueueDelivery(msgspec.Struct):
         return self.destination.partition("/")[2]
 
 
-def record_each(context: Context, action: Action, entries: Iterable[QueueEntry], subject: str, **given: str) -> None:
-    """One audit event for each organization whose mail it was."""
+def record_each(context: Context, action: Action, entries: Sequence[QueueEntry], subject: str, **given: str) -> None:
+    """One audit event for each organization whose mail it was; without any the call's, of no delivery."""
+    if not entries:
+        context.audit.describe(deliveries=0)
     for organization, count in Counter(entry.delivery.organization for entry in entries).items():
         context.audit.add(action, organization=organization, subject=subject, **given, deliveries=count)
 

@@ -9,7 +9,7 @@ from gatepost.events.evidence.audit import FaultKind
 from gatepost.events.evidence.chain import Signer, parse_line, sign_body
 from gatepost.events.evidence.entry import gap_body
 from gatepost.events.evidence.heads import head_body
-from gatepost.events.evidence.proof import FORMAT_NAME, audit_export, segment_of, segments
+from gatepost.events.evidence.proof import FORMAT_NAME, audit_export, read_export, segment_of, segments
 
 K = FaultKind
 
@@ -180,3 +180,22 @@ def test_what_is_shown_twice_is_found(made, signatures):
     assert set(audit_export(whole, signatures).faults.first) == {K.INSERTED}
     whole["segments"][-1] = {**whole["segments"][-1], "writer": "1"}
     assert K.INSERTED not in audit_export(whole, signatures).faults.first
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (b'{"a": {"b": 1, "c": 2, "b": 3}}', "it has 'b' twice"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"\xff", "can't decode"),
+        (b"{", "Expecting property name"),
+    ],
+)
+def test_what_two_readers_could_read_differently_is_no_export(text, fault):
+    with pytest.raises(ValueError, match=fault):
+        read_export(text)
+
+
+def test_an_export_is_read_as_it_is_written():
+    assert read_export(b'{"a": [{"b": 1}, {"b": 1}], "b": 1}') == {"a": [{"b": 1}, {"b": 1}], "b": 1}

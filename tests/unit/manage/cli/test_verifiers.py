@@ -394,6 +394,7 @@ EXPORTS = {
     "no head": (lambda document: document["segments"][0].update(head="x"), BAD_INPUT),
     "another head": (lambda document: document["segments"][0].update(head="ab" * 32), FORGED),
     "unsigned heads": (lambda document: document["heads"].append({"day": "2026-11-18", "writers": []}), FORGED),
+    "a head of nothing": (lambda document: document["heads"].append({"kind": "head"}), FORGED),
     "another format": (lambda document: another_export(document, format="x"), BAD_INPUT),
     "another version": (lambda document: another_export(document, version=2), BAD_INPUT),
     "no keys": (lambda document: document.pop("keys"), BAD_INPUT),
@@ -409,6 +410,25 @@ def test_both_verifiers_say_the_same_of_an_export(document, key, tmp_path, name)
     file = tmp_path / "changed.json"
     file.write_text(json.dumps(document), encoding="utf-8")
     assert both(key, file) == (verdict, verdict)
+
+
+@pytest.mark.parametrize(
+    ("was", "forged"),
+    [
+        ('"event": "', '"event": "REFUSE", "event": "'),
+        ('"segments": ', '"segments": [], "segments": '),
+        ('"kind": "event"', '"kind": "event", "ki\\u006ed": "event"'),
+        ('"number": 1,', '"number": 1e999,'),
+    ],
+    ids=["an entry's member twice", "segments twice", "a name written in two ways", "a number without end"],
+)
+def test_an_export_says_each_thing_once(document, key, tmp_path, was, forged):
+    """One reader takes the first of two values, the verifiers the last one: so what is read would not be proved."""
+    text = json.dumps(document)
+    assert was in text
+    file = tmp_path / "twice.json"
+    file.write_text(text.replace(was, forged, 1), encoding="utf-8")
+    assert both(key, file) == (BAD_INPUT, BAD_INPUT)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b"{}", b"\xff", b'{"a":NaN}', b"[" * 100_000])

@@ -257,6 +257,12 @@ def test_the_audit_has_the_filters_of_what_was_done(gateway):
     assert [event.subject for event in recorded(gateway)] == ["all", "subject off, since 1h"]
 
 
+def test_the_audit_says_that_the_second_of_two_administrators_changed_nothing(gateway):
+    for _ in range(2):
+        act(gateway, OWNER, "release", gateway.ids[0])
+    assert [event.detail["deliveries"] for event in recorded(gateway)] == [0, 2]
+
+
 def test_more_than_a_number_is_refused(gateway, monkeypatch):
     monkeypatch.setattr(module, "_MOST", 3)
     told = refused(RefusalKind.INPUT, act, gateway, OWNER, "delete", all=True)

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
+from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.access.records import AuditFilter
 from gatepost.manage.use_cases.client import LocalClient, all_items
 from gatepost.manage.use_cases.queue import (
     GetQueued,
@@ -15,10 +19,12 @@ from gatepost.manage.use_cases.queue import (
 )
 from gatepost.manage.use_cases.queue_actions import RETURN_TEXT, QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import TraceFilter
 from gatepost.store.queue_admin import SORTS
 from gatepost.store.sqlite.message_trace import search_trace
 from gatepost.store.sqlite.schema import QUEUE_FILE
+from gatepost.store.storage import Storage
 
 OWNER = Principal("ann", frozenset(Scope))
 CONTOSO = Principal("con", frozenset(Scope), frozenset({"contoso"}))
@@ -271,3 +277,11 @@ def test_nothing_is_dropped_without_a_reason_or_by_who_names_no_mail(gateway):
         assert [one.path for one in refused.value.errors] == [field]
     assert act(gateway, OWNER, QueueAction.DROP, reason="", dry_run=True).changed == 4
     assert act(gateway, OWNER, QueueAction.DROP, all=False, state="deferred", domain="fabrikam.example").changed == 2
+
+
+def test_the_audit_says_that_an_action_on_nothing_changed_nothing(gateway):
+    for _ in range(2):
+        act(gateway, OWNER, QueueAction.DROP, messages=gateway.ids[:1], all=False)
+    with closing(Accounts(Storage(SQLITE, gateway.data))) as accounts:
+        events = accounts.audit_events(OWNER, AuditFilter())
+    assert [event.detail["deliveries"] for event in events] == [0, 1]
