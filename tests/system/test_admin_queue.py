@@ -248,4 +248,4 @@ def test_who_may_not_act_sees_no_buttons_and_is_refused(centre: AdminCentre, pag
     assert "no longer in the queue" in answer.text()
     assert len(waiting(centre)) == 3, "all of it is there still"
     kept = [(one["action"], one["outcome"], one["detail"].get("deliveries")) for one in audit_events(centre)]
-    assert kept == [("queue-drop", "done", None), ("queue-content", "refused", None)]
+    assert kept == [("queue-drop", "done", 0), ("queue-content", "refused", None)]
