@@ -15,9 +15,7 @@ from gatepost.times import second_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_LATE: Final = (
-    4  # a certificate of which less than this part of its life is left should have been renewed at half of it
-)
+_LATE: Final = 4  # it was to be renewed at half of its life: with less left than this part of it, it is late
 
 
 class NodeCertificate(msgspec.Struct, frozen=True):

@@ -66,9 +66,10 @@ def drain(request: DrainNode, *, wait: bool) -> None:
     """
     through = client()
     status = through.call(drain_node, request)
-    nodes = all_items(through.call, list_nodes, ListNodes())
-    if not request.undo and all(node.state is not NodeState.ACTIVE for node in nodes):
-        say("no other node takes mail: senders are told to try again later", err=True)
+    if not request.undo:
+        nodes = all_items(through.call, list_nodes, ListNodes())
+        if all(node.state is not NodeState.ACTIVE for node in nodes):
+            say("no other node takes mail: senders are told to try again later", err=True)
     if wait and not request.undo:
         status = _drained(through, status)
     if not printed_json(status):

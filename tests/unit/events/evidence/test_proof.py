@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -195,6 +196,14 @@ def test_what_is_shown_twice_is_found(made, signatures):
 def test_what_two_readers_could_read_differently_is_no_export(text, fault):
     with pytest.raises(ValueError, match=fault):
         read_export(text)
+
+
+def test_a_member_that_is_twice_among_many_is_found_soon():
+    text = json.dumps({str(number): 0 for number in range(60_000)})[:-1] + ', "59999": 1}'
+    begun = time.process_time()
+    with pytest.raises(ValueError, match="'59999' twice"):
+        read_export(text.encode())
+    assert time.process_time() - begun < 5
 
 
 def test_an_export_is_read_as_it_is_written():
