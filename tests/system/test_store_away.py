@@ -173,7 +173,9 @@ def test_what_is_wrong_is_told_and_ends_by_itself(
         wait_until(is_shown, "status to say so")
         examined = site.node.cli("doctor", "--offline", expect=None, timeout=60)
         assert examined.status in {1, 3}
-        assert ("none of the PostgreSQL server's synchronous standbys" in examined.stdout) == (trouble is alone)
+        assert ("none of the PostgreSQL server's synchronous standbys" in examined.stdout) == (trouble is alone), (
+            examined.stdout
+        )
     with Pace() as taken:
         wait_until(lambda: site.send() == 250, "mail to be taken again")
     assert taken.took_less_than(RETURN), taken
