@@ -344,6 +344,9 @@ def key() -> None:
     keys = client().call(list_keys, ListKeys()).items
     if not printed_json(keys):
         for evidence_key in keys:
+            if not evidence_key.id:
+                say("a stored public key cannot be read; compare with the keys that you keep elsewhere", err=True)
+                continue
             say("key %(id)s", err=True, id=evidence_key.id)
             click.echo(evidence_key.pem, nl=False)
     if not keys:
