@@ -2,8 +2,8 @@
 
 Called by `mail.outbound.deliverer`. tmp/ → fsync of the file → rename to new/ → fsync of the directory, all in threads,
 so that a slow disk stops no session. What a process that was killed left in tmp/ goes with the next delivery to that
-Maildir after 36 hours, as maildir(5) has it. Messages are stored with LF line ends, as readers of a Maildir expect them;
-BINARYMIME content, where a line end may be data, is stored as it came.
+Maildir after 36 hours, as maildir(5) has it. Messages are stored with LF line ends, as readers of a Maildir expect
+them; BINARYMIME content, where a line end may be data, is stored as it came.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def _remove_stale(directory: Path, before: float) -> None:
     with contextlib.suppress(OSError), os.scandir(directory) as entries:  # another process may do the same
         for entry in itertools.islice(entries, _STALE_AT_ONCE):
             if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before:
-                os.unlink(entry.path)
+                Path(entry.path).unlink()
 
 
 def _sync_directory(directory: Path) -> None:
