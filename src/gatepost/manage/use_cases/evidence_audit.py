@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.analysis.checks.evidence import DrillAudit, Kept, audit_drills, drills_in_copy, every
 from gatepost.analysis.reports.evidence_audit import LogAudit, audit_files, audit_log
 from gatepost.events.evidence.audit import FaultKind, Faults, SignatureCheck
-from gatepost.events.evidence.proof import ExportAudit, audit_export, read_export
+from gatepost.events.evidence.proof import ExportAudit, audit_export, exported_keys, read_export
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.evidence_key import public_key_id, readable_keys, signature_check
 from gatepost.quantity import quantity
@@ -253,13 +253,14 @@ def verify_export(path: Path, given: list[bytes], heads: Sequence[str]) -> Verif
     """An export of `manage.use_cases.evidence_export`. given: as for `verify_log`. Raises Refusal, OSError."""
     try:
         document = read_export(path.read_bytes())
-        brought = [str(key["pem"]).encode() for key in document["keys"]]
-        check, ids = _check(given, brought)
+        check, ids = _check(given, exported_keys(document))
         audit = audit_export(document, check)
         origin = _origin(path, document)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except ValueError as error:
         raise Refusal(
-            RefusalKind.INPUT, f"{_printable(path)}: neither a log nor an undamaged export: {_printable(error)}"
+            RefusalKind.INPUT,
+            f"{_printable(path)}: neither a log nor an undamaged export: {_printable(error)}; name the directory of a "
+            "log, or export it again (gatepost evidence export)",
         ) from error
     if heads:
         text = "a head can only be checked against a whole log: an export does not contain all heads"
@@ -269,7 +270,8 @@ def verify_export(path: Path, given: list[bytes], heads: Sequence[str]) -> Verif
 
 def _origin(path: Path, document: dict[str, Any]) -> str:
     """An export's description of itself. It is not signed: a forger chooses it."""
-    selection = ", ".join(f"{name} {value}" for name, value in document.get("selection", {}).items())
+    chosen = document.get("selection")
+    selection = ", ".join(f"{name} {value}" for name, value in chosen.items()) if isinstance(chosen, dict) else ""
     made, node = document.get("made", ""), document.get("node", "")
     return _printable(f"{path}: export of {selection or 'everything'}, made {made} on {node}")
 
