@@ -127,8 +127,11 @@ def verify(paths: tuple[Path, ...], keys: tuple[Path, ...], heads: tuple[str, ..
 def _public_keys(file: Path) -> list[bytes]:
     readable, others = readable_keys(public_keys_in(read_file(file, _MOST_PEM, "--key ")))
     if others:
-        text = "--key %(file)s: not a public key of Ed25519 in PEM; gatepost evidence key prints those of a log"
-        fail(BAD_INPUT, text, file=printable(str(file)))
+        fail(
+            BAD_INPUT,
+            "--key %(file)s: not a public key of Ed25519 in PEM; gatepost evidence key prints those of a log",
+            file=printable(str(file)),
+        )
     return readable
 
 

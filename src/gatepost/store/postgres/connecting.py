@@ -80,24 +80,25 @@ def _connect_failure(error: BaseException, where: Address) -> StoreFailure:
     if isinstance(error, ValueError | asyncpg.InterfaceError):
         return StoreFailure(f"store.url: {where}: {first_line(error)}; nothing was changed")
     if isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.InternalClientError):
-        return StoreBusy(
-            f"store.url: {where} cannot be reached: {first_line(error)}. Check that it runs, and host and port in "
-            f"store.url{_own_certificate(where)}; nothing was changed"
-        )
+        return StoreBusy(f"store.url: {_unreachable(where, error)}; nothing was changed")
     kind_of_failure = StoreBusy if isinstance(error, _PASSING) else StoreFailure
     return kind_of_failure(f"store.url: {where}: {first_line(error)}; nothing was changed")
 
 
-def _own_certificate(where: Address) -> str:
+def _unreachable(where: Address, error: BaseException) -> str:
     """With TLS 1.3, a server that does not take the certificate of a client ends the connection without a word."""
-    if not where.certificate:
-        return ""
-    ended = when_ended(where.certificate)
-    return (
-        f". The certificate in sslcert {where.certificate} ended at {ended}: renew it"
-        if ended
-        else f", and in its log whether it takes the certificate in sslcert {where.certificate}"
-    )
+    why = first_line(error)
+    if ended := when_ended(where.certificate):
+        return (
+            f"{where} cannot be reached: {why}. The certificate in sslcert {where.certificate} ended at {ended}: "
+            "renew it"
+        )
+    if where.certificate:
+        return (
+            f"{where} cannot be reached: {why}. Check that it runs, host and port in store.url, and in its log whether "
+            f"it takes the certificate in sslcert {where.certificate}"
+        )
+    return f"{where} cannot be reached: {why}. Check that it runs, and host and port in store.url"
 
 
 def nobody_answers(errors: Sequence[Exception]) -> Exception:
@@ -225,8 +226,7 @@ def _no_privilege(where: Address, error: BaseException) -> str:
 def _certificate(where: Address, error: BaseException) -> str:
     if not isinstance(error, ssl.SSLCertVerificationError):
         text = str(getattr(error, "reason", "") or first_line(error)).replace("_", " ").lower()
-        fault = f"no TLS with {where}: {text}. Look into its log{_own_certificate(where)}"
-        return tls_file_fault(where.parameters) or fault
+        return tls_file_fault(where.parameters) or f"no TLS with {where}: {text}. Look into its log"
     cure = _CURES.get(getattr(error, "verify_code", 0)) or (
         f"Give the authority of the server with sslrootcert (now: {where.parameters.get('sslrootcert', 'none')})"
     )
