@@ -227,7 +227,7 @@ def _order(proof: Proof) -> tuple[Any, ...]:
         case StsProof():
             return 1, proof.domain, proof.host
         case Identity():
-            return 2, proof.names, proof.anchors
+            return 2, proof.names, proof.anchors, proof.since
         case _:
             assert_never(proof)
 
@@ -372,6 +372,9 @@ def _not_by_pkix(
     if not _bears(leaf, names):
         detail = f"{_presented(names, leaf)} The certificate is for {describe_names(leaf)}."
         return _not_valid(proof, ResultType.CERTIFICATE_HOST_MISMATCH, "SubjectMismatch", detail)
+    if isinstance(proof, Identity) and leaf.not_before < proof.since:
+        detail = f"{_presented(names, leaf)} It is from before the node joined again: another machine has its name now."
+        return _not_valid(proof, *_UNTRUSTED[ChainStatus.REVOKED], detail)
     return None
 
 
