@@ -168,6 +168,7 @@ def test_what_is_wrong_is_told_and_ends_by_itself(
 
         def is_shown() -> bool:  # by what the worker writes for others every so often
             shown = site.node.cli("status", expect=None, timeout=60)
+            assert shown.stderr.count("store.url: ") <= 1, shown.stderr  # a failure is told once
             return shown.status in {1, 3} and "PostgreSQL" in shown.stdout + shown.stderr
 
         wait_until(is_shown, "status to say so")

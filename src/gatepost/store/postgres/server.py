@@ -97,8 +97,8 @@ async def connect(url: str, *, role: str, statement: float = STATEMENT_SECONDS) 
         check_version(*connection.get_server_version()[:2])
         connecting.check_verified(connection, url)
         with reported("connect"):
-            await _check_direct(connection, url)
-            await check_database_open(connection, url)
+            if await _check_direct(connection, url):
+                await check_database_open(connection, url)
     except StoreFailure:
         await connection.close()
         raise
@@ -136,10 +136,15 @@ async def _watch_others(url: str) -> None:
                 connection.terminate()
 
 
-async def _check_direct(connection: Any, url: str) -> None:
-    """Raise StoreFailure if a pooler is between: it cannot say which process of the server we have."""
-    if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
+async def _check_direct(connection: Any, url: str) -> bool:
+    """Raise StoreFailure if a pooler is between: it cannot say which process of the server we have.
+
+    Returns whether the database has ever been one side of a move.
+    """
+    process, has_mark = await connection.fetchrow("SELECT pg_backend_pid(), to_regclass('store_move') IS NOT NULL")
+    if process != connection.get_server_pid():
         raise connecting.connect_failure(connecting.PoolerError(), url)
+    return bool(has_mark)
 
 
 def check_version(major: int, minor: int) -> None:
