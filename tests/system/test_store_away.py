@@ -188,6 +188,15 @@ def test_what_is_wrong_is_told_and_ends_by_itself(
     assert "Traceback" not in said
 
 
+def test_a_node_is_heard_and_keeps_its_duties_though_the_standby_is_missing(site: Site) -> None:
+    site.node.cli("store", "prepare")  # no table is made meanwhile
+    with alone(site):
+        time.sleep(9)  # three heartbeats
+        (row,) = site.node.cli("node", "list", json=True).data
+        assert row["heartbeat"] < 6, row
+        assert "alarms" in row["leases"]
+
+
 @pytest.mark.long
 def test_a_server_that_is_silent_keeps_nobody_from_the_one_that_took_over(site: Site) -> None:
     """Its machine is gone: not even a reset comes back."""

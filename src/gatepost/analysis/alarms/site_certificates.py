@@ -53,7 +53,10 @@ def _of_root(root: SiteCertificate, left: float) -> Alarm:
     detail = (
         f"It ends at {end}. Then no node has a valid certificate, mail between nodes waits, and each must join again."
     )
-    fix = "Make the next authority, and give its root to everybody who trusts this one. Nodes get to know it as they renew."
+    fix = (
+        "Make the next authority, and give its root to everybody who trusts this one. Nodes get to know it as they"
+        " renew."
+    )
     if left <= 0:
         severity, title = Severity.CRITICAL, f"the authority of the site {site} has expired"
         detail = f"It ended at {end}. Mail between nodes waits, and is returned when it expires."

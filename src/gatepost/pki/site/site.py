@@ -84,7 +84,8 @@ class Site:
     def replace(self, domains: Sequence[str] | None, signs_from: float, *, author: str, now: float) -> SiteAuthority:
         """Make the next root. Until `signs_from` the one before signs, while nodes learn of the new one as they renew.
 
-        It takes over earlier where that one ends earlier. domains: None for those of the one before. Raises SiteError, StoreFailure.
+        It takes over earlier where that one ends earlier. domains: None for those of the one before. Raises SiteError,
+        StoreFailure.
         """
         state = self.state()
         if not state.authorities:

@@ -41,7 +41,7 @@ class Nodes(msgspec.Struct, frozen=True):
     sharing: host names of the nodes that share its store: who lives on one of them lives here. stand_ins: for a node
     those that share a store with it, in the order in which they are tried when it does not answer. expired: whether
     this node's own certificate has, as `explain` alone says: an attempt finds that out by itself. members: when the
-    certificate of each node of the site may begin at the earliest, seconds since 1970 UTC; None if it is not known here.
+    certificate of each node of the site may begin at the earliest, seconds since 1970 UTC; None if that is not known.
     """
 
     own: str = ""
