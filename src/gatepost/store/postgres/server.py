@@ -112,9 +112,9 @@ async def connect(url: str, *, role: str, statement: float = STATEMENT_SECONDS, 
 async def _connect_host(host: str, url: str, options: dict[str, Any]) -> Any:
     connection = None
     try:
-        dsn, found = connecting.given_to_library(host)
+        dsn, host_options = connecting.given_to_library(host)
         await wait_for_name(dsn, options["timeout"])
-        connection = await asyncpg.connect(dsn, **found, **options)
+        connection = await asyncpg.connect(dsn, **host_options, **options)
         await admit(connection, url)
     except BaseException as error:
         if connection is not None:
