@@ -308,3 +308,20 @@ def test_answers_that_are_not_fetched_keep_the_places_of_their_asker(settings, e
             assert begun == 20
 
     asyncio.run(story())
+
+
+def test_a_network_leaves_places_for_others_however_many_sources_it_has(settings, echo, monkeypatch):
+    """A /48 of IPv6 has 65,536 of them. Loopback has none, so IPv4 networks stand for it."""
+    monkeypatch.setattr(server, "_MOST", 16)
+    monkeypatch.setattr(server, "network_of", lambda place: place.rpartition(".")[0])
+
+    async def story():
+        async with served(echo, settings) as dial:
+            answers = []
+            for source in [f"127.0.5.{number}" for number in range(1, 17)] + ["127.0.6.1"]:
+                reader, writer = await dial(source)
+                writer.write(REQUEST)
+                answers.append((await head_of(reader))[9:12])
+            assert answers == [b"200"] * 12 + [b"503"] * 4 + [b"200"]
+
+    asyncio.run(story())
