@@ -66,10 +66,10 @@ def no_node(nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) -> Leaf:
 MX3 = "mx3.contoso.example"
 
 
-def joined(nodes: TwoNodes, folder: Path) -> Leaf:
+def joined(nodes: TwoNodes, folder: Path, name: str = MX3) -> Leaf:
     """The certificate and key of a node that has just joined the site."""
-    secret, root = read_token(nodes.mx1.cli("site", "token", "--for", MX3).stdout)
-    request, key = node_request(MX3)
+    secret, root = read_token(nodes.mx1.cli("site", "token", "--for", name).stdout)
+    request, key = node_request(name)
     connection = SiteConnection(f"127.0.0.1:{nodes.joining}", now=time.time())
     connection.trust_thumbprint(root)
     grant = asyncio.run(connection.ask("join", {"token": secret, "request": request.decode()}))
@@ -77,7 +77,7 @@ def joined(nodes: TwoNodes, folder: Path) -> Leaf:
     chain, file = folder / "chain.pem", folder / "key.pem"
     chain.write_bytes(grant.certificate_pem)
     file.write_bytes(key)
-    return Leaf(MX3, chain, chain, file)
+    return Leaf(name, chain, chain, file)
 
 
 @pytest.fixture
@@ -212,6 +212,29 @@ def test_who_answers_in_the_place_of_a_node_hears_nothing(nodes: TwoNodes, no_no
     finally:
         nodes.mx2.start()
     arrived(nodes.mx2, ANN, subject)
+
+
+def test_a_machine_that_is_no_node_any_more_gets_no_mail_though_it_answers(nodes: TwoNodes, tmp_path: Path) -> None:
+    """Its certificate is valid for days: first nobody has its name, then another machine."""
+    nodes.mx2.stop()
+    old = joined(nodes, tmp_path / "old", MX2)
+    nodes.mx1.cli("site", "nodes", "remove", MX2)
+    nodes.mx1.wait_in_force()
+    try:
+        with Imposter(nodes.port(nodes.mx2), old) as imposter:
+            send(nodes.mx1.port, ANN, sender=STRANGER, content=message("not for a removed machine"))
+            row = waits(nodes.mx1, "not for a removed machine", "450 4.3.5 The node that this mail belongs to")
+            assert f"{MX2} is not a node of {SITE} any more" in row["detail"]["detail"]
+            explained = nodes.mx1.cli("explain", "--from", STRANGER, "--to", ANN, expect=None).stdout
+            assert f"{MX2} is not a node of {SITE} any more" in " ".join(explained.split())
+            time.sleep(1)  # to the second, as certificates are
+            nodes.join(nodes.mx2, "--replace")
+            waits(nodes.mx1, "not for a removed machine", "450 4.7.320", "CertificateRevoked", requirement=URIS[MX2])
+        assert imposter.handshakes
+        assert imposter.heard == b""
+    finally:
+        nodes.mx2.start()
+    arrived(nodes.mx2, ANN, "not for a removed machine")
 
 
 def test_a_gateway_of_another_site_is_a_stranger_both_ways(nodes: TwoNodes) -> None:
