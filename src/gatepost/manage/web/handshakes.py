@@ -29,9 +29,10 @@ _log = logging.getLogger(__name__)
 
 
 class Handshakes:
-    """Handshakes under way, by source: an IPv4 address or IPv6 /48. Of too many the oldest ends, of the source that has most.
+    """Handshakes under way, by source: an IPv4 address or IPv6 /48.
 
-    So a flood ends its own, and one that is answered as it should be is over long before its turn comes.
+    Of too many the oldest ends, of the source that has most. So a flood ends its own, and one that is answered as it
+    should be is over long before its turn comes.
     """
 
     def __init__(self) -> None:

@@ -268,11 +268,13 @@ def test_answers_that_are_not_fetched_keep_the_places_of_their_asker(settings, e
     """Each may have 32 MB, and its asker 100 connections from an address."""
     monkeypatch.setattr(request_limits, "_PATIENCE", 100.0)
     whole = b"x" * 12_000_000
-    begun = 0
+    begun, all_begun = 0, asyncio.Event()
 
     async def answer(scope, receive, send):
         nonlocal begun
         begun += 1
+        if begun == 16:
+            all_begun.set()
         length = (b"content-length", b"%d" % len(whole))
         await send({"type": "http.response.start", "status": 200, "headers": [length]})
         await send({"type": "http.response.body", "body": whole})
@@ -298,8 +300,7 @@ def test_answers_that_are_not_fetched_keep_the_places_of_their_asker(settings, e
 
         async with served(app, settings) as dial:
             fetches = [spawn(fetch(dial), "a call") for _ in range(20)]
-            while begun < 16:
-                await asyncio.sleep(0.01)
+            await all_begun.wait()
             await asyncio.wait(fetches, timeout=0.5)
             assert begun == 16
             go.set()
