@@ -134,6 +134,7 @@ _OF_ONE: Final = 16
 _OF_TENANTS: Final = 30  # of 40 threads, which anyio has
 _CROWDED: Final = 20
 _FEW: Final = 2
+_PIECE: Final = 512 * 1024  # octets of an answer: of fewer asyncio's TLS has room for any number
 _PATIENCE: Final = 10.0  # seconds for one's turn
 _AGAIN: Final = "10"  # seconds
 _STREAM: Final = "text/event-stream"
@@ -168,7 +169,11 @@ class ConcurrencyMiddleware:
             if held and is_event_stream(message):
                 held = False
                 slots.release(name)
-            await send(message)
+            body, at = message.get("body", b""), 0
+            while len(body) - at > _PIECE:  # each waits until most before it is fetched, and so long the place is held
+                await send({**message, "body": body[at : at + _PIECE], "more_body": True})
+                at += _PIECE
+            await send({**message, "body": body[at:]} if at else message)
 
         try:
             await self._app(scope, receive, watched)
