@@ -24,6 +24,7 @@ from gatepost.store.move_mark import check_open, decoded_mark
 from gatepost.store.postgres import connecting
 from gatepost.store.postgres.hosts import each_host, first_to_answer, others, wait_for_name
 from gatepost.store.postgres.timelines import admit, note_older, note_used
+from gatepost.store.postgres.url_files import check_private_files
 
 OLDEST: Final = 15
 """The oldest major version of PostgreSQL that is used."""
@@ -89,7 +90,7 @@ async def connect(url: str, *, role: str, statement: float = STATEMENT_SECONDS, 
     StoreFailure with what to do, also for a server that is too old or not verified, and for a database that is moved to
     another engine.
     """
-    connecting.check_passfile(url)
+    check_private_files(url)
     options = connection_options(role, statement)
     if is_local:
         options["server_settings"]["synchronous_commit"] = "local"
@@ -170,6 +171,7 @@ def connection_options(role: str, statement: float = STATEMENT_SECONDS) -> dict[
             "statement_timeout": _milliseconds(statement),
             "lock_timeout": _milliseconds(min(_LOCK_SECONDS, statement)),
             "idle_in_transaction_session_timeout": _milliseconds(min(_IDLE_SECONDS, statement)),
+            "idle_session_timeout": "0",  # ours wait for mail, whatever the server has for others
             # To compile takes longer than what it saves here: 0.2 s of CPU for a list of a million deliveries.
             "jit": "off",
         },
