@@ -85,8 +85,10 @@ def account_findings(settings: Settings) -> Iterator[DoctorFinding]:
     if owner != account.uid and not (owner == 0 == os.getuid() and not any(data_dir.iterdir())):
         fix = chown
         if may_make_in(account, data_dir):
-            fix = f"name a directory in it, which the gateway makes: {data_dir}/data; "
-            fix += f"or chown -R {account.name}: {data_dir}"
+            fix = (
+                f"name a directory in it, which the gateway makes: {data_dir}/data; or chown -R {account.name}: "
+                f"{data_dir}"
+            )
         yield DoctorFinding("data_dir", Level.FAIL, f"{data_dir} does not belong to {account.name}", fix)
     elif foreign := foreign_files(account, data_dir):
         text = f"{quantity(len(foreign), 'file', 'files')} in {data_dir} do not belong to {account.name}: {foreign[0]}"
