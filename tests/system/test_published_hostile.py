@@ -61,7 +61,7 @@ def digests(count: int) -> list[str]:
 
 HALF = "ab" * 32
 PROVED, ENCRYPTED = "250 dnssec/authenticated", "250 dnssec/encrypted"
-UNUSABLE, LARGE = "0 usable", "excessive message size"
+UNUSABLE, LARGE, MANY = "0 usable", "excessive message size", "at most 32"
 TXT = '"v=STSv1; id=1;"'
 POLICY = b"version: STSv1\r\nmode: enforce\r\nmx: mx.NAME.example\r\nmax_age: 86400\r\n"
 MANY_FIELDS = TXT[:-1] + '" "'.join(f"a{number}=b;" for number in range(99)) + '"'
@@ -82,13 +82,16 @@ TABLE: dict[str, Row] = {
     "cut-udp": Row("SEND", PROVED, "3 1 1", ["LEAF"], how="TRUNCATE"),
     "cut-tcp": Row("DEFER", "450 4.4.312 validation-failure", "cut off (TC)", ["LEAF"], how="CUT"),
     "no-answer": Row("DEFER", "450 4.4.312 validation-failure", "did not answer", ["LEAF"], how="GARBAGE"),
-    # Certificates: a chain of a hundred, and one of a megabyte.
+    # Certificates: a chain of thirty, one of a hundred, and one of a megabyte.
     "deep": Row("SEND", ENCRYPTED, "", host="deep"),
     "deep-leaf": Row("SEND", PROVED, "3 1 1", ["LEAF"], host="deep"),
     "deep-root": Row("DEFER", "450 4.7.323 tlsa-invalid", "tlsa-invalid", ["ROOT"], host="deep"),
     "deep-sts": Row(
-        "DEFER", "450 4.7.5 validation-failure", "100 certificates were presented", host="deep", txt=TXT, policy=POLICY
+        "DEFER", "450 4.7.5 validation-failure", "30 certificates were presented", host="deep", txt=TXT, policy=POLICY
     ),
+    "endless": Row("DEFER", "450 4.4.317 validation-failure", MANY, host="endless"),
+    "endless-leaf": Row("DEFER", "450 4.7.321 validation-failure", MANY, ["LEAF"], host="endless"),
+    "endless-sts": Row("DEFER", "450 4.4.317 validation-failure", MANY, host="endless", txt=TXT, policy=POLICY),
     "large": Row("DEFER", "450 4.4.317 validation-failure", LARGE, host="large"),
     "large-leaf": Row("DEFER", "450 4.7.321 validation-failure", LARGE, ["LEAF"], host="large"),
     "large-sts": Row("DEFER", "450 4.4.317 validation-failure", LARGE, host="large", txt=TXT, policy=POLICY),
@@ -108,7 +111,7 @@ TABLE: dict[str, Row] = {
 
 
 def address(name: str) -> str:
-    return NET.format(10 + ["plain", "clear", "deep", "large"].index(TABLE[name].host))
+    return NET.format(10 + ["plain", "clear", "deep", "endless", "large"].index(TABLE[name].host))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     leaves: dict[str, Leaf | None] = {
         "plain": strangers.self_signed("plain.example"),
         "clear": None,
-        "deep": pki.deep("mx.deep-sts.example", 100),
+        "deep": pki.deep("mx.deep-sts.example", 30),
+        "endless": pki.deep("mx.endless-sts.example", 100),
         "large": pki.leaf("mx.large-sts.example", padding=MEGABYTE),
     }
     records = zone(leaves, pki)
