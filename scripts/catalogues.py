@@ -164,7 +164,7 @@ def spoken() -> Iterator[tuple[Text, str]]:
 
     A marked one without values is found in the catalogue of pages as it is.
     """
-    known = {text for text, _place in marked() if isinstance(text, str) and "%(" not in text}
+    known: set[Text] = {text for text, _place in marked() if isinstance(text, str) and "%(" not in text}
     for module in MODULES:
         for text in sentences(SOURCE / module):
             if skeleton(text) not in known:

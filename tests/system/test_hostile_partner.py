@@ -6,9 +6,10 @@ place, silence: each ends in one clear row of the trace, in bounded memory, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from support.scenes import ALICE, connector, contoso, message, outcomes, send
 from support.script import Script
 from support.siege import MEGABYTE
 
+from gatepost.testing.pki import Pki
 from gatepost.testing.sink import Behaviour, Sink
+from gatepost.values import replace
 
 HELLO = b"250-script.example\r\n"
 STARTTLS = HELLO + b"250 STARTTLS\r\n"
@@ -172,3 +175,16 @@ def _domain(name: str) -> str:
 
 def _recipient(name: str) -> str:
     return f"bob@{_domain(name)}"
+
+
+def test_mail_for_a_server_with_hundreds_of_certificates_waits(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink], pki: Pki, tmp_path: Path
+) -> None:
+    """Each takes 2 KB of the gateway's memory for as long as the connection lasts."""
+    leaf, long = pki.leaf("mx.partner.example"), tmp_path / "long.pem"
+    long.write_bytes(leaf.chain.read_bytes() + pki.root.read_bytes() * 31)
+    partner = sink(certificate=replace(leaf, chain=long))
+    server = gateway(contoso(outbound=[connector("b.example", partner.address)]))
+    send(server.port, "bob@b.example")
+    (event,) = server.wait_trace(recipient="bob@b.example", event="DEFER")
+    assert "the peer sent 33 certificates, at most 32 are taken" in event["reply"]

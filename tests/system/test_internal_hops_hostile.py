@@ -29,7 +29,7 @@ from gatepost.pki.site.client import SiteConnection
 from gatepost.pki.site.membership import node_request
 from gatepost.pki.site.site import read_token
 from gatepost.testing.pki import Leaf, Pki
-from gatepost.testing.process import wait_until
+from gatepost.testing.process import free_port, wait_until
 
 pytestmark = pytest.mark.timeout(300)  # nodes are stopped, killed and started again and again
 
@@ -66,18 +66,23 @@ def no_node(nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) -> Leaf:
 MX3 = "mx3.contoso.example"
 
 
-def joined(nodes: TwoNodes, folder: Path) -> Leaf:
+def joined(nodes: TwoNodes, folder: Path, name: str = MX3) -> Leaf:
     """The certificate and key of a node that has just joined the site."""
-    secret, root = read_token(nodes.mx1.cli("site", "token", "--for", MX3).stdout)
-    request, key = node_request(MX3)
-    connection = SiteConnection(f"127.0.0.1:{nodes.joining}", now=time.time())
+    return joined_at(nodes.mx1, nodes.joining, folder, name)
+
+
+def joined_at(authority: Gateway, port: int, folder: Path, name: str) -> Leaf:
+    """The same of a site whose authority is at a gateway. port: where nodes join there."""
+    secret, root = read_token(authority.cli("site", "token", "--for", name).stdout)
+    request, key = node_request(name)
+    connection = SiteConnection(f"127.0.0.1:{port}", now=time.time())
     connection.trust_thumbprint(root)
     grant = asyncio.run(connection.ask("join", {"token": secret, "request": request.decode()}))
     folder.mkdir()
     chain, file = folder / "chain.pem", folder / "key.pem"
     chain.write_bytes(grant.certificate_pem)
     file.write_bytes(key)
-    return Leaf(MX3, chain, chain, file)
+    return Leaf(name, chain, chain, file)
 
 
 @pytest.fixture
@@ -214,14 +219,41 @@ def test_who_answers_in_the_place_of_a_node_hears_nothing(nodes: TwoNodes, no_no
     arrived(nodes.mx2, ANN, subject)
 
 
-def test_a_gateway_of_another_site_is_a_stranger_both_ways(nodes: TwoNodes) -> None:
+def test_a_machine_that_is_no_node_any_more_gets_no_mail_though_it_answers(nodes: TwoNodes, tmp_path: Path) -> None:
+    """Its certificate is valid for days: first nobody has its name, then another machine."""
+    nodes.mx2.stop()
+    old = joined(nodes, tmp_path / "old", MX2)
+    nodes.mx1.cli("site", "nodes", "remove", MX2)
+    nodes.mx1.wait_in_force()
+    try:
+        with Imposter(nodes.port(nodes.mx2), old) as imposter:
+            send(nodes.mx1.port, ANN, sender=STRANGER, content=message("not for a removed machine"))
+            row = waits(nodes.mx1, "not for a removed machine", "450 4.3.5 The node that this mail belongs to")
+            assert f"{MX2} is not a node of {SITE} any more" in row["detail"]["detail"]
+            explained = nodes.mx1.cli("explain", "--from", STRANGER, "--to", ANN, expect=None).stdout
+            assert f"{MX2} is not a node of {SITE} any more" in " ".join(explained.split())
+            time.sleep(1)  # to the second, as certificates are
+            nodes.join(nodes.mx2, "--replace")
+            waits(nodes.mx1, "not for a removed machine", "450 4.7.320", "CertificateRevoked", requirement=URIS[MX2])
+        assert imposter.handshakes
+        assert imposter.heard == b""
+    finally:
+        nodes.mx2.start()
+    arrived(nodes.mx2, ANN, "not for a removed machine")
+
+
+def test_a_gateway_of_another_site_is_a_stranger_both_ways(nodes: TwoNodes, tmp_path: Path) -> None:
     """It has taken the name of our site, of our node, and of our organization."""
     store = {"master_key": f"env:{KEY_VARIABLE}"}
     place = {"name": MX1, "address": f"127.0.0.1:{nodes.port(nodes.mx1)}"}
-    settings = {"store": store, "queue": {"retry": ["1s"]}, "site": {"node": [place]}}
+    joining = free_port()
+    site = {"node": [place], "address": f"127.0.0.1:{joining}"}
+    settings = {"store": store, "queue": {"retry": ["1s"]}, "site": site}
     other = Gateway(organizations(contoso_home=MX1), hostname=MX2, settings=settings)
     other.cli("site", "init", "--name", SITE)
     with other:
+        joined_at(other, joining, tmp_path / "of-another-site", MX1)
+        other.wait_in_force()
         send(other.port, ANN, sender=STRANGER, content=message("from another site"))
         row = waits(other, "from another site", "450 4.7.320", "UntrustedRoot")
         assert row["detail"]["requirement_sources"] == ["internal:site"]
@@ -337,7 +369,7 @@ def test_certificates_are_renewed_without_a_restart_and_a_node_that_is_removed_i
         wait_until(lambda: time.time() > last + 1.5, "the last certificate of mx2 has ended", timeout=90)
         assert "has expired" in nodes.mx2.cli("site", "status", expect=1).stderr
         send(nodes.mx1.port, ANN, sender=STRANGER, content=message("to who is not a node"))
-        waits(nodes.mx1, "to who is not a node", "450 4.7.320", "CertificateExpired")
+        waits(nodes.mx1, "to who is not a node", "450 4.3.5 The node that this mail belongs to")
         send(nodes.mx2.port, BOB, sender=STRANGER, content=message("from who is not a node"))
         own = waits(nodes.mx2, "from who is not a node", "450 4.3.5")
         assert f"the certificate of the node {MX2} has expired" in own["detail"]["detail"]

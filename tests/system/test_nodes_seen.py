@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import Page
 from support.admin import AdminCentre, settings
 from support.browser import axe, overflow, shot
+from support.detour import Detour
 from support.gateway import Gateway
 from support.nodes import Nodes
 from support.postgres import Postgres
@@ -178,6 +179,19 @@ def test_a_key_that_is_gone_is_told_while_the_old_one_is_presented(
     assert f"Private key {key}: No such file or directory" in row["problems"][0]
     assert handshake(server.port) == sha256(leaf)
     assert "cannot be used on node" in server.cli("status", expect=None).stdout
+
+
+def test_status_asks_a_far_database_few_questions(site: Nodes) -> None:
+    """Each is a way there and back: with 0.3 s for that, it took 21 s."""
+    node, (own,) = site.nodes[1], site.detours[1].each
+    settings = node.config.read_text()
+    with Detour("127.0.0.1", own.port) as way:
+        node.config.write_text(settings.replace(f":{own.port}/", f":{way.port}/"))
+        try:
+            assert "node1" in node.cli("status").stdout
+        finally:
+            node.config.write_text(settings)
+    assert 10 < way.asked < 45
 
 
 def listed_name(server: Gateway) -> str:

@@ -21,7 +21,7 @@ from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.postgres.check import check_server
 from gatepost.testing.process import Folder, free_port
 
-OURS = "statement_timeout,lock_timeout,idle_in_transaction_session_timeout,jit"
+OURS = "statement_timeout,lock_timeout,idle_in_transaction_session_timeout,idle_session_timeout,jit"
 """What each of our sessions asks for, and a pooler must be told to pass over."""
 
 

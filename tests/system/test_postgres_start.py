@@ -10,6 +10,7 @@ import gc
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,8 @@ from gatepost.store.postgres.trace_tables import DAY, partition
 from gatepost.store.postgres.trace_tables import SCHEMA as TRACE
 from gatepost.store.site_tables import SITE
 from gatepost.store.storage import Storage
-from gatepost.testing.pki import Pki
-from gatepost.testing.process import FixtureError, Folder
+from gatepost.testing.pki import Leaf, Pki
+from gatepost.testing.process import FixtureError, Folder, wait_until
 from gatepost.times import day_text
 from gatepost.values import replace
 
@@ -173,6 +174,52 @@ def test_what_store_url_says_wrongly(site: Site, strange_pki: Pki) -> None:
     site.server.sql("CREATE DATABASE closed")
     site.server.sql("REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
     assert "GRANT CONNECT ON DATABASE closed TO gatepost" in refused(site.url(database="closed"))
+
+
+def test_a_server_that_wants_client_certificates(pki: Pki, strange_pki: Pki) -> None:
+    ours, ended, others = pki.leaf("postgres"), pki.expired("postgres"), strange_pki.leaf("postgres")
+    wide = pki.leaf("postgres")
+    wide.key.chmod(0o640)
+    wide.certificate.chmod(0o600)
+    with Postgres(tls=pki.leaf("localhost"), clients=pki.root) as server:
+        url = f"postgresql://postgres@localhost:{server.port}/postgres?sslmode=verify-full&sslrootcert={pki.root}"
+
+        def using(leaf: Leaf, key: Path | None = None) -> str:
+            return f"{url}&sslcert={leaf.chain}&sslkey={key or leaf.key}"
+
+        assert check_server(using(ours)).tls == "TLSv1.3"
+        cases = [
+            (url, "requires a valid client certificate. Name a certificate for this role with sslcert and sslkey"),
+            (using(pki.leaf("someone")), "its common name is the role, or pg_ident.conf maps it"),
+            (using(ours, others.key), f"the key in sslkey {others.key} does not belong to the certificate in sslcert"),
+            (using(ours, wide.certificate), "are not a certificate and its private key without a passphrase, in PEM"),
+            (using(ours, Path("/nowhere/key")), "sslkey /nowhere/key: No such file or directory; name the right file"),
+            (using(wide), f"has mode 0640, and others may read it; run: chmod 0600 {wide.key}"),
+            (f"{using(ours)}&sslcrl={pki.root.parent}", f"sslcrl {pki.root.parent}: Is a directory"),
+        ]
+        for given, text in cases:
+            assert text in refused(given), given
+        # TLS 1.3: the server hangs up without a word.
+        assert f"The certificate in sslcert {ended.chain} ended at 20" in refused(using(ended), StoreBusy)
+        assert "in its log whether it takes the certificate in sslcert" in refused(using(others), StoreBusy)
+
+        for leaf, text in (
+            (pki.expired("localhost"), "certificate has expired. Renew it on the server"),
+            (pki.not_yet_valid("localhost"), "certificate is not yet valid. Compare the clocks"),
+            (pki.leaf("db.example"), "not valid for 'localhost'. Write the host into store.url as"),
+            (strange_pki.leaf("localhost"), f"Give the authority of the server with sslrootcert (now: {pki.root})"),
+        ):
+            server.certify(leaf)
+            wait_until(partial(refuses, using(ours), text), text)
+
+
+def refuses(url: str, text: str) -> bool:
+    """Whether a server that reloads its certificate has done so."""
+    try:
+        check_server(url)
+    except StoreFailure as failure:
+        return text in str(failure)
+    return False
 
 
 def test_what_may_pass_is_temporary(site: Site) -> None:
@@ -415,6 +462,20 @@ def test_the_command_waits_for_a_server_that_comes_later(site: Site) -> None:
     begun = time.monotonic()
     wrong = run_gatepost("--config", str(settings), *words[:-1], site.url(passfile=site.wrong))
     assert (wrong.returncode, time.monotonic() - begun < 50) == (2, True), wrong.stderr  # not the 60 s of --wait
+
+
+def test_our_sessions_may_idle_and_take_their_time_whatever_the_role_has(site: Site) -> None:
+    for name in ("idle_session_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
+        site.server.sql(f"ALTER ROLE gatepost SET {name} = '300ms'")
+    server = DatabaseServer.of(site.url())
+    try:
+        with server.connection() as connection:
+            time.sleep(0.5)
+            server.run(lambda: connection.execute("SELECT pg_sleep(0.5)"), "sleep")
+    finally:
+        server.close()
+        site.server.sql("ALTER ROLE gatepost RESET ALL")
+        site.server.sql("ALTER ROLE gatepost IN DATABASE gatepost SET search_path = gatepost")
 
 
 def test_a_server_that_keeps_its_timeline_back_is_used(site: Site) -> None:

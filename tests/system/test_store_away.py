@@ -168,6 +168,7 @@ def test_what_is_wrong_is_told_and_ends_by_itself(
 
         def is_shown() -> bool:  # by what the worker writes for others every so often
             shown = site.node.cli("status", expect=None, timeout=60)
+            assert shown.stderr.count("store.url: ") <= 1, shown.stderr  # a failure is told once
             return shown.status in {1, 3} and "PostgreSQL" in shown.stdout + shown.stderr
 
         wait_until(is_shown, "status to say so")
@@ -185,6 +186,15 @@ def test_what_is_wrong_is_told_and_ends_by_itself(
     said = site.node.log()[logged:]
     assert "no mail is accepted" in site.node.log()
     assert "Traceback" not in said
+
+
+def test_a_node_is_heard_and_keeps_its_duties_though_the_standby_is_missing(site: Site) -> None:
+    site.node.cli("store", "prepare")  # no table is made meanwhile
+    with alone(site):
+        time.sleep(9)  # three heartbeats
+        (row,) = site.node.cli("node", "list", json=True).data
+        assert row["heartbeat"] < 6, row
+        assert "alarms" in row["leases"]
 
 
 @pytest.mark.long

@@ -22,7 +22,7 @@ from gatepost.net.ocsp_stapling import StapledResponses
 from gatepost.net.sessions import MAX_AGE, SessionCache
 from gatepost.net.tickets import ServerSessions, TicketIssuer
 from gatepost.net.token_keys import note_failure, present
-from gatepost.protocols.tls.facts import TlsFacts
+from gatepost.protocols.tls.facts import MAX_CERTIFICATES, TlsFacts
 from gatepost.protocols.tls.profile import DH_PARAMETERS, Profile, group_name, iana_name, version_name
 from gatepost.protocols.tls.signature import may_go_on, scheme_name, served_scheme
 
@@ -35,7 +35,7 @@ _VERSIONS: Final = {
 _RECORD = private.RECORD  # BIOs never shrink, so they are fed no more at once
 _EXPORTER = b"EXPORTER-Channel-Binding"
 _MAX_DETAIL = 300
-_MAX_CERTIFICATES: Final = 32  # of a client: each takes 2 KB of OpenSSL as long as the connection lasts
+_MAX_SILENT: Final = 65_536  # octets of a handshake, or in a row later, that bring no data
 _MAX_KEPT_CHAIN: Final = 10  # certificates of a server whose session is kept: no longer chain is judged
 _MAX_KEPT_OCTETS: Final = 32_768  # of all of them; OpenSSL takes several times as much
 _FLIGHTS = 6  # of a handshake of ours with ourselves: as many as any version needs, and some
@@ -66,7 +66,6 @@ class ServerContext:
     """
 
     __slots__ = ("_base", "_keys", "profile", "stapled", "tickets")
-    max_silent: Final = 65_536  # octets of a handshake, or in a row later, that bring no data
 
     def __init__(self, base: SSL.Context, profile: Profile, stapled: StapledResponses, tickets: TicketIssuer) -> None:
         self._base = base
@@ -101,7 +100,6 @@ class ClientContext:
     """The settings of client sessions, and the sessions kept for resumption. Built by `client_context`."""
 
     __slots__ = ("_base", "asks_for_staple", "profile", "sessions", "watch")
-    max_silent: Final = 131_072  # as of a server's; OpenSSL takes chains of 102,400
 
     def __init__(self, base: SSL.Context, profile: Profile, *, ask_for_staple: bool = False) -> None:
         self._base = base
@@ -195,8 +193,8 @@ class Engine:
         self._unsent = True
         plaintext = self._read(data) if self.facts is not None else self._shake(data)
         self._silent = 0 if plaintext else self._silent + len(data)
-        if self._silent > self._context.max_silent:
-            raise self._refuse(f"more than {self._context.max_silent} octets came without data")
+        if self._silent > _MAX_SILENT:
+            raise self._refuse(f"more than {_MAX_SILENT} octets came without data")
         return plaintext
 
     def _shake(self, data: bytes | memoryview) -> bytes:
@@ -217,8 +215,7 @@ class Engine:
                 context.watch.code = 0
             else:
                 context.tickets.begin(self._heard, own=self._own)
-            if not private.shake_hands(self._connection):
-                return False
+            complete = private.shake_hands(self._connection)
         except SSL.Error as failure:
             raise self._fail(failure) from failure
         finally:
@@ -226,6 +223,12 @@ class Engine:
                 self._scheme = context.watch.code or self._scheme
             else:
                 self._own = context.tickets.end()
+        # Each takes 2 KB of OpenSSL's memory, also while the handshake waits for its end.
+        count = private.peer_certificates(self._connection) + isinstance(context, ServerContext)
+        if count > MAX_CERTIFICATES:
+            raise self._refuse(f"the peer sent {count} certificates, at most {MAX_CERTIFICATES} are taken")
+        if not complete:
+            return False
         # Whoever verified a certificate last may have left its complaint in the queue, where the next read would find
         # it.
         private.clear_errors()
@@ -281,8 +284,6 @@ class Engine:
         if leaf is None:
             return ()
         others = connection.get_peer_cert_chain() or []  # which comes without the leaf on a server
-        if len(others) >= _MAX_CERTIFICATES:
-            raise self._refuse(f"the client sent {len(others) + 1} certificates, at most {_MAX_CERTIFICATES} are taken")
         chain = _der([leaf, *others])
         if resumed:
             return context.tickets.sessions.chains.complete(chain)

@@ -67,6 +67,12 @@ def local_certificate(connection: SSL.Connection) -> int:
     return int(_ffi.cast("uintptr_t", _lib.SSL_get_certificate(connection._ssl)))  # noqa: SLF001 - as above
 
 
+def peer_certificates(connection: SSL.Connection) -> int:
+    """The number of certificates that came so far, during the handshake, too; those of a client without its leaf."""
+    chain = _lib.SSL_get_peer_cert_chain(connection._ssl)  # noqa: SLF001 - as above
+    return 0 if chain == _ffi.NULL else int(_lib.sk_X509_num(chain))
+
+
 def input_waits(connection: SSL.Connection) -> int:
     """Bytes given by `put_input` that OpenSSL has not taken yet."""
     return int(_lib.BIO_get_mem_data(connection._into_ssl, _ffi.NULL))  # noqa: SLF001 - as above
@@ -297,6 +303,7 @@ def _compare(ours: SSL.Connection, theirs: SSL.Connection, watch: SignatureWatch
         "SSL_CTX_set_msg_callback": (watch.code, 0x0403),
         "SSL_get_tlsext_status_ocsp_resp": (stapled_response(ours), b""),
         "SSL_session_reused": (session_reused(ours), False),
+        "SSL_get_peer_cert_chain": (peer_certificates(ours), 1),
         "SSL_get_certificate, server": (local_certificate(theirs) != 0, True),
         "SSL_get_certificate, client": (local_certificate(ours) != 0, False),
     }

@@ -221,12 +221,13 @@ class DestinationTable(StoredTables):
     ) -> list[tuple[DestinationName, DestinationHistory]]:
         """The destinations that match, in order of their names; empty fields match all. limit: -1 for all.
 
-        after: only those behind this name.
+        after: only those behind this name. One that cannot be read has an empty history, so that it can be forgotten.
         """
         sql = _LIST.format(table=self.table, after=_AFTER if after is not None else "")
         values = (organization, domain, connector, limit if limit >= 0 else _ALL, *(after or ()))
         with self._database.reading() as connection:
-            return [(DestinationName(*row[:3]), self.history(row[3])) for row in connection.rows(sql, values)]
+            rows = connection.rows(sql, values)
+        return [(_name(row), self._readable(_name(row), row[3]) or DestinationHistory()) for row in rows]
 
     def change(
         self, name: DestinationName, step: Callable[[DestinationHistory], DestinationHistory]
@@ -252,9 +253,11 @@ class DestinationTable(StoredTables):
         with self._database.changing() as change:
             for some in batched(noted, _AT_ONCE):
                 known = self._known(change, some)
-                before = {name: known.get(name, DestinationHistory()) for name in some}
+                histories = {name: known.get(name, DestinationHistory()) for name in some}
+                # What is kept of one that cannot be read may say more than these sessions: they are dropped.
+                before = {name: history for name, history in histories.items() if history is not None}
                 after = {name: with_sessions(history, noted[name]) for name, history in before.items()}
-                self._put(change, [_row(name, after[name]) for name in some if after[name] is not before[name]])
+                self._put(change, [_row(name, after[name]) for name in before if after[name] is not before[name]])
             self._unchecked += len(noted)
             if self._unchecked * 100 > self._most:
                 self._unchecked = 0
@@ -269,15 +272,30 @@ class DestinationTable(StoredTables):
         except msgspec.MsgspecError as error:
             raise StoreFailure(f"{self._place}: {error}") from error
 
+    def _readable(self, name: DestinationName, document: str) -> DestinationHistory | None:
+        """The same, None for one that cannot be read, which is said in the log."""
+        try:
+            return self.history(document)
+        except StoreFailure as failure:
+            _log.error(
+                "what organization %s has seen %s do is not remembered until it is forgotten (gatepost destination "
+                "forget): %s",
+                name.organization,
+                name.domain or f"connector {name.connector}",
+                failure,
+            )
+            return None
+
     def _of(self, connection: DatabaseConnection, name: DestinationName) -> DestinationHistory:
         return self.history(connection.value(_READ.format(table=self.table), tuple(name)))
 
     def _known(
         self, connection: DatabaseConnection, names: Sequence[DestinationName]
-    ) -> dict[DestinationName, DestinationHistory]:
+    ) -> dict[DestinationName, DestinationHistory | None]:
+        """Histories that there are, None for one that cannot be read."""
         sql = _READ_MANY.format(table=self.table, among=", ".join(["(?, ?, ?)"] * len(names)))
         rows: list[tuple[Any, ...]] = connection.rows(sql, [part for name in names for part in name])
-        return {DestinationName(*row[:3]): self.history(row[3]) for row in rows}
+        return {_name(row): self._readable(_name(row), row[3]) for row in rows}
 
     def _put(self, change: DatabaseConnection, rows: Sequence[tuple[object, ...]]) -> None:
         """Write rows of the columns that every table has."""
@@ -288,6 +306,10 @@ class DestinationTable(StoredTables):
         if count > self._most:
             # Some more than must go, so that not every batch sorts them all.
             change.execute(_TOO_MANY.format(table=self.table), (count - self._most + self._most // 100,))
+
+
+def _name(row: Sequence[Any]) -> DestinationName:
+    return DestinationName(*row[:3])
 
 
 def _row(name: DestinationName, history: DestinationHistory) -> tuple[object, ...]:

@@ -68,12 +68,12 @@ class QuarantineFilter(msgspec.Struct):
     def matches(self, delivery: Delivery) -> bool:
         """Whether the fields that engines do not look at match."""
         message, recipient = delivery.message, delivery.recipients[0]
-        hold = recipient.quarantines[0]
+        said = "".join(f"{hold.by} {hold.reason}" for hold in recipient.quarantines[:1])
         return (
             _is_of(message.reverse_path, self.sender)
             and _is_of(recipient.address, self.recipient)
             and self.subject.casefold() in message.subject.casefold()
-            and self.reason.casefold() in f"{hold.by} {hold.reason}".casefold()
+            and self.reason.casefold() in said.casefold()
         )
 
 
@@ -95,7 +95,10 @@ class QuarantineEngine(Protocol):
         """Those whose time is over."""
 
     def release(self, deliveries: Sequence[Delivery], now: float, author: str) -> list[Delivery]:
-        """Take deliveries out of the quarantine that they are in, in one transaction; returns those that were in it."""
+        """Take deliveries out of the quarantine that they are in, in one transaction; returns those that were in it.
+
+        What this release cannot read stays.
+        """
 
     def remove(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Remove deliveries, in one transaction; returns those that were in quarantine still."""

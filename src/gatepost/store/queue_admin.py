@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 import msgspec
 
 from gatepost.events.trace import message_event
-from gatepost.mail.model.message import Delivery  # noqa: TC001 - msgspec reads annotations
+from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.mail.model.queue_id import made_at
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -301,6 +302,27 @@ class QueueAdmin(ABC):
             said = {"author": change.author, "why": change.reason, "text": change.text}
             detail = {name: value for name, value in said.items() if value}
             self._keep([row for entry in entries for row in trace_rows(event, entry.delivery, detail, now)])
+
+
+CANNOT_BE_READ: Final = "this release cannot read what is stored of it: a node with a newer one tries it, or drop it"
+"""The last error of such a delivery."""
+UNREADABLE_SECONDS: Final = 900.0
+"""Time until it is tried again, perhaps by a newer release."""
+
+
+def unreadable_delivery(columns: Sequence[Any], message: int, sender: str, size: int) -> Delivery:
+    """A delivery of which only the columns of tables can be read, so that it is listed and can be removed.
+
+    columns: as `store.sqlite.rows.decode_delivery` takes them.
+    """
+    number, destination, _, attempts, next_at, expires_at, *_ = columns
+    of = Message(message, destination.partition("/")[0], made_at(message), sender, size)
+    return Delivery(number, of, destination, [Recipient("")], attempts, next_at, expires_at, last_error=CANNOT_BE_READ)
+
+
+def is_readable(delivery: Delivery) -> bool:
+    """Whether a delivery is not one of `unreadable_delivery`."""
+    return delivery.recipients != [Recipient("")]
 
 
 def released_recipients(delivery: Delivery) -> tuple[str, int, int]:

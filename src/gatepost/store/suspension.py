@@ -30,17 +30,14 @@ NOTHING_ELSE: Final = (
 Quotes within a string of JSON have a backslash before them, so that what stands here is never a part of one.
 """
 
-ALL_DELAYED: Final = (
-    "length(recipients) - length(replace(recipients, '\"delayed\":true', ''))"
-    " = 14 * json_array_length(recipients{json})"
-)
-"""In SQL, whether each recipient's sender has had a delay notice. json: the cast that the engine needs."""
+ALL_DELAYED: Final = "length(recipients) - length(replace(recipients, '\"delayed\":true', '')) = 14 * {number}"
+"""In SQL, whether each recipient's sender has had a delay notice. number: of the recipients, in the engine's SQL."""
 
 NO_DELAY_WANTED: Final = (
-    "length(recipients) - length(replace(recipients, '\"notify\":\"', '')) = 10 * json_array_length(recipients{json})"
+    "length(recipients) - length(replace(recipients, '\"notify\":\"', '')) = 10 * {number}"
     " AND instr(recipients, 'DELAY') = 0"
 )
-"""In SQL, whether each recipient has a NOTIFY, and nothing of them has the word DELAY. json: as of `ALL_DELAYED`."""
+"""In SQL, whether each recipient has a NOTIFY, and nothing of them has the word DELAY. number: as of `ALL_DELAYED`."""
 
 
 class Suspension:

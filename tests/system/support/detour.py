@@ -25,7 +25,8 @@ class Way:
 class Detour:
     """Leads from a port of its own to HOST:PORT. `way` may be replaced at any time, for open connections too.
 
-    silent_at: octets with which everything is swallowed from then on, they too.
+    silent_at: octets with which everything is swallowed from then on, they too. asked: pieces that came for the server,
+    each of which has an answer to wait for.
     """
 
     def __init__(self, host: str, port: int, *, silent_at: bytes = b"") -> None:
@@ -33,8 +34,10 @@ class Detour:
         self._silent_at = silent_at
         self.port = free_port()
         self.way = Way()
+        self.asked = 0
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._servers: set[asyncio.StreamWriter] = set()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="detour", daemon=True)
 
@@ -75,11 +78,13 @@ class Detour:
         try:
             there, thence = await asyncio.open_connection(*self._target)
             self._writers.add(thence)
+            self._servers.add(thence)
             try:
                 await asyncio.gather(self._pass(reader, thence), self._pass(there, writer))
             finally:
                 thence.transport.abort()
                 self._writers.discard(thence)
+                self._servers.discard(thence)
         except OSError:
             pass
         finally:
@@ -89,6 +94,7 @@ class Detour:
     async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while piece := await source.read(1 << 16):
+                self.asked += target in self._servers
                 if self._silent_at and self._silent_at in piece:
                     self.way = Way(swallowed=True)
                 if self.way.delay:

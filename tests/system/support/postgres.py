@@ -49,8 +49,9 @@ class Postgres:
     """durable: commits are synced, as in production. options: settings of postgresql.conf.
 
     standby_of: another one that it follows from the start. tls: it takes TLS alone over TCP, with this certificate.
-    password: of the superuser over TCP (SCRAM), and roles need one. version: "" is the newest that is installed.
-    port: one that is known already. disk: bytes of a file system of its own in memory (`self.disk`), 0 for none.
+    password: of the superuser over TCP (SCRAM), and roles need one. clients: with tls, the authority whose
+    certificates they need. version: "" is the newest that is installed. port: one that is known already. disk: bytes of
+    a file system of its own in memory (`self.disk`), 0 for none.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Postgres:
         host: str = "127.0.0.1",
         tls: Leaf | None = None,
         password: str = "",
+        clients: Path | None = None,
         version: str = "",
         port: int = 0,
         disk: int = 0,
@@ -85,9 +87,13 @@ class Postgres:
         if standby_of is None:
             self._make(password)
             if tls or password:
-                self._allow("hostssl" if tls else "host", "scram-sha-256" if password else "trust")
+                method = "cert" if clients else "scram-sha-256" if password else "trust"
+                self._allow("hostssl" if tls else "host", method)
             if tls:
                 self._options |= self._certified(tls)
+            if clients:
+                self._data_file("clients.pem", clients.read_text())
+                self._options |= {"ssl_ca_file": "clients.pem"}
         else:
             self.run(
                 "pg_basebackup",
@@ -120,6 +126,11 @@ class Postgres:
     def _allow(self, kind: str, method: str) -> None:
         """Who may come over TCP, and how; over the socket the tests do as they like."""
         self._data_file("pg_hba.conf", f"local all all trust\n{kind} all all all {method}\n")
+
+    def certify(self, tls: Leaf) -> None:
+        """Have another certificate, as an administrator renews it."""
+        self._certified(tls)
+        self.sql("SELECT pg_reload_conf()")
 
     def _certified(self, tls: Leaf) -> dict[str, str]:
         self._data_file("server.crt", tls.chain.read_text())

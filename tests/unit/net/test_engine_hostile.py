@@ -21,11 +21,11 @@ def server(pki):
 
 
 class Peer:
-    """A client that is not ours. secrets: as a key log has them, by their label."""
+    """A peer that is not ours. secrets: as a key log has them, by their label."""
 
-    def __init__(self, version, leaf=None, others=()):
+    def __init__(self, version, leaf=None, others=(), *, serves=False):
         self.secrets = {}
-        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context = SSL.Context(SSL.TLS_SERVER_METHOD if serves else SSL.TLS_CLIENT_METHOD)
         context.set_min_proto_version(version)
         context.set_max_proto_version(version)
         context.set_tls13_ciphersuites(b"TLS_AES_128_GCM_SHA256")
@@ -36,7 +36,10 @@ class Peer:
         for other in others:
             context.add_extra_chain_cert(other)
         self.connection = SSL.Connection(context, None)
-        self.connection.set_connect_state()
+        if serves:
+            self.connection.set_accept_state()
+        else:
+            self.connection.set_connect_state()
         self.facts = None
 
     def _keep(self, _connection, line):
@@ -67,10 +70,41 @@ def test_a_client_with_hundreds_of_certificates_is_refused(pki, shake, server, v
 
 
 @VERSIONS
+def test_a_server_with_hundreds_of_certificates_is_refused(pki, shake, version):
+    leaf, ours = pki.leaf("host.c.example"), client_context(DEFAULT)
+    with pytest.raises(TlsFailure, match="the peer sent 33 certificates, at most 32 are taken"):
+        shake(ours.engine(), Peer(version, leaf, [pki.root.certificate] * 32, serves=True))
+    engine, _ = shake(ours.engine(), Peer(version, leaf, [pki.root.certificate] * 31, serves=True))
+    assert len(engine.facts.peer_chain) == 32
+
+
+@VERSIONS
+@pytest.mark.parametrize("serves", [True, False], ids=["server", "client"])
+def test_certificates_are_counted_before_the_handshake_is_complete(pki, server, version, serves):
+    """Else who holds back its last octets keeps their memory for as long as the handshake may take."""
+    peer = Peer(version, pki.leaf("host.c.example"), [pki.root.certificate] * 32, serves=serves)
+    ours = client_context(DEFAULT).engine() if serves else server.engine()
+    ours.start()
+    peer.feed(ours.take_output())
+    if not serves:
+        ours.feed(peer.take_output())
+        peer.feed(ours.take_output())
+    with pytest.raises(TlsFailure, match="33 certificates"):
+        ours.feed(peer.take_output()[:-40])
+
+
+@VERSIONS
 def test_a_clients_handshake_has_64_kib(pki, shake, server, version):
     leaf, huge = pki.leaf("client.c.example"), pki.leaf(*(f"{n:050}.c.example" for n in range(1100)))
     with pytest.raises(TlsFailure, match="more than 65536 octets came without data"):
         shake(Peer(version, leaf, [huge.certificate]), server.engine())
+
+
+@VERSIONS
+def test_a_servers_handshake_has_64_kib(pki, shake, version):
+    leaf, huge = pki.leaf("host.c.example"), pki.leaf(*(f"{n:050}.c.example" for n in range(1100)))
+    with pytest.raises(TlsFailure, match="more than 65536 octets came without data"):
+        shake(client_context(DEFAULT).engine(), Peer(version, leaf, [huge.certificate], serves=True))
 
 
 def test_a_flood_of_key_updates_ends_the_session(shake, server):

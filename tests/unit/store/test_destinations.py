@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -47,6 +48,10 @@ def store(path):
     store = DestinationStore(path, interval=0.01)
     yield store
     store.close()
+
+
+def apsw_of(path):
+    return contextlib.closing(apsw.Connection(str(path)))
 
 
 def written(path, name=PARTNER, count=1):
@@ -188,9 +193,25 @@ def test_a_document_that_is_none_is_a_failure_not_an_empty_memory(file, path):
     connection = apsw.Connection(str(path))
     connection.execute("UPDATE destination SET document = '{\"hosts\": 5}'")
     connection.close()
-    for step in (lambda: file.find(PARTNER), file.listed, lambda: file.write({PARTNER: [(session(), False)]})):
+    for step in (lambda: file.find(PARTNER), lambda: file.change(PARTNER, lambda history: history)):
         with pytest.raises(StoreFailure, match=DESTINATIONS_FILE):
             step()
+
+
+@pytest.mark.parametrize("document", ["no json", '{"hosts":7}'])
+def test_one_that_cannot_be_read_is_listed_kept_and_forgotten_and_others_go_on(file, path, caplog, document):
+    file.write({PARTNER: [(session(), False)], OTHER: [(session(), False)]})
+    with apsw_of(path) as connection:
+        connection.execute("UPDATE destination SET document = ? WHERE domain <> ''", (document,))
+    file.write({PARTNER: [(session(CLEAR), False)], OTHER: [(session(host="mx2"), False)]})
+    assert (
+        "what organization contoso has seen partner.example do is not remembered until it is forgotten" in caplog.text
+    )
+    with pytest.raises(StoreFailure):  # who holds mail below it must not take it for new
+        file.find(PARTNER)
+    assert {name: len(history.hosts) for name, history in file.listed()} == {PARTNER: 0, OTHER: 2}
+    file.forget(PARTNER)
+    assert file.find(PARTNER) == DestinationHistory()
 
 
 def test_a_session_is_known_at_once_and_on_disk_soon(store, path):

@@ -65,7 +65,7 @@ def test_what_needs_no_more_than_a_new_time(fields, recipient, expected):
 )
 def test_all_had_their_notice(delayed, expected):
     recipients = stored(*(Recipient(HOSTILE, delayed=each) for each in delayed))
-    assert ask(ALL_DELAYED.format(json=""), recipients=recipients) == expected
+    assert ask(ALL_DELAYED.format(number="json_array_length(recipients)"), recipients=recipients) == expected
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_all_had_their_notice(delayed, expected):
 def test_nobody_wants_a_delay_notice(notify, expected):
     hostile = '"notify":"NEVER","notify":"NEVER"@b.example'
     recipients = stored(*(Recipient(hostile, notify=each, orcpt=hostile) for each in notify))
-    assert ask(NO_DELAY_WANTED.format(json=""), recipients=recipients) == expected
+    assert ask(NO_DELAY_WANTED.format(number="json_array_length(recipients)"), recipients=recipients) == expected
 
 
 def test_nothing_is_deferred_before_the_store_did_it():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.alarms.alarm import Severity
-from gatepost.analysis.alarms.site_certificates import NodeCertificate
+from gatepost.analysis.alarms.site_certificates import SiteCertificate
 from gatepost.analysis.checks.certificate_alarms import FailedRenewal, Scope, WantedName, presented_servers
 from gatepost.analysis.checks.own_policy import own_policies
 from gatepost.pki.acme.challenges import AcmeFailed
@@ -106,22 +106,23 @@ def _is_urgent(entry: Entry, progress: Progress, now: float) -> bool:
     return end - now < min(_NEAR, life / _NEAR_PART) or progress.not_before >= end
 
 
-def site_certificates(settings: Settings, store: ConfigStore) -> tuple[NodeCertificate, ...]:
-    """Those of the nodes of this store, and of all nodes of the site where its authority is kept.
+def site_certificates(settings: Settings, store: ConfigStore) -> tuple[SiteCertificate, ...]:
+    """Those of the nodes of this store and, where the site's authority is kept, its newest root and those of all nodes.
 
     None of them if what is stored cannot be read: the log has it.
     """
     records = SiteStore(store, None, settings.server)
     try:
-        members, nodes = records.memberships().values(), records.state().nodes.values()
+        members, state = records.memberships().values(), records.state()
     except SiteError:
         return ()
     here = {
-        member.node: NodeCertificate(member.node, member.issued, member.not_after, True, member.address)
+        member.node: SiteCertificate(member.node, member.issued, member.not_after, True, member.address)
         for member in members
     }
-    known = {node.name: NodeCertificate(node.name, node.renewed, node.not_after) for node in nodes}
-    return tuple((known | here).values())
+    known = {node.name: SiteCertificate(node.name, node.renewed, node.not_after) for node in state.nodes.values()}
+    roots = (SiteCertificate(root.site, root.added, root.not_after, is_root=True) for root in state.authorities[:1])
+    return *roots, *(known | here).values()
 
 
 def connector_files(organizations: Sequence[Organization], now: float) -> dict[str, Entry]:

@@ -22,12 +22,12 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_der_private_key,
     load_pem_private_key,
-    pkcs12,
 )
 
 from gatepost.analysis.checks.chain import choose_leaf, public_key
 from gatepost.analysis.checks.chain_file import ChainFileError, is_pkcs12, parse_file
-from gatepost.net.certificate import MALFORMED, certificate_facts, issuer_text, parse, quietly, subject_text
+from gatepost.analysis.checks.pkcs12_file import CPU_SECONDS, Pkcs12Error, TooSlow, open_pkcs12
+from gatepost.net.certificate import certificate_facts, issuer_text, parse, quietly, subject_text
 from gatepost.net.chain import Purpose, judge
 from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
 from gatepost.net.path import climb, issuer_places, self_issued
@@ -191,8 +191,12 @@ def _from_pkcs12(given: PemSource) -> tuple[list[bytes], bytes]:
     source, password = given.source, given.password
     _check_rounds(given.content, source)
     try:
-        bundle = pkcs12.load_pkcs12(given.content, password)
-    except MALFORMED as failure:
+        certificates, key = open_pkcs12(given.content, password)
+    except TooSlow as failure:
+        raise ChainFileError(
+            f"{source}: to try a password takes more than {CPU_SECONDS} seconds; export it again with fewer rounds"
+        ) from failure
+    except Pkcs12Error as failure:
         if "password" in str(failure).lower():
             wrong = (
                 "the password is not the right one" if password is not None else "it is encrypted; give its password"
@@ -201,11 +205,9 @@ def _from_pkcs12(given: PemSource) -> tuple[list[bytes], bytes]:
         raise ChainFileError(
             f"{source}: PKCS#12 that cannot be read: {str(failure)[:200]}; export it again"
         ) from failure
-    bags = [*([bundle.cert] if bundle.cert else []), *bundle.additional_certs]
-    if not bags:
+    if not certificates:
         raise ChainFileError(f"{source}: PKCS#12 without a certificate; export it again, with the certificate")
-    key = bundle.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) if bundle.key else b""
-    return [bag.certificate.public_bytes(Encoding.DER) for bag in bags], key
+    return certificates, key
 
 
 def _public(key_pem: bytes) -> bytes:

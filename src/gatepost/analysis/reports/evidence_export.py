@@ -17,7 +17,7 @@ from gatepost.analysis.reports.spreadsheet import harmless
 from gatepost.events.evidence.chain import Line, canonical, parse_line
 from gatepost.events.evidence.entry import address_hash, instant, message_id_hash, seconds
 from gatepost.events.evidence.proof import FORMAT_NAME, Segment, segments
-from gatepost.pki.certificates.evidence_key import public_key_id
+from gatepost.pki.certificates.evidence_key import public_key_id, readable_keys
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -160,7 +160,11 @@ def head_bodies(log: EvidenceSource, selection: Selection) -> Iterator[dict[str,
 def write_json(
     out: IO[bytes], log: EvidenceSource, selection: Selection, node: str, chosen: Iterable[Segment]
 ) -> Summary:
-    """The export that proves itself; a segment a line. Raises StoreFailure, OSError, ValueError for a key of others."""
+    """The export that proves itself; a segment a line. Raises StoreFailure, OSError.
+
+    How many stored public keys cannot be read is in it, if there are any.
+    """
+    readable, others = readable_keys(log.public_keys())
     head = {
         "format": FORMAT_NAME,
         "version": 1,
@@ -168,9 +172,9 @@ def write_json(
         "software": f"gatepost {__version__}",
         "node": node,
         "selection": selection.record(),
-        "keys": [{"id": public_key_id(key), "pem": key.decode("ascii")} for key in log.public_keys()],
+        "keys": [{"id": public_key_id(key), "pem": key.decode("ascii")} for key in readable],
         "heads": list(head_bodies(log, selection)),
-    }
+    } | ({"unreadable_keys": others} if others else {})
     return write_document(out, head, chosen)
 
 

@@ -105,6 +105,9 @@ class ExportAudit:
     chosen: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
 
 
+_FORM: Final = "a part of it is missing, or has another type than in an export"
+
+
 def read_export(text: bytes) -> Any:
     """An export from its JSON. Raises ValueError if it is none, or an object has a member twice.
 
@@ -114,6 +117,10 @@ def read_export(text: bytes) -> Any:
         return json.loads(text.decode(), object_pairs_hook=_members, parse_constant=_no_number)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise ValueError("it is not text in UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON from line {error.lineno}, column {error.colno} on") from None
 
 
 def _members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -126,6 +133,14 @@ def _members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(text: str) -> Any:
     raise ValueError(f"{text} is not a JSON number")
+
+
+def exported_keys(document: Any) -> list[bytes]:
+    """The public keys that came along with an export. Raises ValueError if it has not the form of one."""
+    try:
+        return [str(key["pem"]).encode() for key in document["keys"]]
+    except (KeyError, TypeError, AttributeError, UnicodeEncodeError) as error:
+        raise ValueError(_FORM) from error
 
 
 def audit_export(document: Any, check: SignatureCheck) -> ExportAudit:
@@ -144,8 +159,8 @@ def audit_export(document: Any, check: SignatureCheck) -> ExportAudit:
                 audit.faults.add(FaultKind.INSERTED, (name, 1, int(segment["number"]) + 1), text)
             shown[writer] = int(segment["number"]) + len(segment["entries"])
             _segment(segment, name, ends, audit, check)
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"it has not the form of an export: {error}") from error
+    except (KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, ValueError) as error:
+        raise ValueError(_FORM) from error
     return audit
 
 

@@ -1,21 +1,23 @@
 """Delivery to a Maildir: the message is on disk, under its final name, before it counts as delivered.
 
 Called by `mail.outbound.deliverer`. tmp/ → fsync of the file → rename to new/ → fsync of the directory, all in threads,
-so that a slow disk stops no session. Messages are stored with LF line ends, as readers of a Maildir expect them;
-BINARYMIME content, where a line end may be data, is stored as it came.
+so that a slow disk stops no session. What a process that was killed left in tmp/ goes with the next delivery to that
+Maildir after 36 hours, as maildir(5) has it. Messages are stored with LF line ends, as readers of a Maildir expect
+them; BINARYMIME content, where a line end may be data, is stored as it came.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
+import itertools
 import os
 import re
 import threading
 from collections.abc import AsyncIterable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -26,6 +28,8 @@ from gatepost.store.queue_room import QueueRoom
 _THREADS = 4
 _WRITE_OCTETS = 256 << 10  # collected before the disk is asked: small messages cost one thread
 _NAME_OCTETS = 200  # of a directory; file systems take 255
+_STALE_SECONDS = 36 * 3600.0
+_STALE_AT_ONCE = 100  # files of a delivery
 _FOLDERS = ("tmp", "new", "cur")
 _UNSAFE = re.compile(rb"[^a-z0-9+=_.-]|^\.|\.$")
 
@@ -66,7 +70,7 @@ class Maildirs:
         self._root = root
         self._room = QueueRoom(root.parent, mark)
         self._clock = clock
-        self._counter = count(1)
+        self._counter = itertools.count(1)
         self._suffix = f"P{os.getpid()}.{hostname.replace('/', '\\057').replace(':', '\\072')}"
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="maildir")
 
@@ -89,7 +93,7 @@ class Maildirs:
 
     async def _deliver(self, address: str, message: MaildirMessage) -> str:
         run = asyncio.get_running_loop().run_in_executor
-        file = _MaildirFile(self.path(address), self._unique(), self._room)
+        file = _MaildirFile(self.path(address), self._unique(), self._room, self._clock() - _STALE_SECONDS)
         lines = _LineEnds(binary=message.binary)
         pending = [_trace_fields(message.reverse_path, address)]
         size = 0
@@ -113,9 +117,13 @@ class Maildirs:
 
 
 class _MaildirFile:
-    """One file on its way from tmp/ to new/. Its methods block and may be called from any thread."""
+    """One file on its way from tmp/ to new/. Its methods block and may be called from any thread.
 
-    def __init__(self, directory: Path, name: str, room: QueueRoom) -> None:
+    stale: what was last written before this time is of nobody any more.
+    """
+
+    def __init__(self, directory: Path, name: str, room: QueueRoom, stale: float) -> None:
+        self._stale = stale
         self._directory = directory
         self._room = room
         self._temporary = directory / "tmp" / name
@@ -157,6 +165,7 @@ class _MaildirFile:
     def _write(self, data: bytes) -> None:
         if self._descriptor < 0:
             _make(self._directory)
+            _remove_stale(self._directory / "tmp", self._stale)
         self._room.check(self._directory, len(data))
         if self._descriptor < 0:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -194,6 +203,13 @@ def _make(directory: Path) -> None:
         made.mkdir(mode=0o700, exist_ok=True)  # parents=True would give the parents another mode
     for changed in (directory, domain, root, root.parent):
         _sync_directory(changed)
+
+
+def _remove_stale(directory: Path, before: float) -> None:
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:  # another process may do the same
+        for entry in itertools.islice(entries, _STALE_AT_ONCE):
+            if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before:
+                Path(entry.path).unlink()
 
 
 def _sync_directory(directory: Path) -> None:

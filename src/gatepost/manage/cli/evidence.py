@@ -54,7 +54,7 @@ from gatepost.manage.use_cases.evidence_export import (
 )
 from gatepost.manage.use_cases.times import time_text
 from gatepost.node.privileges import as_caller
-from gatepost.pki.certificates.evidence_key import public_keys_in
+from gatepost.pki.certificates.evidence_key import public_keys_in, readable_keys
 from gatepost.store.evidence_files import HEADS_FILE, copy_log, copy_results, day_file
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
@@ -104,7 +104,7 @@ def verify(paths: tuple[Path, ...], keys: tuple[Path, ...], heads: tuple[str, ..
             "--head %(wrong)s: not a hash; write 64 hexadecimal digits in lower case",
             wrong=repr(printable(wrong)),
         )
-    public_keys = [public_key for key in keys for public_key in public_keys_in(read_file(key, _MOST_PEM, "--key "))]
+    public_keys = [public_key for key in keys for public_key in _public_keys(key)]
     days = _day(options["since"], ""), _day(options["until"], "9999")
     try:
         with working(_("verifying")):
@@ -122,6 +122,17 @@ def verify(paths: tuple[Path, ...], keys: tuple[Path, ...], heads: tuple[str, ..
     if not printed_json(result.data):
         _show(result)
     raise SystemExit(_STATUSES[result.verified])
+
+
+def _public_keys(file: Path) -> list[bytes]:
+    readable, others = readable_keys(public_keys_in(read_file(file, _MOST_PEM, "--key ")))
+    if others:
+        fail(
+            BAD_INPUT,
+            "--key %(file)s: not a public key of Ed25519 in PEM; gatepost evidence key prints those of a log",
+            file=printable(str(file)),
+        )
+    return readable
 
 
 def _show(result: Verification) -> None:
@@ -344,6 +355,9 @@ def key() -> None:
     keys = client().call(list_keys, ListKeys()).items
     if not printed_json(keys):
         for evidence_key in keys:
+            if not evidence_key.id:
+                say("a stored public key cannot be read; compare with the keys that you keep elsewhere", err=True)
+                continue
             say("key %(id)s", err=True, id=evidence_key.id)
             click.echo(evidence_key.pem, nl=False)
     if not keys:

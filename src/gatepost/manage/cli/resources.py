@@ -90,6 +90,18 @@ def applied(source: Path, through: Client, request: ApplyResources, *, dry_run: 
         fail(BAD_INPUT, "\n".join([*where, refusal.text] if where else [f"{source}: {refusal.text}"]))
 
 
+def _unreadable(error: RecursionError | ValueError) -> str:
+    match error:
+        case RecursionError():
+            return _("it is nested too deeply")
+        case UnicodeDecodeError():
+            return _("it is not text in UTF-8")
+        case json.JSONDecodeError():
+            return _("it is not JSON from line %(line)s, column %(column)s on", line=error.lineno, column=error.colno)
+        case _:
+            return _("a number in it is too long")
+
+
 def read_document(source: Path) -> dict[str, Any]:
     """A resource file as plain values; ends the command if it cannot be read."""
     try:
@@ -106,8 +118,8 @@ def read_document(source: Path) -> dict[str, Any]:
             BAD_INPUT,
             "%(source)s: not readable as %(suffix)s: %(error)s; nothing was changed",
             source=source,
-            suffix=source.suffix[1:].upper() or "TOML",
-            error=_("it is nested too deeply") if isinstance(error, RecursionError) else error,
+            suffix="JSON" if source.suffix == ".json" else "TOML",
+            error=_unreadable(error),
         )
     except OSError as error:
         fail(BAD_INPUT, "%(source)s: %(strerror)s; nothing was changed", source=source, strerror=error.strerror)

@@ -164,7 +164,7 @@ def _print_authorities(state: SiteState, address: str, now: float) -> None:
         (
             authority.sha256,
             _("signs") if authority is issuer else _role(authority.signs_from, now),
-            moment(authority.not_after),
+            _end(authority.not_after, now),
             _limits(authority.domains),
         )
         for authority in state.authorities

@@ -53,7 +53,7 @@ def init(name: str, domains: tuple[str, ...], *, replace: bool, at_once: bool) -
     names of nodes must be in these domains, too.
 
     --replace creates another root, which signs after each node has renewed and so knows it. With --now, for a lost key,
-    it signs at once, and nodes do not trust each other until both have renewed.
+    it signs at once, and each node with a store of its own must join again: it does not know the new root.
 
     Exit codes: 0 created, 1 changed by somebody else at the same time, 2 usage error, or it exists already, 3 the data
     cannot be read.
@@ -122,13 +122,15 @@ def _replaced(records: SiteStore, settings: Settings, limits: tuple[str, ...], a
     member = Member(records).membership()
     if at_once and member is not None:
         own_certificate(records, member.node, lifetime=settings.site.node_lifetime, author=author(), now=now)
+    if made.signs_from <= now and len(records.state().nodes) > 1:
+        say("each node with a store of its own must join again: gatepost site token --for NODE", err=True)
     say(
         "site %(site)s: the new authority signs from %(signs_from)s on; nodes trust both "
         "while the previous one is needed. Give its root to everyone who trusts the old one: "
         "gatepost site root. SHA-256 of the new root:",
         err=True,
         site=made.site,
-        signs_from=moment(signs_from),
+        signs_from=moment(made.signs_from),
     )
     return made
 

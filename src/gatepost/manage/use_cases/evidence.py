@@ -17,7 +17,7 @@ from gatepost.manage.use_cases.jobs import ConcurrencyLimit, Job, Jobs
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import RefusalKind, refusing
 from gatepost.manage.use_cases.reports import Day  # noqa: TC001 - msgspec reads it
-from gatepost.pki.certificates.evidence_key import public_key_id
+from gatepost.pki.certificates.evidence_key import public_key_id, readable_keys
 from gatepost.store.evidence_log import read_heads
 from gatepost.store.interface import StoreFailure
 
@@ -51,7 +51,7 @@ class ListKeys(msgspec.Struct, kw_only=True):
 
 
 class EvidenceKey(msgspec.Struct):
-    """A public key, PEM."""
+    """A public key, PEM; both empty for one that cannot be read."""
 
     id: str
     pem: str
@@ -101,12 +101,12 @@ def _head(head: DayHead) -> Head:
 
 @use_case("GET /evidence/keys", visibility=Visibility.GATEWAY)
 def list_keys(context: Context, request: ListKeys) -> EvidenceKeys:  # noqa: ARG001 - there is nothing to ask for
-    """The public keys of the signatures."""
+    """The public keys of the signatures. What is stored as one and cannot be read has no id."""
     log = context.storage.evidence()
-    with refusing(
-        RefusalKind.UNREADABLE, StoreFailure, OSError, ValueError, text="keys of {name}: {error}", name=log.name
-    ):
-        return EvidenceKeys([EvidenceKey(public_key_id(key), key.decode("ascii")) for key in log.public_keys()])
+    with refusing(RefusalKind.UNREADABLE, StoreFailure, OSError, text="keys of {name}: {error}", name=log.name):
+        readable, others = readable_keys(log.public_keys())
+    keys = [EvidenceKey(public_key_id(key), key.decode("ascii")) for key in readable]
+    return EvidenceKeys(keys + [EvidenceKey("", "")] * others)
 
 
 @use_case("GET /evidence/verification", visibility=Visibility.GATEWAY)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.analysis.checks.evidence import DrillAudit, Kept, audit_drills, drills_in_copy, every
 from gatepost.analysis.reports.evidence_audit import LogAudit, audit_files, audit_log
 from gatepost.events.evidence.audit import FaultKind, Faults, SignatureCheck
-from gatepost.events.evidence.proof import ExportAudit, audit_export, read_export
+from gatepost.events.evidence.proof import ExportAudit, audit_export, exported_keys, read_export
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.pki.certificates.evidence_key import public_key_id, signature_check
+from gatepost.pki.certificates.evidence_key import public_key_id, readable_keys, signature_check
 from gatepost.quantity import quantity
 from gatepost.store.evidence_files import EvidenceDirectory, day_file, evidence_directory
 from gatepost.times import day_text
@@ -114,9 +114,11 @@ def verify_log(
         raise Refusal(
             RefusalKind.INPUT, f"{_printable(strange[0])}: neither a file of an evidence log nor a single export"
         )
-    check, ids = _check(given, _keys_near(paths[0]))
+    brought, unreadable = readable_keys(_keys_near(paths[0]))
+    check, ids = _check(given, brought)
     audit = audit_files([file for file in files if file is not None], check, noted=heads)
     result = _log_result(audit, _printable(paths[0].parent), ids, trusted=bool(given))
+    _note_keys(result, unreadable)
     result.notes.append("without the daily heads nobody can tell whether other files, or the ends of these, are gone")
     return result
 
@@ -130,14 +132,25 @@ def _verified(
     *,
     own: bool,
 ) -> Verification:
-    check, ids = _check(given, log.public_keys())
+    brought, unreadable = readable_keys(log.public_keys())
+    check, ids = _check(given, brought)
     today = day_text(time.time()) if own else "9999"
     audit = audit_log(log, check, noted=heads, days=days, today=today, live=own)
     _must_be_something(audit, log.name, whole=days == _ALL_DAYS)
     drills = audit_drills((drill for drill in every(results) if _is_of(drill, days)), audit.drills, audit.faults)
     result = _log_result(audit, log.name, ids, trusted=bool(given) or own)
+    _note_keys(result, unreadable)
     _add_drills(result, drills)
     return result
+
+
+def _note_keys(result: Verification, unreadable: int) -> None:
+    """Signatures of such a key are those of one that is not known."""
+    if unreadable:
+        result.notes.append(
+            f"{quantity(unreadable, 'stored public key')} of the log cannot be read, and no signature was checked with "
+            "what is there; compare with the keys that you keep elsewhere"
+        )
 
 
 def _is_of(drill: Kept, days: tuple[str, str]) -> bool:
@@ -240,13 +253,14 @@ def verify_export(path: Path, given: list[bytes], heads: Sequence[str]) -> Verif
     """An export of `manage.use_cases.evidence_export`. given: as for `verify_log`. Raises Refusal, OSError."""
     try:
         document = read_export(path.read_bytes())
-        brought = [str(key["pem"]).encode() for key in document["keys"]]
-        check, ids = _check(given, brought)
+        check, ids = _check(given, exported_keys(document))
         audit = audit_export(document, check)
         origin = _origin(path, document)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except ValueError as error:
         raise Refusal(
-            RefusalKind.INPUT, f"{_printable(path)}: neither a log nor an undamaged export: {_printable(error)}"
+            RefusalKind.INPUT,
+            f"{_printable(path)}: neither a log nor an undamaged export: {_printable(error)}; name the directory of a "
+            "log, or export it again (gatepost evidence export)",
         ) from error
     if heads:
         text = "a head can only be checked against a whole log: an export does not contain all heads"
@@ -256,7 +270,8 @@ def verify_export(path: Path, given: list[bytes], heads: Sequence[str]) -> Verif
 
 def _origin(path: Path, document: dict[str, Any]) -> str:
     """An export's description of itself. It is not signed: a forger chooses it."""
-    selection = ", ".join(f"{name} {value}" for name, value in document.get("selection", {}).items())
+    chosen = document.get("selection")
+    selection = ", ".join(f"{name} {value}" for name, value in chosen.items()) if isinstance(chosen, dict) else ""
     made, node = document.get("made", ""), document.get("node", "")
     return _printable(f"{path}: export of {selection or 'everything'}, made {made} on {node}")
 

@@ -32,7 +32,7 @@ from gatepost.manage.use_cases.jobs import ConcurrencyLimit
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, StoreUnreadable
 from gatepost.manage.use_cases.reports import Text, period
 from gatepost.manage.use_cases.times import TimeText, read_time
-from gatepost.pki.certificates.evidence_key import public_key_id
+from gatepost.pki.certificates.evidence_key import public_key_id, readable_keys
 from gatepost.store.evidence_log import read_heads
 from gatepost.store.interface import StoreFailure
 from gatepost.store.queue_room import QueueRoom
@@ -124,7 +124,8 @@ class LogExport:
                 return write_json(out, log, self._chosen, node, segments)
             if self._form == "csv":
                 return _write_csv(out, segments)
-            keys = [public_key_id(key) for key in log.public_keys()]
+            readable, others = readable_keys(log.public_keys())
+            keys = [public_key_id(key) for key in readable] + ["a stored key that cannot be read"] * others
             heads = [item for _, item in sorted(read_heads(log).days.items())]
             return _write_pdf(out, (node, keys, heads), self._chosen, segments, proof)
         except StoreFailure as failure:

@@ -86,7 +86,8 @@ def _refused(error: AccountError) -> Refusal:
 
 def _unreadable(context: Context, failure: StoreFailure) -> Refusal:
     """The refusal where what is stored cannot be had, such as a server that is away. Only the owner learns of what."""
-    _log.error("%s", failure)
+    if not context.principal.is_of_gateway:
+        _log.error("%s", failure)
     text = STORE_AWAY
     if isinstance(failure, OutcomeUnknown):
         text = "Nobody knows whether this was stored, since the database did not answer; look before you repeat it."

@@ -455,7 +455,7 @@ def _nodes(gateway: Gateway, directory: Directory) -> Nodes:
     ):
         records = SiteStore(store, None, gateway.settings.server)
         member = records.membership()
-        nodes = nodes_of(gateway.settings, member, records.sharing())
+        nodes = nodes_of(gateway.settings, member, records.sharing(), records.members())
         return msgspec.structs.replace(nodes, expired=member is not None and member.not_after <= time.time())
 
 

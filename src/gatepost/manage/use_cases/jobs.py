@@ -15,6 +15,7 @@ import time
 from collections import Counter, OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from threading import Condition, Lock, Thread
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Protocol
 
@@ -32,13 +33,13 @@ if TYPE_CHECKING:
 
 
 class ConcurrencyLimit(Slots):
-    """Slots of which a refusal says that there is none. busy: what it says.
+    """Slots of which a refusal says that there is none. busy: what it says. crowded: as of `Slots`, with one slot then.
 
     A subclass with `__init__(settings)` is what `Context.kept` gives.
     """
 
-    def __init__(self, total: int, per_key: int, busy: str) -> None:
-        super().__init__(total, per_key)
+    def __init__(self, total: int, per_key: int, busy: str, *, crowded: float = inf) -> None:
+        super().__init__(total, per_key, crowded=crowded)
         self._busy = busy
 
     @contextmanager
@@ -191,10 +192,10 @@ def follow[S: JobState](
 
 
 class CheckLimit(ConcurrencyLimit):
-    """Of checks, validations and drills together."""
+    """Of checks, validations and drills together; three tenants leave places to others."""
 
     def __init__(self, _: Settings | None = None) -> None:
-        super().__init__(6, 2, _BUSY)
+        super().__init__(12, 2, _BUSY, crowded=6)
 
 
 class Jobs:

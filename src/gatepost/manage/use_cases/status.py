@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -105,9 +106,12 @@ def get_status(context: Context, request: GetStatus) -> Status:  # noqa: ARG001 
     The listeners are asked, which takes some seconds if one does not answer.
     """
     gateway, settings = context.gateway, context.settings
-    in_force, (queue, in_doubt) = configuration(gateway), _queue(gateway, context.principal)
-    certificates, mail = _alarms(gateway, context.principal)
-    listeners, nameservers = context.kept(ListenerChecks).run(), context.kept(ResolverCheck).run()
+    with ThreadPoolExecutor(2) as threads:  # each may wait: for a database that is far away, or for listeners
+        nodes = threads.submit(_nodes, context)
+        checks = threads.submit(lambda: (context.kept(ListenerChecks).run(), context.kept(ResolverCheck).run()))
+        in_force, (queue, in_doubt) = configuration(gateway), _queue(gateway, context.principal)
+        certificates, mail = _alarms(gateway, context.principal)
+    listeners, nameservers = checks.result()
     processes = workers(gateway)
     return Status(
         ok=bool(listeners) and all(status.ok for status in [*listeners, nameservers, *processes]),
@@ -116,7 +120,7 @@ def get_status(context: Context, request: GetStatus) -> Status:  # noqa: ARG001 
         configuration=in_force,
         listeners=listeners,
         nameservers=nameservers,
-        nodes=_nodes(context),
+        nodes=nodes.result(),
         workers=processes,
         queue=queue,
         in_doubt=in_doubt,

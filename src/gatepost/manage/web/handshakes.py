@@ -11,7 +11,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gatepost.net.listener import source_of
+from gatepost.net.listener import network_of
 from gatepost.net.tasks import spawn
 
 if TYPE_CHECKING:
@@ -29,9 +29,10 @@ _log = logging.getLogger(__name__)
 
 
 class Handshakes:
-    """Handshakes under way, by source. Of too many the oldest ends, of the source that has most.
+    """Handshakes under way, by source: an IPv4 address or IPv6 /48.
 
-    So a flood ends its own, and one that is answered as it should be is over long before its turn comes.
+    Of too many the oldest ends, of the source that has most. So a flood ends its own, and one that is answered as it
+    should be is over long before its turn comes.
     """
 
     def __init__(self) -> None:
@@ -108,7 +109,7 @@ class HandshakeServer:
                 self._loop.call_later(_PAUSE, self._watch)
                 return
             client.setblocking(False)
-            self._handshakes.begin(source_of(address[0]), self._shake(client))
+            self._handshakes.begin(network_of(address[0]) or address[0], self._shake(client))
 
     async def _shake(self, client: socket.socket) -> None:
         try:

@@ -24,8 +24,7 @@ from starlette.responses import RedirectResponse, Response
 
 from gatepost.language import use
 from gatepost.manage.access.secret import author_tag, masked, same, unmasked
-from gatepost.manage.use_cases.refusal import STORE_AWAY
-from gatepost.manage.web.problem import is_call, note_refusal, refused
+from gatepost.manage.web.problem import is_call, note_refusal, refused, store_away
 from gatepost.manage.web.request_limits import UNSAFE, is_event_stream
 from gatepost.store.interface import StoreFailure
 from gatepost.texts import N_
@@ -79,7 +78,7 @@ class IdentityMiddleware:
         try:
             answer = await (self._by_token(scope, secret) if has_token else self._by_session(scope, headers))
         except StoreFailure as failure:
-            answer = None if is_open(scope["path"]) else _away(scope, failure)
+            answer = None if is_open(scope["path"]) else store_away(scope, failure)
         now = partial(self._accounts.token, secret) if has_token else partial(self._principal, headers)
         send = _WhileKnown(send, state["principal"], now)
         if answer is None and state["principal"] is None and not is_call(scope) and not is_open(scope["path"]):
@@ -231,11 +230,6 @@ def _cookie(headers: Headers) -> str:
     except CookieError:
         return ""
     return morsel.value[:_LONGEST] if morsel is not None else ""
-
-
-def _away(scope: Scope, failure: StoreFailure) -> Response:
-    _log.error("nobody can be looked up: %s", failure)
-    return refused(scope, HTTPStatus.SERVICE_UNAVAILABLE, STORE_AWAY)
 
 
 def _unknown_token(scope: Scope) -> Response:

@@ -23,7 +23,7 @@ from starlette.responses import HTMLResponse, Response
 from gatepost.language import _, language
 from gatepost.manage.access.records import Actor, AuditOutcome
 from gatepost.manage.use_cases.declaration import SAFE
-from gatepost.manage.use_cases.refusal import RefusalKind  # noqa: TC001 - msgspec reads the types of fields
+from gatepost.manage.use_cases.refusal import STORE_AWAY, RefusalKind
 from gatepost.store.interface import StoreFailure
 from gatepost.texts import N_
 
@@ -192,6 +192,12 @@ def refused(scope: Scope, status: HTTPStatus, text: str, *, back: str = "", **he
         )
         return HTMLResponse(page, status, headers)
     return problem_document(kind, text, instance_of(scope), headers=headers)
+
+
+def store_away(scope: Scope, failure: StoreFailure) -> Response:
+    """The answer while nobody can be looked up."""
+    _log.error("nobody can be looked up: %s", failure)
+    return refused(scope, HTTPStatus.SERVICE_UNAVAILABLE, STORE_AWAY)
 
 
 def instance_of(scope: Scope) -> str:

@@ -10,12 +10,14 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, ImmutableMultiDict
 
 from gatepost.manage.access.slots import Slots
-from gatepost.manage.web.problem import is_call, refused
+from gatepost.manage.web.problem import is_call, refused, store_away
 from gatepost.net.known_hosts import is_known_host
 from gatepost.protocols.tls.names import is_ip_address
+from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -99,7 +101,7 @@ class KnownHosts:
 
 
 class LoopbackUntilOwned:
-    """owned: whether there is an owner, asked until there is one; blocks for microseconds."""
+    """owned: whether there is an owner, asked for strangers until there is one; on a thread, as it may block."""
 
     def __init__(self, app: ASGIApp, *, owned: Callable[[], bool]) -> None:
         self._app = app
@@ -108,24 +110,31 @@ class LoopbackUntilOwned:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if not self._is_open:
-            self._is_open = self._owned()
         client = (scope.get("client") or ("",))[0]
-        if self._is_open or (is_ip_address(client) and ipaddress.ip_address(client).is_loopback):
-            await self._app(scope, receive, send)
-            return
+        is_here = is_ip_address(client) and ipaddress.ip_address(client).is_loopback
+        answer = None if is_here or self._is_open else await self._refusal(scope)
+        await (answer or self._app)(scope, receive, send)
+
+    async def _refusal(self, scope: Scope) -> Response | None:
+        try:
+            self._is_open = self._is_open or await run_in_threadpool(self._owned)
+        except StoreFailure as failure:
+            return store_away(scope, failure)
+        if self._is_open:
+            return None
         text = (
             "This gateway has no owner yet and answers only requests from its own machine. On that machine, open "
             "the one-time "
             "address that the gateway printed when it started, or create an owner: gatepost user add --role owner"
         )
-        await refused(scope, HTTPStatus.FORBIDDEN, text)(scope, receive, send)
+        return refused(scope, HTTPStatus.FORBIDDEN, text)
 
 
 _OF_ONE: Final = 16
 _OF_TENANTS: Final = 30  # of 40 threads, which anyio has
 _CROWDED: Final = 20
 _FEW: Final = 2
+_PIECE: Final = 512 * 1024  # octets of an answer: of fewer asyncio's TLS has room for any number
 _PATIENCE: Final = 10.0  # seconds for one's turn
 _AGAIN: Final = "10"  # seconds
 _STREAM: Final = "text/event-stream"
@@ -160,7 +169,11 @@ class ConcurrencyMiddleware:
             if held and is_event_stream(message):
                 held = False
                 slots.release(name)
-            await send(message)
+            body, at = message.get("body", b""), 0
+            while len(body) - at > _PIECE:  # each waits until most before it is fetched, and so long the place is held
+                await send({**message, "body": body[at : at + _PIECE], "more_body": True})
+                at += _PIECE
+            await send({**message, "body": body[at:]} if at else message)
 
         try:
             await self._app(scope, receive, watched)

@@ -23,7 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from gatepost.manage.web.certificate import admin_certificate, tls_context
 from gatepost.manage.web.handshakes import Handshakes, HandshakeServer
 from gatepost.manage.web.problem import ProblemType, instance_of, problem_document
-from gatepost.net.listener import source_of
+from gatepost.net.listener import network_of, source_of
 from gatepost.net.places import FairShares
 from gatepost.net.tasks import spawn
 from gatepost.pki.certificates.files import CertificateFileError
@@ -73,6 +73,7 @@ class BoundedConnection(H11Protocol):
 
     _said = 0.0  # when the log was told of too many, for all of them
     place = ""  # what connections are counted by
+    network = ""  # the same, or the IPv6 /48 around it, which may be one's who has 65,536 places
     _late: asyncio.TimerHandle | None = None  # until the request is whole
     _stuck: asyncio.TimerHandle | None = None  # while the answer is not fetched
 
@@ -81,11 +82,12 @@ class BoundedConnection(H11Protocol):
         super().connection_made(transport)
         self.conn = _MeasuredRequests(cast("int", self.config.h11_max_incomplete_event_size))
         self.place = source_of(self.client[0] if self.client else "")
+        self.network = network_of(self.place) or self.place
         others = [cast("BoundedConnection", connection) for connection in self.connections if connection is not self]
         shares = FairShares(_MOST)
         for other in others:
-            shares.begin(other.place)
-        if self.place in shares or sum(other.place == self.place for other in others) >= _MOST_OF_ONE:
+            shares.begin(other.network)
+        if self.network in shares or sum(other.place == self.place for other in others) >= _MOST_OF_ONE:
             self._turn_away()
         else:
             self._watch()

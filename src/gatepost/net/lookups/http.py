@@ -19,6 +19,7 @@ import msgspec
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.shortage import exhaustion, shortage
 from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES, AddressPolicy
+from gatepost.protocols.tls.facts import MAX_CERTIFICATES
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -187,6 +188,7 @@ def https_context(anchors: TrustAnchors | None = None) -> ssl.SSLContext:
     can be opened now: what lacks the system's anchors would distrust every server, and be kept.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.sslobject_class = _BoundedTls
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False
     if anchors is None:
@@ -197,6 +199,17 @@ def https_context(anchors: TrustAnchors | None = None) -> ssl.SSLContext:
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an anchor need not be a root, as in `net.anchors`
         context.load_verify_locations(cadata=anchors.der)
     return context
+
+
+class _BoundedTls(ssl.SSLObject):
+    def do_handshake(self) -> None:
+        """Raises SSLError, also if more than MAX_CERTIFICATES came, whether or not the handshake is complete."""
+        try:
+            super().do_handshake()
+        finally:
+            count = len(self._sslobj.get_unverified_chain() or ())  # type: ignore[attr-defined] # public from 3.13 on
+            if count > MAX_CERTIFICATES:
+                raise ssl.SSLError(f"the server sent {count} certificates, at most {MAX_CERTIFICATES} are taken")
 
 
 async def host_addresses(resolver: Resolver, host: str) -> Sequence[str]:

@@ -72,6 +72,20 @@ def public_keys_in(data: bytes) -> list[bytes]:
     return _PUBLIC_KEY.findall(data) or [data]
 
 
+def readable_keys(keys: Iterable[bytes]) -> tuple[list[bytes], int]:
+    """Those of some public keys, PEM, that can be read, and how many cannot: these must be told."""
+    readable, others = list[bytes](), 0
+    for pem in keys:
+        try:
+            pem.decode("ascii")
+            _public(pem)
+        except ValueError:
+            others += 1
+        else:
+            readable.append(pem)
+    return readable, others
+
+
 def public_key_id(pem: bytes) -> str:
     """The id of a public key in PEM. Raises ValueError if it is no Ed25519 public key."""
     return key_id(_raw(_public(pem)))

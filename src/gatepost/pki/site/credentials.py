@@ -8,6 +8,7 @@ by `mail.outbound.hop`, against the same roots.
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,13 +22,14 @@ from gatepost.pki.certificates.authority import BACKDATED
 from gatepost.pki.site.membership import Member
 from gatepost.pki.site.profile import node_of
 from gatepost.pki.site.records import Membership, SiteError
+from gatepost.pki.site.site import SKEW_SECONDS
 from gatepost.policy.connectors.names import host_port
 from gatepost.policy.decisions.home import INTERNAL_PORT, Nodes, inside_profile
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.settings.roles import ListenerRole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gatepost.pki.site.store import SiteStore
     from gatepost.protocols.tls.facts import ChainVerdict
@@ -47,11 +49,22 @@ class Admission(msgspec.Struct, frozen=True):
     chain: ChainVerdict | None
 
 
-def nodes_of(settings: Settings, member: Membership | None, sharing: frozenset[str] = frozenset()) -> Nodes:
-    """The nodes of the site as this one sees them. sharing: those that share its store."""
+def nodes_of(
+    settings: Settings,
+    member: Membership | None,
+    sharing: frozenset[str] = frozenset(),
+    joined: Mapping[str, float] | None = None,
+) -> Nodes:
+    """The nodes of the site as this one sees them. sharing: those that share its store. joined: `SiteStore.members`.
+
+    A time of joining that a clock wrote which was ahead is held against no certificate, as in `NodeCredentials.admit`.
+    """
+    latest = time.time() + SKEW_SECONDS
+    members = joined and {name: begin - _BACKDATED if begin <= latest else 0.0 for name, begin in joined.items()}
     places = {node.name: host_port(node.address, INTERNAL_PORT) for node in settings.site.nodes if node.address}
     stand_ins = {node.name: node.same_store for node in settings.site.nodes if node.same_store}
-    return Nodes(settings.server.hostname, member.site if member is not None else "", places, sharing, stand_ins)
+    site = member.site if member is not None else ""
+    return Nodes(settings.server.hostname, site, places, sharing, stand_ins, members=members)
 
 
 class NodeCredentials:
@@ -124,7 +137,7 @@ class NodeCredentials:
         if identity is not None:
             tls = server_context([identity], profile, ask_client_certificate=True, sessions=self._sessions)
         self._membership, self._identity, self._anchors, self.tls = member, identity, anchors, tls
-        self.nodes = nodes_of(self._settings, member, self._records.sharing())
+        self.nodes = nodes_of(self._settings, member, self._records.sharing(), self._records.members())
 
     def identity(self, now: float) -> ServerIdentity:
         """The identity that this node presents to others. Raises IdentityError if it cannot be used."""

@@ -84,7 +84,8 @@ class Site:
     def replace(self, domains: Sequence[str] | None, signs_from: float, *, author: str, now: float) -> SiteAuthority:
         """Make the next root. Until `signs_from` the one before signs, while nodes learn of the new one as they renew.
 
-        domains: None for those of the one before. Raises SiteError, StoreFailure.
+        It takes over earlier where that one ends earlier. domains: None for those of the one before. Raises SiteError,
+        StoreFailure.
         """
         state = self.state()
         if not state.authorities:
@@ -93,7 +94,7 @@ class Site:
         if newest.signs_from > now:
             raise SiteError(f"{newest.sha256} takes over soon: wait until then")
         kept = newest.domains if domains is None else domains
-        return self._make(state, newest.site, kept, author, (now, signs_from))
+        return self._make(state, newest.site, kept, author, (now, min(signs_from, max(now, newest.not_after))))
 
     def _make(
         self, state: SiteState, site: str, domains: Sequence[str], author: str, times: tuple[float, float]

@@ -40,7 +40,8 @@ class Nodes(msgspec.Struct, frozen=True):
     gateway is in none. places: host and port of nodes that are not found under their own name at `INTERNAL_PORT`.
     sharing: host names of the nodes that share its store: who lives on one of them lives here. stand_ins: for a node
     those that share a store with it, in the order in which they are tried when it does not answer. expired: whether
-    this node's own certificate has, as `explain` alone says: an attempt finds that out by itself.
+    this node's own certificate has, as `explain` alone says: an attempt finds that out by itself. members: when the
+    certificate of each node of the site may begin at the earliest, seconds since 1970 UTC; None if that is not known.
     """
 
     own: str = ""
@@ -49,14 +50,16 @@ class Nodes(msgspec.Struct, frozen=True):
     sharing: frozenset[str] = frozenset()
     stand_ins: Mapping[str, tuple[str, ...]] = msgspec.field(default=_NO_STAND_INS)
     expired: bool = False
+    members: Mapping[str, float] | None = None
 
     def place(self, node: str) -> tuple[str, int]:
         """The host name or IP address, and the port, of a node's internal listener."""
         return self.places.get(node, (node, INTERNAL_PORT))
 
     def homes(self, node: str) -> tuple[str, ...]:
-        """The nodes that have the store of a node, which comes first."""
-        return node, *self.stand_ins.get(node, ())
+        """The nodes of the site that have the store of a node, which comes first; none if they were all removed."""
+        homes = (node, *self.stand_ins.get(node, ()))
+        return homes if self.members is None else tuple(home for home in homes if home in self.members)
 
     def elsewhere(self, organization: Organization) -> str:
         """The other node on which an organization lives, "" if it lives here."""
@@ -74,9 +77,10 @@ class Nodes(msgspec.Struct, frozen=True):
     def requirement(self, node: str, profile: str) -> Authenticated:
         """The requirement on a hop to a node: TLS with the site's roots and the node's own URI. profile: the server's.
 
-        Revocation is not checked: certificates of nodes live for days, and the site publishes no list.
+        Revocation is not checked: certificates of nodes live for days, and the site publishes no list. Where the nodes
+        are known, a certificate of before the node joined again does not do.
         """
-        proof = Identity((node_uri(self.site, node),), SITE_ANCHORS)
+        proof = Identity((node_uri(self.site, node),), SITE_ANCHORS, (self.members or {}).get(node, 0.0))
         return Authenticated((INTERNAL_HOP,), (proof,), inside_profile(profile), revocation=RevocationCheck.NONE)
 
 

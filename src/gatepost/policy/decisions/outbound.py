@@ -227,7 +227,7 @@ def _order(proof: Proof) -> tuple[Any, ...]:
         case StsProof():
             return 1, proof.domain, proof.host
         case Identity():
-            return 2, proof.names, proof.anchors
+            return 2, proof.names, proof.anchors, proof.since
         case _:
             assert_never(proof)
 
@@ -338,10 +338,8 @@ def _missing(proof: Proof, requirement: Authenticated, facts: HopFacts) -> Short
     match proof:
         case DaneProof():
             return _not_by_dane(proof, facts)
-        case StsProof():
-            return _not_by_pkix(proof, (proof.host,), requirement, facts)
-        case Identity():
-            return _not_by_pkix(proof, proof.names, requirement, facts)
+        case StsProof() | Identity():
+            return _not_by_pkix(proof, requirement, facts)
         case _:
             assert_never(proof)
 
@@ -358,10 +356,9 @@ def _not_by_dane(proof: DaneProof, facts: HopFacts) -> Shortfall | None:
     return Shortfall(ResultType(failure), status, word, detail)
 
 
-def _not_by_pkix(
-    proof: Identity | StsProof, names: tuple[str, ...], requirement: Authenticated, facts: HopFacts
-) -> Shortfall | None:
+def _not_by_pkix(proof: Identity | StsProof, requirement: Authenticated, facts: HopFacts) -> Shortfall | None:
     """The chain comes first: a name in an untrusted certificate means nothing."""
+    names = proof.names if isinstance(proof, Identity) else (proof.host,)
     chain = _chain(proof, requirement, facts)
     if chain is None:
         return _unjudged(proof, requirement, facts)
@@ -372,6 +369,9 @@ def _not_by_pkix(
     if not _bears(leaf, names):
         detail = f"{_presented(names, leaf)} The certificate is for {describe_names(leaf)}."
         return _not_valid(proof, ResultType.CERTIFICATE_HOST_MISMATCH, "SubjectMismatch", detail)
+    if isinstance(proof, Identity) and leaf.not_before < proof.since:
+        detail = f"{_presented(names, leaf)} It is from before the node joined again: another machine has its name now."
+        return _not_valid(proof, *_UNTRUSTED[ChainStatus.REVOKED], detail)
     return None
 
 

@@ -90,10 +90,12 @@ class Identity(msgspec.Struct, frozen=True):
 
     names: DNS names or "*.domain", lower-case A-labels; or the URI of a node. () is `certificate-validation`: chain
     only. anchors: a name or path the certificate store knows the trust anchors by; "" is the server's own setting.
+    since: when the certificate may begin to be valid at the earliest, seconds since 1970 UTC; 0 is whenever.
     """
 
     names: tuple[str, ...]
     anchors: str = ""
+    since: float = 0.0
 
 
 class StsProof(msgspec.Struct, frozen=True):

@@ -63,6 +63,7 @@ _BAD_DOMAIN = Reply(550, "5.1.3", ("The address has no domain",))
 _NO_ORGANIZATION = Reply(450, "4.3.5", ("The organization of the message is not configured",))
 _DISABLED = Reply(450, "4.3.5", ("The connector that a mail flow rule names is disabled",))
 _NO_SITE = Reply(450, "4.3.5", ("The mail belongs to another node, and this gateway belongs to no site",))
+_REMOVED = Reply(450, "4.3.5", ("The node that this mail belongs to is not one of this site",))
 _EXPIRED = Reply(450, "4.3.5", ("System incorrectly configured",))
 _DISPUTED = Reply(450, "4.3.5", ("Two organizations here claim this domain: mail waits until one gives it up",))
 _NO_NAME = Reply(450, "4.3.5", ("The connector expects a name that is not known",))
@@ -300,7 +301,11 @@ class RoutePlanner:
         if self._nodes.expired:
             why = f"{reasons[0]}, and the certificate of this node has expired: see gatepost site status"
             return Unroutable(_EXPIRED, why, reasons)
-        hop, *others = map(self._internal_hop, self._nodes.homes(node))
+        hops = [self._internal_hop(home) for home in self._nodes.homes(node)]
+        if not hops:
+            why = f"{reasons[0]}, and {node} is not a node of {self._nodes.site} any more: change home, or let it join"
+            return Unroutable(_REMOVED, why, reasons)
+        hop, *others = hops
         return InternalRoute(hop, reasons, tuple(others))
 
     def _internal_hop(self, node: str) -> NextHop:

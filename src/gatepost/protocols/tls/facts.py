@@ -7,11 +7,14 @@ facts.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from gatepost.values import RedactedStruct, replace
+
+MAX_CERTIFICATES: Final = 32
+"""Certificates of a peer: each takes 2 KB of OpenSSL's memory as long as the connection lasts."""
 
 
 class CertificateFacts(msgspec.Struct, frozen=True):

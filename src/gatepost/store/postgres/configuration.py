@@ -199,7 +199,8 @@ class _Replica:
             if not isinstance(failure, StoreBusy) or self._copied() is None:
                 self._copy.close()
                 raise
-            _log.warning("the configuration cannot be renewed, the copy of this node stays in force: %s", failure)
+            why = failure.summary or failure  # whoever needs the server hears all of it
+            _log.warning("the configuration cannot be renewed, the copy of this node stays in force: %s", why)
         self._thread.start()
 
     def release(self) -> None:

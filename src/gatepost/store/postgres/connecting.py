@@ -10,7 +10,6 @@ import configparser
 import ipaddress
 import os
 import ssl
-import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +20,7 @@ import asyncpg
 from gatepost.settings.store_url import role_of
 from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.postgres.timelines import OlderPrimaryError
+from gatepost.store.postgres.url_files import FILE_SUMMARY, LINE_OF_PASSFILE, tls_file_fault, when_ended
 from gatepost.texts import own
 
 SQL: Final = "deploy/postgresql/roles.sql has the SQL"
@@ -31,12 +31,12 @@ class Address:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        self._query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        self._hosts = self._query.get("host") or unquote(parts.netloc.rpartition("@")[2])
+        self.parameters = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        self._hosts = self.parameters.get("host") or unquote(parts.netloc.rpartition("@")[2])
         self.role = role_of(url) or "of the system account"
-        self.database = self._query.get("dbname") or unquote(parts.path.lstrip("/")) or self.role
-        self.passfile = self._query.get("passfile", "")
-        self.root = self._query.get("sslrootcert", "")
+        self.database = self.parameters.get("dbname") or unquote(parts.path.lstrip("/")) or self.role
+        self.passfile = self.parameters.get("passfile", "")
+        self.certificate = self.parameters.get("sslcert", "")
 
     @property
     def place(self) -> str:
@@ -44,7 +44,7 @@ class Address:
         return f"the database {self.database} of {own(str(self))}"
 
     def __str__(self) -> str:
-        if service := self._query.get("service"):
+        if service := self.parameters.get("service"):
             return f"PostgreSQL (service {service})"
         return f"PostgreSQL at {self._hosts or 'the local socket'}"
 
@@ -56,7 +56,11 @@ def summary_of(error: BaseException) -> str:
 
 def connect_failure(error: BaseException, url: str) -> StoreFailure:
     """The failure for an error of connecting: StoreBusy if trying again may help, else StoreFailure."""
-    failure = _connect_failure(_specific(error), Address(url))
+    where = Address(url)
+    # A firewall that lets nothing out is a PermissionError, too.
+    if isinstance(error, PermissionError | IsADirectoryError) and (fault := tls_file_fault(where.parameters)):
+        return StoreFailure(f"store.url: {fault}; nothing was changed", summary=FILE_SUMMARY)
+    failure = _connect_failure(_specific(error), where)
     failure.summary = summary_of(error) or failure.summary
     return failure
 
@@ -76,12 +80,25 @@ def _connect_failure(error: BaseException, where: Address) -> StoreFailure:
     if isinstance(error, ValueError | asyncpg.InterfaceError):
         return StoreFailure(f"store.url: {where}: {first_line(error)}; nothing was changed")
     if isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.InternalClientError):
-        return StoreBusy(
-            f"store.url: {where} cannot be reached: {first_line(error)}. Check that it runs, and host and port in "
-            "store.url; nothing was changed"
-        )
+        return StoreBusy(f"store.url: {_unreachable(where, error)}; nothing was changed")
     kind_of_failure = StoreBusy if isinstance(error, _PASSING) else StoreFailure
     return kind_of_failure(f"store.url: {where}: {first_line(error)}; nothing was changed")
+
+
+def _unreachable(where: Address, error: BaseException) -> str:
+    """With TLS 1.3, a server that does not take the certificate of a client ends the connection without a word."""
+    why = first_line(error)
+    if ended := when_ended(where.certificate):
+        return (
+            f"{where} cannot be reached: {why}. The certificate in sslcert {where.certificate} ended at {ended}: "
+            "renew it"
+        )
+    if where.certificate:
+        return (
+            f"{where} cannot be reached: {why}. Check that it runs, host and port in store.url, and in its log whether "
+            f"it takes the certificate in sslcert {where.certificate}"
+        )
+    return f"{where} cannot be reached: {why}. Check that it runs, and host and port in store.url"
 
 
 def nobody_answers(errors: Sequence[Exception]) -> Exception:
@@ -110,7 +127,8 @@ _SUMMARIES: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], .
     ((asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, TimeoutError), "PostgreSQL does not answer in time"),
     (asyncpg.OperatorInterventionError, "PostgreSQL starts or stops"),
     (asyncpg.InvalidAuthorizationSpecificationError, "PostgreSQL does not let the gateway in"),
-    (ssl.SSLError, "the certificate of PostgreSQL is not the right one"),
+    (ssl.SSLCertVerificationError, "the certificate of PostgreSQL is not the right one"),
+    (ssl.SSLError, "no TLS with PostgreSQL"),
     (
         (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError),
         _AWAY_SUMMARY,
@@ -137,7 +155,7 @@ def first_line(error: BaseException) -> str:
 def _password(where: Address, _error: BaseException) -> str:
     return (
         f"{where} does not take the password of role {where.role}: {own(_passfile_fault(where.passfile))}. The line "
-        "of the file is HOST:PORT:DATABASE:ROLE:PASSWORD; a role of the server has a password by: ALTER ROLE … PASSWORD"
+        f"of the file is {LINE_OF_PASSFILE}; a role of the server has a password by: ALTER ROLE … PASSWORD"
     )
 
 
@@ -177,19 +195,6 @@ def _service_file_at_home() -> str:
         raise StoreFailure("store.url: this account has no home directory: name the servicefile") from None
 
 
-def check_passfile(url: str) -> None:
-    """Raise StoreFailure if others may read the file with the password; the library would pass over it."""
-    passfile = Address(url).passfile
-    try:
-        mode = stat.S_IMODE(Path(passfile).stat().st_mode) if passfile else 0
-    except OSError:
-        return  # whether it is needed shows when the server asks
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise StoreFailure(
-            f"store.url: passfile {passfile} has mode {mode:04o}, and others may read it; run: chmod 0600 {passfile}"
-        )
-
-
 def _not_let_in(where: Address, error: BaseException) -> str:
     text = first_line(error)
     if "no encryption" in text:
@@ -198,6 +203,11 @@ def _not_let_in(where: Address, error: BaseException) -> str:
         return (
             f"{where} does not let role {where.role} into database {where.database} from here: add a line to its "
             f"pg_hba.conf, such as: hostssl {where.database} {where.role} NETWORK scram-sha-256"
+        )
+    if "certificate" in text:
+        return (
+            f"{where} does not let role {where.role} in: {text}. Name a certificate for this role with sslcert and "
+            f"sslkey (now: {where.certificate or 'none'}); its common name is the role, or pg_ident.conf maps it"
         )
     return f"{where} does not let role {where.role} in: {text}. Create the role ({SQL})"
 
@@ -214,11 +224,24 @@ def _no_privilege(where: Address, error: BaseException) -> str:
 
 
 def _certificate(where: Address, error: BaseException) -> str:
-    reason = getattr(error, "verify_message", "") or first_line(error)
-    return (
-        f"the certificate of {where} is not the right one: {reason.removesuffix('.')}. Give the authority of "
-        f"the server with sslrootcert (now: {where.root or 'none'}), and a host that its certificate names"
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        text = str(getattr(error, "reason", "") or first_line(error)).replace("_", " ").lower()
+        return tls_file_fault(where.parameters) or f"no TLS with {where}: {text}. Look into its log"
+    cure = _CURES.get(getattr(error, "verify_code", 0)) or (
+        f"Give the authority of the server with sslrootcert (now: {where.parameters.get('sslrootcert', 'none')})"
     )
+    reason = getattr(error, "verify_message", "") or first_line(error)
+    return f"the certificate of {where} is not the right one: {reason.removesuffix('.')}. {cure}"
+
+
+_NAMED_OTHERWISE: Final = "Write the host into store.url as this certificate names it, or give the server another one"
+# By code of X509_verify_cert_error_string(3).
+_CURES: Final = {
+    9: "Compare the clocks of the server and of this machine",
+    10: "Renew it on the server, which then has to read it: pg_ctl reload",
+    62: _NAMED_OTHERWISE,
+    64: _NAMED_OTHERWISE,
+}
 
 
 def _no_tls(where: Address, _error: BaseException) -> str:
@@ -226,9 +249,8 @@ def _no_tls(where: Address, _error: BaseException) -> str:
 
 
 def _missing_file(where: Address, error: BaseException) -> str:
-    if where.root and not Path(where.root).exists():
-        return f"sslrootcert {where.root}: {first_line(error)}; name the file with the authority of the server"
-    return f"{where}: {first_line(error)}; the socket, or a file that store.url names, is not there"
+    fault = tls_file_fault(where.parameters)
+    return fault or f"{where}: {first_line(error)}; the socket, or a file that store.url names, is not there"
 
 
 def _pooled(where: Address, _error: BaseException) -> str:

@@ -56,7 +56,7 @@ def table_names(sql: str) -> list[str]:
 # One row for each schema: its version and `oldest`, and the lock that keeps two changes of it apart.
 _VERSIONS: Final = "CREATE TABLE IF NOT EXISTS schema_version (name TEXT PRIMARY KEY, version BIGINT NOT NULL)"
 _OLDEST: Final = "ALTER TABLE schema_version ADD COLUMN IF NOT EXISTS oldest BIGINT"  # the first databases had none
-_STORED: Final = "SELECT version, (to_jsonb(one) ->> 'oldest')::bigint FROM schema_version AS one WHERE name = $1"
+_STORED: Final = "SELECT name, version, (to_jsonb(one) ->> 'oldest')::bigint FROM schema_version AS one"
 _LIVING: Final = """
 SELECT name FROM node WHERE state <> 'stopped' AND seen > extract(epoch FROM clock_timestamp()) - $1 ORDER BY name
 """
@@ -189,7 +189,7 @@ async def prepare_tables(connection: Any, schema: Schema) -> None:
 
     Newer tables stay as they are if this code can use them.
     """
-    stored = await _stored(connection, schema.name)
+    stored = (await _all_stored(connection)).get(schema.name)
     if stored and schema.suits(*stored):
         return
     if stored:
@@ -218,7 +218,7 @@ async def _make_tables(connection: Any, schema: Schema) -> None:
         async with connection.transaction():
             await connection.execute(_SOON_GIVEN_UP)
             await connection.execute("LOCK TABLE schema_version IN ACCESS EXCLUSIVE MODE")
-            stored = await _stored(connection, schema.name)
+            stored = (await _all_stored(connection)).get(schema.name)
             if stored and schema.suits(*stored):  # another node was quicker
                 return
             await connection.execute(_OLDEST)
@@ -247,20 +247,19 @@ async def _check_nobody_runs(connection: Any, schema: Schema, version: int) -> N
         )
 
 
-async def _stored(connection: Any, name: str) -> StoredVersion | None:
-    """The version of a schema's tables; None if there are none."""
-    if await connection.fetchval("SELECT to_regclass('schema_version')") is None:
-        return None
-    row = await connection.fetchrow(_STORED, name)
-    if row is None:
-        return None
-    version, oldest = row
-    return StoredVersion(version, version if oldest is None else oldest)
+async def _all_stored(connection: Any) -> dict[str, StoredVersion]:
+    """The versions of the tables that are there, by name of the schema."""
+    try:
+        rows = await connection.fetch(_STORED)
+    except asyncpg.UndefinedTableError:
+        return {}
+    return {name: StoredVersion(version, version if oldest is None else oldest) for name, version, oldest in rows}
 
 
 async def stored_versions(connection: Any, schemas: Iterable[Schema]) -> dict[str, StoredVersion | None]:
     """The versions of the tables that are there, by name of the schema; None where there are none."""
-    return {schema.name: await _stored(connection, schema.name) for schema in schemas}
+    stored = await _all_stored(connection)
+    return {schema.name: stored.get(schema.name) for schema in schemas}
 
 
 def check_known(schema: Schema, stored: StoredVersion) -> None:

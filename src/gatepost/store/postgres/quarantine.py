@@ -12,7 +12,8 @@ from gatepost.store.postgres.queue_admin import NOTICE_TO_ALL, REMOVE, PostgresQ
 from gatepost.store.postgres.queue_rows import REMOVE_DONE
 from gatepost.store.postgres.queue_schema import CHANNEL, QUEUE_SCHEMA
 from gatepost.store.quarantine import QuarantineRange, QuarantineUsage, released_row
-from gatepost.store.sqlite.rows import decode_delivery
+from gatepost.store.queue_admin import is_readable
+from gatepost.store.sqlite.rows import listed_delivery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _COLUMNS: Final = (
     "SELECT d.id, d.destination, d.recipients, d.attempts, d.next_at, d.expires_at, d.last_error, d.returned, m.facts,"
-    " d.quarantine FROM queue_delivery AS d JOIN queue_message AS m ON m.id = d.message"
+    " d.message, m.size, d.quarantine FROM queue_delivery AS d JOIN queue_message AS m ON m.id = d.message"
     " WHERE d.quarantine <> '' AND NOT d.dropped"
 )
 _AMONG: Final = " AND d.quarantine = ANY(?::text[])"
@@ -80,7 +81,7 @@ class PostgresQuarantine:
     def release(self, deliveries: Sequence[Delivery], now: float, author: str) -> list[Delivery]:
         """See `QuarantineEngine.release`."""
         with self._database.changing() as connection:
-            present = _present(connection, deliveries)
+            present = [*filter(is_readable, _present(connection, deliveries))]
             rows = [(*released_row(delivery, now), delivery.message.id, delivery.id) for delivery in present]
             connection.execute_many(_RELEASE, rows)
             for destination in sorted({delivery.destination for delivery in present}):
@@ -121,7 +122,8 @@ class PostgresQuarantine:
     def of_recipient(self, organization: str, recipient: str) -> list[Delivery]:
         """See `QuarantineEngine.of_recipient`."""
         with self._database.reading() as connection:
-            return _deliveries(connection.rows(_COLUMNS + _THEIRS, (organization, recipient)))
+            deliveries = _deliveries(connection.rows(_COLUMNS + _THEIRS, (organization, recipient)))
+        return [*filter(is_readable, deliveries)]
 
     def body(self, message: str) -> Iterator[bytes]:
         """See `QuarantineEngine.body`."""
@@ -140,8 +142,8 @@ def _ids(deliveries: Sequence[Delivery]) -> tuple[list[int], list[int]]:
 
 def _deliveries(rows: Sequence[tuple[Any, ...]]) -> list[Delivery]:
     deliveries = []
-    for row in rows:
-        delivery = decode_delivery(row[:-1])
-        delivery.held, delivery.quarantine = True, row[-1]
+    for *columns, message, size, holder in rows:
+        delivery = listed_delivery(columns, message, "", size)
+        delivery.held, delivery.quarantine = True, holder
         deliveries.append(delivery)
     return deliveries

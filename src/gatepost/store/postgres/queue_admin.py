@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 import msgspec
 
-from gatepost.mail.model.message import Delivery, Message, Recipient, Return
+from gatepost.mail.model.message import Delivery, Return
 from gatepost.mail.model.queue_id import made_at, parse_id
 from gatepost.store import queue_admin
 from gatepost.store.interface import QueueFilter, StoreBusy
@@ -20,7 +20,7 @@ from gatepost.store.postgres import queue_filter
 from gatepost.store.postgres.database import PostgresConnection, PostgresDatabase
 from gatepost.store.postgres.queue_rows import BODY, READ_CHUNK, REMOVE_DONE
 from gatepost.store.postgres.queue_schema import CHANNEL, QUEUE_SCHEMA
-from gatepost.store.sqlite.rows import decode_delivery
+from gatepost.store.sqlite.rows import listed_delivery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +37,6 @@ _INLINE_PIECE: Final = 256 * 1024
 
 _encode = msgspec.json.Encoder().encode
 
-_CANNOT_BE_READ: Final = "this release cannot read what is stored of it: a node with a newer one tries it, or drop it"
 _LET_GO: Final = "UPDATE queue_delivery SET recipients = ? WHERE message = ? AND id = ?"
 REMOVE: Final = (
     "DELETE FROM queue_delivery AS d USING unnest(?::bigint[], ?::bigint[]) AS u(message, id)"
@@ -65,11 +64,10 @@ _OLDEST: Final = (
 
 
 class _Row(msgspec.Struct):
-    """A delivery and whose it is, None while it waits. is_readable: what is stored of it could be read."""
+    """A delivery and whose it is, None while it waits."""
 
     entry: queue_admin.QueueEntry
     owner: int | None
-    is_readable: bool
 
 
 def worker_depth(url: str, node: str, worker: int) -> queue_admin.Depth:
@@ -224,22 +222,11 @@ def _oldest(connection: PostgresConnection) -> tuple[float, str]:
 
 def _row(row: tuple[Any, ...]) -> _Row:
     *columns, held, owner, message, sender, size = row
-    try:
-        delivery, is_readable = decode_delivery(tuple(columns)), True
-    except ValueError:  # others can still be listed, and this one be removed
-        delivery, is_readable = _unreadable(columns, Message(message, "", made_at(message), sender, size)), False
+    delivery = listed_delivery(columns, message, sender, size)
     delivery.held = held
     waits = owner is None and not delivery.returned and any(recipient.held for recipient in delivery.recipients)
     state = "held" if held or waits else "deferred" if owner is None else "active"
-    return _Row(queue_admin.QueueEntry(delivery, SHARD, state), owner, is_readable)
-
-
-def _unreadable(columns: Sequence[Any], message: Message) -> Delivery:
-    number, destination, _, attempts, next_at, expires_at, *_ = columns
-    message.organization = destination.partition("/")[0]
-    return Delivery(
-        number, message, destination, [Recipient("")], attempts, next_at, expires_at, last_error=_CANNOT_BE_READ
-    )
+    return _Row(queue_admin.QueueEntry(delivery, SHARD, state), owner)
 
 
 def _apply(
@@ -254,7 +241,7 @@ def _apply(
     if work.action == "drop":
         connection.execute(REMOVE, _ids(waiting))
     if work.action == "release":
-        readable = [row.entry.delivery for row in rows if row.owner is None and row.is_readable]
+        readable = filter(queue_admin.is_readable, waiting)
         connection.execute_many(_LET_GO, [queue_admin.released_recipients(delivery) for delivery in readable])
     for row in rows:
         delivery = row.entry.delivery

@@ -122,6 +122,7 @@ RETRY: Final = """
 UPDATE queue_delivery AS d SET next_at = $1 FROM unnest($2::bigint[], $3::bigint[]) AS u(message, id)
 WHERE d.message = u.message AND d.id = u.id AND d.owner IS NULL AND NOT d.held
 """
+_NUMBER: Final = "json_array_length(recipients::json)"
 SUSPEND: Final = f"""
 WITH due AS (
     SELECT message, id, attempts, expires_at, recipients, returned, dropped FROM queue_delivery
@@ -132,8 +133,8 @@ waits AS (
         * (1 + {SPREAD}::float8 * (2 * {JITTER}::float8 - 1))) AS at
     FROM due
     WHERE {NOTHING_ELSE.replace("instr", "strpos")} AND expires_at > $2
-        AND ($6::float8 = 0 OR {ALL_DELAYED.format(json="::json")}
-        OR {NO_DELAY_WANTED.format(json="::json").replace("instr", "strpos")}
+        AND ($6::float8 = 0 OR {ALL_DELAYED.format(number=_NUMBER)}
+        OR {NO_DELAY_WANTED.format(number=_NUMBER).replace("instr", "strpos")}
         OR (SELECT m.sender = '' OR substring(m.facts FROM '"received":([-+.0-9Ee]+)')::float8 > $6
             FROM queue_message AS m WHERE m.id = message)))
 UPDATE queue_delivery AS d SET attempts = attempts + 1, last_error = $7, next_at = greatest(1, waits.at + $3)

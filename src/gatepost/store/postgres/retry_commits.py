@@ -20,6 +20,7 @@ from gatepost.store.interface import OutcomeUnknown, StoreBusy, StoreFailure, St
 from gatepost.store.postgres import queue_rows
 from gatepost.store.postgres.commit_loop import CommitLoop
 from gatepost.store.postgres.queue_rows import OwnedSettlement, PostgresPlan
+from gatepost.store.queue_admin import UNREADABLE_SECONDS
 from gatepost.store.sqlite.work import BringForward, LeaseWork, RetryWork, SuspensionWork, Work, refuse, tell
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ _RETRY: Final = 0.5  # seconds between two tries while the server does not take 
 _DOUBTFUL_SECONDS: Final = 120.0  # for which a lease without an answer is looked for
 _TURNS: Final = 4  # times of what a part of a long change took, in which others come before the next part
 _CLOSING: Final = 2.0  # seconds that a stop waits for a server that is away; what is not written is tried anew
-_UNREADABLE: Final = 900.0  # seconds until what this release cannot read is tried again, perhaps by another node
 _NAMED: Final = 5  # messages in a log line
 _COMPLAINT: Final = 60.0  # between two log lines of the same
 
@@ -251,7 +251,7 @@ class RetryCommits(CommitLoop):
             len(unreadable),
             ids,
         )
-        values = (_UNREADABLE, *map(list, zip(*unreadable, strict=True)), epoch)
+        values = (UNREADABLE_SECONDS, *map(list, zip(*unreadable, strict=True)), epoch)
         await self._wire.run(lambda connection: connection.execute(queue_rows.PUT_OFF, *values), "put off")
 
     async def _bring_forward(self, work: BringForward) -> None:

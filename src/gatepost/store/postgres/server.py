@@ -24,6 +24,7 @@ from gatepost.store.move_mark import check_open, decoded_mark
 from gatepost.store.postgres import connecting
 from gatepost.store.postgres.hosts import each_host, first_to_answer, others, wait_for_name
 from gatepost.store.postgres.timelines import admit, note_older, note_used
+from gatepost.store.postgres.url_files import check_private_files
 
 OLDEST: Final = 15
 """The oldest major version of PostgreSQL that is used."""
@@ -82,14 +83,18 @@ def reported(doing: str) -> Iterator[None]:
         raise failure_of(error, doing) from error
 
 
-async def connect(url: str, *, role: str, statement: float = STATEMENT_SECONDS) -> Any:
+async def connect(url: str, *, role: str, statement: float = STATEMENT_SECONDS, is_local: bool = False) -> Any:
     """One connection with the time-outs that all have. role: shown in pg_stat_activity. statement: seconds.
 
-    Raises StoreBusy or StoreFailure with what to do, also for a server that is too old or not verified, and for a
-    database that is moved to another engine.
+    is_local: whether its commits wait for the server's own disk alone, and for no standby. Raises StoreBusy or
+    StoreFailure with what to do, also for a server that is too old or not verified, and for a database that is moved to
+    another engine.
     """
-    connecting.check_passfile(url)
-    connection, errors = await first_to_answer(url, lambda host: _connect_host(host, url, role, statement))
+    check_private_files(url)
+    options = connection_options(role, statement)
+    if is_local:
+        options["server_settings"]["synchronous_commit"] = "local"
+    connection, errors = await first_to_answer(url, lambda host: _connect_host(host, url, options))
     if connection is None:
         raise connecting.nobody_answers(errors)
     note_used(connection, url)
@@ -97,20 +102,20 @@ async def connect(url: str, *, role: str, statement: float = STATEMENT_SECONDS) 
         check_version(*connection.get_server_version()[:2])
         connecting.check_verified(connection, url)
         with reported("connect"):
-            await _check_direct(connection, url)
-            await check_database_open(connection, url)
+            if await _check_direct(connection, url):
+                await check_database_open(connection, url)
     except StoreFailure:
         await connection.close()
         raise
     return connection
 
 
-async def _connect_host(host: str, url: str, role: str, statement: float) -> Any:
+async def _connect_host(host: str, url: str, options: dict[str, Any]) -> Any:
     connection = None
     try:
-        dsn, options = connecting.given_to_library(host)
-        await wait_for_name(dsn, min(_CONNECT_SECONDS, statement))
-        connection = await asyncpg.connect(dsn, **options, **connection_options(role, statement))
+        dsn, host_options = connecting.given_to_library(host)
+        await wait_for_name(dsn, options["timeout"])
+        connection = await asyncpg.connect(dsn, **host_options, **options)
         await admit(connection, url)
     except BaseException as error:
         if connection is not None:
@@ -127,7 +132,7 @@ async def _watch_others(url: str) -> None:
         await asyncio.sleep(_WATCH_SECONDS)
         for host in others(url):
             try:
-                connection = await _connect_host(host, url, "watch", _SHORT_SECONDS)
+                connection = await _connect_host(host, url, connection_options("watch", _SHORT_SECONDS))
             except Exception as error:  # noqa: BLE001 - a standby, or nobody: as it should be
                 if note_older(host, str(connecting.Address(host)), error.__cause__):
                     _log.error("%s", error)
@@ -136,10 +141,15 @@ async def _watch_others(url: str) -> None:
                 connection.terminate()
 
 
-async def _check_direct(connection: Any, url: str) -> None:
-    """Raise StoreFailure if a pooler is between: it cannot say which process of the server we have."""
-    if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
+async def _check_direct(connection: Any, url: str) -> bool:
+    """Raise StoreFailure if a pooler is between: it cannot say which process of the server we have.
+
+    Returns whether the database has ever been one side of a move.
+    """
+    process, has_mark = await connection.fetchrow("SELECT pg_backend_pid(), to_regclass('store_move') IS NOT NULL")
+    if process != connection.get_server_pid():
         raise connecting.connect_failure(connecting.PoolerError(), url)
+    return bool(has_mark)
 
 
 def check_version(major: int, minor: int) -> None:
@@ -161,6 +171,7 @@ def connection_options(role: str, statement: float = STATEMENT_SECONDS) -> dict[
             "statement_timeout": _milliseconds(statement),
             "lock_timeout": _milliseconds(min(_LOCK_SECONDS, statement)),
             "idle_in_transaction_session_timeout": _milliseconds(min(_IDLE_SECONDS, statement)),
+            "idle_session_timeout": "0",  # ours wait for mail, whatever the server has for others
             # To compile takes longer than what it saves here: 0.2 s of CPU for a list of a million deliveries.
             "jit": "off",
         },
@@ -245,7 +256,11 @@ class DatabaseServer:
             connection = self._free.pop()
             if not connection.is_closed():
                 return connection
-        return self.run(lambda: connect(self.url, role="manage", statement=self._statement), "connect")
+        # What must be quick, such as a sign of life, is soon said again; it waits for no standby that is missing.
+        is_quick = self._statement < STATEMENT_SECONDS
+        return self.run(
+            lambda: connect(self.url, role="manage", statement=self._statement, is_local=is_quick), "connect"
+        )
 
     def _put_back(self, connection: Any, *, usable: bool) -> None:
         if connection.is_closed():

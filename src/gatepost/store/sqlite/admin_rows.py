@@ -16,14 +16,16 @@ from gatepost.store.queue_admin import (
     DestinationCount,
     QueueEntry,
     applicable,
+    is_readable,
     json_pattern,
     released_recipients,
     state_terms,
+    unreadable_delivery,
 )
 from gatepost.store.text_pattern import spellings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import apsw
 
@@ -34,11 +36,11 @@ if TYPE_CHECKING:
 _encode = msgspec.json.Encoder().encode
 _decode_message = json_decoder(Message)
 _decode_return = json_decoder(Return)
-_decode_recipients: Callable[[str], list[Recipient]] = json_decoder(list[Recipient])
+_decode_recipients: Callable[[str | bytes], list[Recipient]] = json_decoder(list[Recipient])
 
 _SELECTED = (
-    "SELECT d.id, m.facts, d.destination, d.recipients, d.attempts, d.next_at, d.expires_at, d.held, d.last_error,"
-    " d.returned"
+    "SELECT d.id, d.destination, CAST(d.recipients AS BLOB), d.attempts, d.next_at, d.expires_at, d.last_error,"
+    " d.returned, CAST(m.facts AS BLOB), d.held, m.id, m.size"  # octets: a damaged text may be no UTF-8
     " FROM {source} WHERE NOT d.dropped AND {where}"
 )
 _SELECT = f"{_SELECTED} ORDER BY {{order}}, d.id LIMIT ?"
@@ -60,9 +62,12 @@ _REMOVE_BODY = "DELETE FROM body WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM mes
 # `apply` removes a dropped one that waits in the store.
 # Held is what an administrator marked, and what waits for one because its destination protects less than before.
 # What has no word of it in its text need not be understood for it.
+# What is damaged has none of what is looked for, and ends no list.
+_RECIPIENTS = "iif(json_valid(d.recipients), d.recipients, '[]')"
+_FACTS = "iif(json_valid(m.facts), m.facts, '{}')"
 _HELD_BY_MEMORY = (
-    """d.next_at > 0 AND instr(d.recipients, '"held":true')"""
-    " AND EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE value ->> '$.held')"
+    """d.next_at > 0 AND instr(d.recipients, '"held":true')"""  # noqa: S608 - ours
+    f" AND EXISTS (SELECT 1 FROM json_each({_RECIPIENTS}) WHERE value ->> '$.held')"
 )
 _HELD = f"(d.held OR ({_HELD_BY_MEMORY}))"
 _STATES = {
@@ -71,25 +76,26 @@ _STATES = {
     "held": _HELD,
 }
 _NAMED = " || char(9) || ".join(
-    f"ifnull(m.facts ->> '$.{name}', '')" for name in ("reverse_path", "subject", "message_id")
+    f"ifnull({_FACTS} ->> '$.{name}', '')" for name in ("reverse_path", "subject", "message_id")
 )
 _HAS_PART = (
     f"(instr(lower({_NAMED}), ?) > 0"  # noqa: S608 - ours
-    " OR EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE instr(lower(value ->> '$.address'), ?) > 0))"
+    f" OR EXISTS (SELECT 1 FROM json_each({_RECIPIENTS}) WHERE instr(lower(value ->> '$.address'), ?) > 0))"
 )
 _SORT_KEYS = {
     "received": "d.message",
     "next_attempt": "d.next_at",
     "size": "m.size",
     "destination": "substr(d.destination, instr(d.destination, '/') + 1)",
-    "sender": "lower(ifnull(m.facts ->> '$.reverse_path', ''))",
+    "sender": f"lower(ifnull({_FACTS} ->> '$.reverse_path', ''))",
     "attempts": "d.attempts",
 }
 _AT_MOST = "SELECT count(*) FROM (SELECT 1 FROM {source} WHERE NOT d.dropped AND {where} LIMIT ?)"
 _TOTALS = (
-    "SELECT count(*), count(DISTINCT message), ifnull(sum(recipients), 0), ifnull(sum(size), 0),"
+    "SELECT count(*), count(DISTINCT message), ifnull(sum(recipients), 0), ifnull(sum(size), 0),"  # noqa: S608 - ours
     " ifnull(sum(active), 0), ifnull(sum(held), 0) FROM (SELECT d.message AS message,"
-    " json_array_length(d.recipients) AS recipients, m.size AS size, {active} AS active, {held} AS held"
+    f" json_array_length({_RECIPIENTS}) AS recipients, m.size AS size,"
+    " {active} AS active, {held} AS held"
     " FROM {source} WHERE NOT d.dropped AND {where} LIMIT ?)"
 )
 _CHANGES = {
@@ -137,17 +143,17 @@ def conditions(wanted: QueueFilter) -> Conditions:
     if wanted.message:
         add("d.message = ?", parse_id(wanted.message))
     if wanted.organization:
-        add(*_within("m.facts", "m.facts ->> '$.organization' = ? COLLATE NOCASE", wanted.organization))
+        add(*_within("m.facts", f"{_FACTS} ->> '$.organization' = ? COLLATE NOCASE", wanted.organization))
     if wanted.organizations is not None:
         among = msgspec.json.encode(sorted(wanted.organizations)).decode()
         add("substr(d.destination, 1, instr(d.destination, '/') - 1) IN (SELECT value FROM json_each(?))", among)
     if wanted.domain:
         add("substr(d.destination, instr(d.destination, '/') + 1) = ? COLLATE NOCASE", wanted.domain)
     if wanted.sender:
-        add(*_within("m.facts", _address("m.facts ->> '$.reverse_path'", wanted.sender), wanted.sender))
+        add(*_within("m.facts", _address(f"{_FACTS} ->> '$.reverse_path'", wanted.sender), wanted.sender))
     if wanted.recipient:
         term = _address("value ->> '$.address'", wanted.recipient)
-        among = f"EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE {term})"  # noqa: S608 - ours
+        among = f"EXISTS (SELECT 1 FROM json_each({_RECIPIENTS}) WHERE {term})"  # noqa: S608 - ours
         add(*_within("d.recipients", among, wanted.recipient))
     for part in wanted.parts:
         either = spellings(part)
@@ -262,8 +268,20 @@ def _all_destinations(connection: apsw.Connection) -> list[DestinationCount]:
 
 
 def _entry(shard: str, row: tuple[Any, ...]) -> QueueEntry:
-    number, facts, destination, recipients, attempts, next_at, expires_at, held, last_error, returned = row
-    delivery = Delivery(
+    *columns, held, message, size = row
+    try:
+        delivery = _delivery(columns)
+    except ValueError:  # others can still be listed, and this one be removed
+        delivery = unreadable_delivery(columns, message, "", size)
+    delivery.held = bool(held)
+    waits = delivery.next_at and not delivery.returned and any(recipient.held for recipient in delivery.recipients)
+    return QueueEntry(delivery, shard, "held" if held or waits else "deferred" if delivery.next_at else "active")
+
+
+def _delivery(columns: Sequence[Any]) -> Delivery:
+    """As it is stored: that of a journal copy has the message's own envelope. Raises ValueError."""
+    number, destination, recipients, attempts, next_at, expires_at, last_error, returned, facts = columns
+    return Delivery(
         id=number,
         message=_decode_message(facts),
         destination=destination,
@@ -271,12 +289,9 @@ def _entry(shard: str, row: tuple[Any, ...]) -> QueueEntry:
         attempts=attempts,
         next_at=next_at,
         expires_at=expires_at,
-        held=bool(held),
         last_error=last_error,
         returned=_decode_return(returned) if returned else None,
     )
-    waits = next_at and not returned and any(recipient.held for recipient in delivery.recipients)
-    return QueueEntry(delivery, shard, "held" if held or waits else "deferred" if next_at else "active")
 
 
 def apply(
@@ -290,7 +305,8 @@ def apply(
     more = (_encode(Return(author, text)).decode(),) if action == "return" else ()
     connection.executemany(statement, [(now, delivery.message.id, delivery.id, *more) for delivery in deliveries])
     if action == "release":
-        connection.executemany(_LET_GO, [released_recipients(delivery) for delivery in deliveries if delivery.next_at])
+        readable = [delivery for delivery in deliveries if delivery.next_at and is_readable(delivery)]
+        connection.executemany(_LET_GO, map(released_recipients, readable))
     active = [delivery for delivery in deliveries if not delivery.next_at]
     notices = [(action, delivery.destination, delivery.message.id, delivery.id, author) for delivery in active]
     if action in {"release", "retry", "return"}:

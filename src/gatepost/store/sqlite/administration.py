@@ -73,7 +73,8 @@ SELECT count(*) FILTER (WHERE NOT held), count(*) FILTER (WHERE held),
 FROM delivery WHERE (next_at = 0 OR held) AND NOT dropped AND quarantine = ''
 """
 _OCTETS = (
-    "SELECT organization, sum(size), max(id) FROM (SELECT id, size, facts ->> '$.organization' AS organization"
+    "SELECT organization, sum(size), max(id) FROM"
+    " (SELECT id, size, iif(json_valid(facts), facts ->> '$.organization', '') AS organization"
     " FROM message WHERE id > ? ORDER BY id LIMIT ?) GROUP BY 1"
 )
 _PIECE = 20_000  # messages that are read in one transaction: a tenth of a second

@@ -12,9 +12,10 @@ import msgspec
 
 from gatepost.mail.model.queue_id import format_id
 from gatepost.store.quarantine import QuarantineRange, QuarantineUsage, released_row
+from gatepost.store.queue_admin import is_readable
 from gatepost.store.sqlite.admin_rows import remove
 from gatepost.store.sqlite.administration import Administration, opened, shards_of
-from gatepost.store.sqlite.rows import decode_delivery
+from gatepost.store.sqlite.rows import listed_delivery
 from gatepost.store.sqlite.schema import BIG_DIRECTORY, exclusively, open_for_change, open_for_reading
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 _COLUMNS: Final = (
     "SELECT d.id, d.destination, d.recipients, d.attempts, d.next_at, d.expires_at, d.last_error, d.returned, m.facts,"
-    " d.quarantine FROM delivery AS d INDEXED BY quarantine JOIN message AS m ON m.id = d.message"
+    " d.message, m.size, d.quarantine FROM delivery AS d INDEXED BY quarantine JOIN message AS m ON m.id = d.message"
     " WHERE d.quarantine != '' AND NOT d.dropped"
 )
 _AMONG: Final = " AND d.quarantine IN (SELECT value FROM json_each(?))"
@@ -45,22 +46,21 @@ _USAGE: Final = (
     " FROM delivery INDEXED BY quarantine WHERE quarantine != '' AND NOT dropped GROUP BY 1, 2) AS q"
     " JOIN message AS m ON m.id = q.message GROUP BY 1"
 )
+_ADDRESS: Final = "iif(json_valid(recipients), lower(recipients ->> '$[0].address'), '')"
 _UNLISTED: Final = (
-    "SELECT DISTINCT lower(recipients ->> '$[0].address') FROM delivery INDEXED BY quarantine"
+    f"SELECT DISTINCT {_ADDRESS} FROM delivery INDEXED BY quarantine"  # noqa: S608 - ours
     " WHERE quarantine != '' AND quarantine = ? AND NOT dropped AND listed = 0"
-    " AND lower(recipients ->> '$[0].address') > ? ORDER BY 1 LIMIT ?"
+    f" AND {_ADDRESS} > ? ORDER BY 1 LIMIT ?"
 )
 _OF_RECIPIENT: Final = (
-    " FROM delivery INDEXED BY quarantine WHERE quarantine != '' AND quarantine = ?1"
-    " AND lower(recipients ->> '$[0].address') = ?2"
+    f" FROM delivery INDEXED BY quarantine WHERE quarantine != '' AND quarantine = ?1 AND {_ADDRESS} = ?2"
 )
-_THEIRS: Final = (
-    " AND d.quarantine = ? AND lower(d.recipients ->> '$[0].address') = ? ORDER BY d.message DESC, d.id DESC LIMIT 1000"
-)
+_THEIRS: Final = f" AND d.quarantine = ? AND {_ADDRESS} = ? ORDER BY d.message DESC, d.id DESC LIMIT 1000"
 _LISTED: Final = f"SELECT max(listed){_OF_RECIPIENT}"
 _LIST: Final = (
-    "UPDATE delivery INDEXED BY quarantine SET listed = ?3 WHERE quarantine != '' AND quarantine = ?1"
-    " AND lower(recipients ->> '$[0].address') = ?2"
+    "UPDATE delivery INDEXED BY quarantine SET listed = ?3"  # noqa: S608 - ours
+    " WHERE quarantine != '' AND quarantine = ?1"
+    f" AND {_ADDRESS} = ?2"
 )
 
 
@@ -88,7 +88,7 @@ class SqliteQuarantine:
         done: list[Delivery] = []
         for shard in shards_of(self._queue):
             with opened(shard, open_for_change) as connection, exclusively(connection):
-                present = _present(connection, deliveries)
+                present = [*filter(is_readable, _present(connection, deliveries))]
                 rows = [(*released_row(delivery, now), delivery.message.id, delivery.id) for delivery in present]
                 connection.executemany(_RELEASE, rows)
                 destinations = sorted({delivery.destination for delivery in present})
@@ -142,7 +142,7 @@ class SqliteQuarantine:
 
     def of_recipient(self, organization: str, recipient: str) -> list[Delivery]:
         """See `QuarantineEngine.of_recipient`."""
-        return _newest_first(self._select(_COLUMNS + _THEIRS, (organization, recipient)))
+        return _newest_first(filter(is_readable, self._select(_COLUMNS + _THEIRS, (organization, recipient))))
 
     def body(self, message: str) -> Iterator[bytes]:
         """See `QuarantineEngine.body`."""
@@ -170,6 +170,7 @@ def _present(connection: apsw.Connection, deliveries: Sequence[Delivery]) -> lis
 
 
 def _delivery(row: tuple[Any, ...]) -> Delivery:
-    delivery = decode_delivery(row[:-1])
-    delivery.held, delivery.quarantine = True, row[-1]
+    *columns, message, size, holder = row
+    delivery = listed_delivery(columns, message, "", size)
+    delivery.held, delivery.quarantine = True, holder
     return delivery

@@ -6,28 +6,33 @@ happens before, on the event loop, so that a message no column can hold is refus
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gatepost.decoding import json_decoder
 from gatepost.mail.model.message import Delivery, Message, Recipient, Return, sent_as
+from gatepost.mail.model.queue_id import format_id
 from gatepost.store.interface import AdminNotice, DestinationWork, Settlement
+from gatepost.store.queue_admin import CANNOT_BE_READ, UNREADABLE_SECONDS, unreadable_delivery
 from gatepost.store.sqlite.recovery import MAKE_DUE
 from gatepost.store.suspension import ALL_DELAYED, JITTER, NO_DELAY_WANTED, NOTHING_ELSE, SPREAD, Suspension
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     import apsw
 
 
 type Row = tuple[Any, ...]
 
+_log = logging.getLogger(__name__)
+
 _encode = msgspec.json.Encoder().encode
 _decode_message = json_decoder(Message)
 _decode_return = json_decoder(Return)
-_decode_recipients: Callable[[str], list[Recipient]] = json_decoder(list[Recipient])
+_decode_recipients: Callable[[str | bytes], list[Recipient]] = json_decoder(list[Recipient])
 
 _INSERT_MESSAGE = "INSERT INTO message (id, size, big, facts) VALUES (?, ?, ?, ?)"
 _INSERT_BODY = "INSERT INTO body (id, data) VALUES (?, ?)"
@@ -46,7 +51,8 @@ _REMOVE_MESSAGE = (
 )
 _REMOVE_BODY = "DELETE FROM body WHERE id = ?"
 _LEASE = (
-    "SELECT d.id, d.destination, d.recipients, d.attempts, d.next_at, d.expires_at, d.last_error, d.returned, m.facts"
+    "SELECT d.id, d.destination, CAST(d.recipients AS BLOB), d.attempts, d.next_at, d.expires_at, d.last_error,"
+    " d.returned, CAST(m.facts AS BLOB), m.id"  # octets: a damaged text may be no UTF-8
     " FROM delivery AS d INDEXED BY due JOIN message AS m ON m.id = d.message"
     " WHERE d.destination = ? AND d.next_at > 0 AND d.next_at <= ? AND NOT d.held ORDER BY d.next_at LIMIT ?"
 )
@@ -69,6 +75,9 @@ _BRING_FAILED_FORWARD = """
 UPDATE delivery NOT INDEXED SET next_at = ?1
 WHERE next_at > ?1 AND NOT held AND substr(last_error, 1, length(?2)) = ?2
 """
+# Damaged JSON would end the statement, and the commit with it.
+_NUMBER = "iif(json_valid(recipients), json_array_length(recipients), -1)"
+_FACTS = "iif(json_valid(facts), facts, '{}')"
 # Each of the longest due is looked at, and the message only of what may be too old for one without a notice.
 _SUSPEND = f"""
 UPDATE delivery SET attempts = attempts + 1, last_error = :reply, next_at = max(1.0, min(expires_at,
@@ -77,12 +86,13 @@ WHERE (message, id) IN (
     SELECT message, id FROM delivery INDEXED BY due
     WHERE destination = :destination AND next_at > 0 AND next_at <= :now AND NOT held ORDER BY next_at LIMIT :limit)
 AND {NOTHING_ELSE} AND expires_at > :now
-AND (:received_after = 0 OR {ALL_DELAYED.format(json="")} OR {NO_DELAY_WANTED.format(json="")}
-    OR (SELECT json_extract(facts, '$.received') > :received_after OR json_extract(facts, '$.reverse_path') = ''
+AND (:received_after = 0 OR {ALL_DELAYED.format(number=_NUMBER)} OR {NO_DELAY_WANTED.format(number=_NUMBER)}
+    OR (SELECT json_extract({_FACTS}, '$.received') > :received_after OR json_extract({_FACTS}, '$.reverse_path') = ''
         FROM message AS m WHERE m.id = delivery.message))
 """  # noqa: S608 - ours
 _RETRY = "UPDATE delivery SET next_at = ? WHERE message = ? AND id = ? AND next_at > 0 AND NOT held"
 _MARK_LEASED = "UPDATE delivery SET next_at = 0 WHERE message = ? AND id = ?"
+_PUT_OFF = "UPDATE delivery SET next_at = ?, last_error = ? WHERE message = ? AND id = ?"
 _EARLIEST = "SELECT min(next_at) FROM delivery INDEXED BY due WHERE destination = ? AND next_at > 0 AND NOT held"
 _BODY = "SELECT message.big, body.data FROM message LEFT JOIN body ON body.id = message.id WHERE message.id = ?"
 _BIG_SIZE = (
@@ -224,14 +234,23 @@ def _suspend(connection: apsw.Connection, suspensions: Iterable[Suspension]) -> 
 
 def _lease(connection: apsw.Connection, lease: LeaseRequest) -> Iterable[Delivery]:
     rows: list[Row] = connection.execute(_LEASE, (lease.destination, lease.now, lease.limit)).fetchall()
-    for row in rows:
-        delivery = decode_delivery(row)
+    for *columns, message in rows:
+        try:
+            delivery = decode_delivery(tuple(columns))
+        except ValueError:  # of a newer release, or damaged: the others go
+            later = lease.now + UNREADABLE_SECONDS
+            connection.execute(_PUT_OFF, (later, CANNOT_BE_READ, message, columns[0]))
+            _log.error("message %s waits: %s", format_id(message), CANNOT_BE_READ)
+            continue
         connection.execute(_MARK_LEASED, (delivery.message.id, delivery.id))
         yield delivery
 
 
 def decode_delivery(row: Row) -> Delivery:
-    """A leased delivery: id, destination, recipients, attempts, next_at, expires_at, last error, return, message."""
+    """A leased delivery: id, destination, recipients, attempts, next_at, expires_at, last error, return, message.
+
+    Raises ValueError for what this release cannot read.
+    """
     number, destination, stored, attempts, next_at, expires_at, last_error, returned, facts = row
     recipients = _decode_recipients(stored)
     return Delivery(
@@ -245,6 +264,14 @@ def decode_delivery(row: Row) -> Delivery:
         last_error=last_error,
         returned=_decode_return(returned) if returned else None,
     )
+
+
+def listed_delivery(columns: Sequence[Any], message: int, sender: str, size: int) -> Delivery:
+    """The same for who lists it: one that this release cannot read as `unreadable_delivery`."""
+    try:
+        return decode_delivery(tuple(columns))
+    except ValueError:
+        return unreadable_delivery(columns, message, sender, size)
 
 
 def destinations(connection: apsw.Connection) -> list[DestinationWork]:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gatepost.analysis.alarms.site_certificates import NodeCertificate
+from gatepost.analysis.alarms.site_certificates import SiteCertificate
 from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of, site_certificates
 from gatepost.analysis.checks.certificate_alarms import FailedRenewal
 from gatepost.pki.acme.issuer import AuthorityState, Issuer
@@ -164,9 +164,11 @@ def test_certificates_of_nodes_are_those_that_are_here_and_those_that_the_author
     own_certificate(SiteStore(store, Vault(bytes(32)), gateway().server), HOST, lifetime=DAY, now=NOW)
     _, text = site.new_token("", valid=DAY, author="ann", now=NOW)
     site.join(read_secret(read_token(text)[0]), node_request("mx2.contoso.example")[0], lifetime=2 * DAY, now=NOW + 1)
+    (root,) = site.state().authorities
     assert site_certificates(gateway(), store) == (
-        NodeCertificate(HOST, NOW, NOW + DAY, is_here=True),
-        NodeCertificate("mx2.contoso.example", NOW + 1, NOW + 1 + 2 * DAY),
+        SiteCertificate("a-site", NOW, root.not_after, is_root=True),
+        SiteCertificate(HOST, NOW, NOW + DAY, is_here=True),
+        SiteCertificate("mx2.contoso.example", NOW + 1, NOW + 1 + 2 * DAY),
     )
     store.apply({"site_node": {"mx3.contoso.example": {"name": 1}}}, author="test")
     assert site_certificates(gateway(), store) == ()

@@ -83,6 +83,20 @@ def test_a_message_arrives_whole_and_private(maildirs: Maildirs, tmp_path: Path)
     assert name.endswith(".mx1.gate.example")
 
 
+def test_what_a_killed_delivery_left_goes_after_36_hours(maildirs: Maildirs) -> None:
+    deliver(maildirs, message(CONTENT))
+    tmp = maildirs.path("Ann@B.example") / "tmp"
+    now = 1700000000.0
+    for name, age in (("old", 36 * 3600 + 5), ("young", 36 * 3600 - 5)):
+        (tmp / name).write_text("half")
+        os.utime(tmp / name, (now - age, now - age))
+    (tmp / "folder").mkdir()
+    (tmp / "link").symlink_to(tmp / "old")
+    deliver(maildirs, message(CONTENT))
+    assert sorted(path.name for path in tmp.iterdir()) == ["folder", "link", "young"]
+    assert len(list((tmp.parent / "new").iterdir())) == 2
+
+
 def test_names_are_unique_within_one_moment(maildirs: Maildirs) -> None:
     assert len({deliver(maildirs, message(CONTENT)) for _ in range(20)}) == 20
 

@@ -212,7 +212,16 @@ def test_what_cannot_be_verified_is_refused(log, tmp_path):
 def test_a_key_that_came_along_and_is_none(log):
     for path in (log / "keys").iterdir():
         path.write_text("no key")
-    assert refusal(verified, [log]).kind is RefusalKind.UNREADABLE
+    found = verified([log])
+    assert (found.verified, found.data["keys"]) == (None, [])
+    assert any("1 stored public key of the log cannot be read" in note for note in found.notes)
+
+
+def test_a_stored_key_that_is_none_takes_nothing_from_the_others(log):
+    (log / "keys").joinpath("x.pem").write_bytes(b"\xff no key")
+    found = verified([log], own=True)
+    assert (found.verified, found.data["entries"] >= 9) == (True, True)
+    assert any("1 stored public key of the log cannot be read" in note for note in found.notes)
 
 
 def test_an_export_is_proven_by_the_readers_key(export, logs):

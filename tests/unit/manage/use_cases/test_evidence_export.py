@@ -16,7 +16,7 @@ from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.evidence import Head
 from gatepost.manage.use_cases.evidence_export import FetchedExport, OpenExport, export_evidence, open_export
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal
+from gatepost.manage.use_cases.refusal import BusyRefusal
 from gatepost.store.evidence_files import evidence_directory
 
 NOW = time.time()
@@ -157,11 +157,10 @@ def test_who_sees_other_organizations_gets_no_entry(gateway, log, logs, accounts
     assert written(export_of(gateway, accounts, other, organization=organization))[0].entries == 0
 
 
-def test_what_cannot_be_read_is_a_refusal(gateway, log, accounts):
+def test_a_stored_key_that_cannot_be_read_is_told_in_an_export(gateway, log, accounts):
     (log / "keys").joinpath("x.pem").write_bytes(b"no key")
-    with pytest.raises(Refusal):
-        written(export_of(gateway, accounts))
-    assert accounts.events == [("evidence-export", "failed", "", "json")]
+    document = json.loads(written(export_of(gateway, accounts))[1])
+    assert (len(document["keys"]), document["unreadable_keys"]) == (1, 1)
 
 
 def test_a_reader_that_goes_away_is_on_record_as_failed(gateway, log, accounts):

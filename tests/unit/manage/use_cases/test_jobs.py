@@ -79,12 +79,19 @@ def test_a_run_that_gets_no_thread_takes_nobodys_place(monkeypatch):
 def test_few_run_at_a_time_and_fewer_of_one(held):
     runs = Jobs()
     begun = [runs.start(TARGET, ANN, held) for _ in range(2)]
-    for who, wanted in ((ANN, 0), (BOB, 2), (TIM, 2), (TINA, 0)):
+    for who, wanted in ((ANN, 0), (BOB, 2), (TIM, 2), (TINA, 1)):
         begun += [runs.start(TARGET, who, held) for _ in range(wanted)]
         with pytest.raises(Refusal) as refused:
             runs.start(TARGET, who, held)
         assert refused.value.kind is RefusalKind.CONFLICT
-    assert len(begun) == 6
+    for number in range(5):
+        who = Principal(f"tenant {number}", READ, frozenset({f"tenant {number}"}))
+        begun.append(runs.start(TARGET, who, held))
+        with pytest.raises(BusyRefusal):
+            runs.start(TARGET, who, held)
+    with pytest.raises(BusyRefusal):
+        runs.start(TARGET, STRANGER, held)
+    assert len(begun) == 12
     assert not begun[0].wait(0)
 
 

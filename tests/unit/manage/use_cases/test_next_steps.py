@@ -78,7 +78,7 @@ STORIES = {
         "The administrators of 192.0.2.1 must find out why their server does not accept",
     ),
     "a client with hundreds of certificates": (
-        [row("TLSFAIL", "", "the client sent 140 certificates, at most 32 are taken", peer_host="client.example")],
+        [row("TLSFAIL", "", "the peer sent 140 certificates, at most 32 are taken", peer_host="client.example")],
         "sender",
         "The administrators of client.example must let their server send its own chain",
     ),

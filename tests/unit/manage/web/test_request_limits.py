@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import tracemalloc
 
 import pytest
 
 from gatepost.manage.web.request_limits import BodyLimit, BodyTooLarge, KnownHosts, LoopbackUntilOwned, read_body
+from gatepost.store.interface import StoreBusy
 
 MEBI = 1024 * 1024
 
@@ -57,6 +59,21 @@ def test_it_stays_open_once_there_was_an_owner(ask, echo):
     app = LoopbackUntilOwned(echo, owned=lambda: not asked.append(1))
     assert [ask(app, client="192.0.2.7").status for _ in range(3)] == [200] * 3
     assert len(asked) == 1
+
+
+def test_the_owner_is_looked_up_on_a_thread_and_nobody_is_let_in_unknown(ask, echo):
+    threads = []
+
+    def owned():
+        threads.append(threading.current_thread())
+        raise StoreBusy("PostgreSQL is away")
+
+    app = LoopbackUntilOwned(echo, owned=owned)
+    answer = ask(app, "/api/v1/status", client="192.0.2.7")
+    assert (answer.status, "PostgreSQL" in answer.text) == (503, False)
+    assert ask(app, client="127.0.0.1").status == 200
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ import time
 
 import pytest
 
-from gatepost.manage.web import server
+from gatepost.manage.access.principal import Principal
+from gatepost.manage.web import request_limits, server
+from gatepost.manage.web.request_limits import ConcurrencyMiddleware
 from gatepost.manage.web.server import WebServer
 from gatepost.net.listener import bind
 from gatepost.net.tasks import spawn
@@ -258,5 +260,69 @@ def test_a_few_together_leave_places_for_others(settings, echo, monkeypatch):
             reader, writer = await dial("127.0.0.3")
             writer.write(REQUEST)
             assert (await head_of(reader)).startswith(b"HTTP/1.1 200")
+
+    asyncio.run(story())
+
+
+def test_answers_that_are_not_fetched_keep_the_places_of_their_asker(settings, echo, monkeypatch):
+    """Each may have 32 MB, and its asker 100 connections from an address."""
+    monkeypatch.setattr(request_limits, "_PATIENCE", 100.0)
+    whole = b"x" * 12_000_000
+    begun, all_begun = 0, asyncio.Event()
+
+    async def answer(scope, receive, send):
+        nonlocal begun
+        begun += 1
+        if begun == 16:
+            all_begun.set()
+        length = (b"content-length", b"%d" % len(whole))
+        await send({"type": "http.response.start", "status": 200, "headers": [length]})
+        await send({"type": "http.response.body", "body": whole})
+
+    limited = ConcurrencyMiddleware(answer)
+
+    async def app(scope, receive, send):
+        if scope["type"] != "http":
+            await echo(scope, receive, send)
+            return
+        scope["state"]["principal"] = Principal("tim", frozenset(), frozenset({"contoso"}))
+        await limited(scope, receive, send)
+
+    async def story():
+        go = asyncio.Event()
+
+        async def fetch(dial):
+            reader, writer = await dial()
+            writer.write(REQUEST)
+            await reader.readuntil(b"\r\n\r\n")
+            await go.wait()
+            assert await reader.readexactly(len(whole)) == whole
+
+        async with served(app, settings) as dial:
+            fetches = [spawn(fetch(dial), "a call") for _ in range(20)]
+            await all_begun.wait()
+            await asyncio.wait(fetches, timeout=0.5)
+            assert begun == 16
+            go.set()
+            async with asyncio.timeout(50):
+                await asyncio.gather(*fetches)
+            assert begun == 20
+
+    asyncio.run(story())
+
+
+def test_a_network_leaves_places_for_others_however_many_sources_it_has(settings, echo, monkeypatch):
+    """A /48 of IPv6 has 65,536 of them. Loopback has none, so IPv4 networks stand for it."""
+    monkeypatch.setattr(server, "_MOST", 16)
+    monkeypatch.setattr(server, "network_of", lambda place: place.rpartition(".")[0])
+
+    async def story():
+        async with served(echo, settings) as dial:
+            answers = []
+            for source in [f"127.0.5.{number}" for number in range(1, 17)] + ["127.0.6.1"]:
+                reader, writer = await dial(source)
+                writer.write(REQUEST)
+                answers.append((await head_of(reader))[9:12])
+            assert answers == [b"200"] * 12 + [b"503"] * 4 + [b"200"]
 
     asyncio.run(story())

@@ -199,6 +199,38 @@ def test_a_server_that_sends_tls_messages_without_data_is_given_up(tmp_path: Pat
     assert "too much around its content" in asyncio.run(run())
 
 
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION], ids=["1.2", "1.3"])
+@pytest.mark.parametrize("octets", [None, -40], ids=["whole", "all but its end"])
+def test_a_server_with_hundreds_of_certificates_is_given_up(tmp_path: Path, version: int, octets: int | None) -> None:
+    """Each takes 2 KB of OpenSSL's memory for as long as the handshake waits, and after it."""
+    pki = Pki(tmp_path)
+    leaf, trusting = pki.leaf("127.0.0.1", names=["127.0.0.1"]), https_context(TrustAnchors.load(str(pki.root)))
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_max_proto_version(version)
+    (long := tmp_path / "long.pem").write_bytes(leaf.chain.read_bytes() + pki.root.read_bytes() * 31)
+    context.use_certificate_chain_file(long)
+    context.use_privatekey_file(leaf.key)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = SSL.Connection(context, None)
+        connection.set_accept_state()
+        while data := await reader.read(65_536):
+            private.put_input(connection, data)
+            private.shake_hands(connection)
+            writer.write(private.take_output(connection)[:octets])
+        writer.close()
+
+    async def run() -> str:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            client = HttpClient(Resolver(Nameservers(["127.0.0.1:9"])), trusting)
+            with pytest.raises(HttpFailed) as caught:
+                await client.fetch(HttpRequest(f"https://127.0.0.1:{port}/", 1000, 20, private=True))
+        return caught.value.detail
+
+    assert "the server sent 33 certificates, at most 32 are taken" in asyncio.run(run())
+
+
 @pytest.mark.parametrize(
     ("url", "words", "temporary"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -205,3 +206,19 @@ def test_the_settings_say_which_nodes_share_the_store_of_another():
     nodes = nodes_of(settings, None)
     assert nodes.place(MX2) == (MX2, 8445)
     assert nodes.homes(MX2) == (MX2, "mx3.a.example")
+
+
+def test_mail_is_for_nodes_of_the_site_alone_where_the_authority_is_kept(records, site):
+    """`homes` and `requirement` of `policy.decisions.home` are asked with what is here."""
+    own_certificate(records, MX1, lifetime=HOUR, now=NOW)
+    found = NodeCredentials(records, SETTINGS)
+    assert found.nodes.homes(MX1) == (MX1,)
+    site.remove_node(MX1, author="ann")
+    assert found.refresh()
+    assert found.nodes.homes(MX1) == ()
+
+
+def test_a_certificate_may_begin_an_hour_before_its_node_joined_unless_the_clock_was_ahead():
+    joined = {MX1: time.time(), MX2: time.time() + 2 * HOUR}
+    begin = nodes_of(SETTINGS, None, joined=joined).members
+    assert begin == {MX1: joined[MX1] - HOUR - 1, MX2: 0.0}

@@ -140,6 +140,14 @@ def test_the_next_authority_signs_when_every_node_knows_it(made):
     assert made.state().authorities == (second,)
 
 
+def test_the_next_authority_takes_over_before_the_one_before_ends(made):
+    end = made.state().issuer(NOW).not_after
+    second = made.replace(None, end + WEEK, author="ann", now=end - DAY)
+    assert made.state().issuer(end) == second
+    third = made.replace(None, second.not_after + 9 * WEEK, author="ann", now=second.not_after + 2 * WEEK)
+    assert made.state().issuer(second.not_after + 2 * WEEK) == third  # it has ended already
+
+
 def test_a_root_goes_when_nothing_leads_to_it_any_more(made, store):
     first = made.state().issuer(NOW)
     joined(made)

@@ -38,6 +38,14 @@ def test_nodes_of_its_store_stand_in_for_a_node() -> None:
     assert nodes.homes("mx3.a.example") == ("mx3.a.example",)
 
 
+def test_of_nodes_that_are_known_those_that_were_removed_are_none() -> None:
+    nodes = Nodes(MX1, "a-site", stand_ins={MX2: ("mx3.a.example",)}, members={MX1: 1.0, "mx3.a.example": 2.0})
+    assert nodes.homes(MX2) == ("mx3.a.example",)
+    assert nodes.homes("mx4.a.example") == ()
+    (proof,) = nodes.requirement("mx3.a.example", "default").proofs
+    assert proof == Identity(("spiffe://a-site/node/mx3.a.example",), SITE_ANCHORS, since=2.0)
+
+
 def test_a_node_must_prove_its_uri_by_the_roots_of_the_site() -> None:
     asked = Nodes(MX1, "a-site").requirement(MX2, "compatible")
     assert asked.sources == (INTERNAL_HOP,)

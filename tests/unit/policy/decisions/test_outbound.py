@@ -456,6 +456,20 @@ def test_whoever_satisfies_a_tlsa_record_needs_no_authority(hop: MakeHop, chain:
     assert shortfall_of(Authenticated(BY_DNS, (BY_DANE,)), replace(facts, dane=None, chain=None)).detail.count("none")
 
 
+def test_a_certificate_of_before_a_node_joined_again_proves_nothing(hop: MakeHop, chain: MakeChain) -> None:
+    facts = hop(chain=chain("mail.b.example"))
+    assert facts.chain is not None
+    assert facts.chain.leaf is not None
+    begin = facts.chain.leaf.not_before
+    asked = Authenticated((Source("internal", "site"),), (Identity(("mail.b.example",), since=begin),))
+    assert judge(asked, facts).passed
+    later = replace(asked, proofs=(Identity(("mail.b.example",), since=begin + 1),))
+    shortfall = shortfall_of(later, facts)
+    assert (shortfall.result_type, shortfall.message) == (UNTRUSTED, "CertificateRevoked")
+    assert shortfall.detail.endswith("It is from before the node joined again: another machine has its name now.")
+    assert judge(later, facts).achieved.tls is TlsLevel.ENCRYPTED
+
+
 @pytest.mark.parametrize(
     ("presented", "word", "result"),
     [

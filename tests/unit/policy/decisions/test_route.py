@@ -597,6 +597,14 @@ def test_who_is_in_no_site_keeps_the_mail() -> None:
     assert "gatepost site join" in found.detail
 
 
+def test_mail_for_a_node_that_was_removed_is_kept() -> None:
+    planner = RoutePlanner(directory(home=AWAY), nodes=replace(NODES, members={"mx1.contoso.example": 0.0}))
+    ((found, _),) = planner.routes("contoso", [Recipient("ann@contoso.example")])
+    assert isinstance(found, Unroutable)
+    assert found.reply.text.startswith("450 4.3.5")
+    assert f"{AWAY} is not a node of contoso-site any more" in found.detail
+
+
 def test_who_has_an_expired_certificate_keeps_the_mail() -> None:
     planner = RoutePlanner(directory(home=AWAY), nodes=Nodes("mx1.contoso.example", "contoso-site", expired=True))
     ((found, _),) = planner.routes("contoso", [Recipient("ann@contoso.example")])

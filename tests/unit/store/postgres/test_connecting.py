@@ -10,6 +10,7 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.postgres.connecting import connect_failure, first_line, given_to_library
 from gatepost.store.postgres.server import failure_of
 from gatepost.store.postgres.timelines import OlderPrimaryError
+from gatepost.testing.pki import Pki
 
 
 def test_without_a_service_the_library_is_given_the_address():
@@ -46,9 +47,10 @@ def test_an_account_without_a_home_has_to_name_the_file(monkeypatch):
             "PostgreSQL does not let the gateway in",
         ),
         (
-            ssl.SSLError(1, "unable to get local issuer certificate"),
+            ssl.SSLCertVerificationError(1, "unable to get local issuer certificate"),
             "the certificate of PostgreSQL is not the right one",
         ),
+        (ssl.SSLError(1, "tlsv1 alert unknown ca"), "no TLS with PostgreSQL"),
         (ConnectionRefusedError("refused"), "PostgreSQL cannot be reached"),
         (OlderPrimaryError(1, 2), "PostgreSQL is read-only"),
     ],
@@ -76,3 +78,48 @@ def test_an_older_primary_is_named_with_what_to_do():
 def test_an_error_is_told_on_one_line_and_in_our_words(error, text):
     assert first_line(error) == text
     assert str(failure_of(error, "read")) == f"PostgreSQL: read: {text}"
+
+
+def certificate_error(code: int, text: str) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, text)
+    error.verify_code, error.verify_message = code, f"{text}."
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (certificate_error(9, "certificate is not yet valid"), "not yet valid. Compare the clocks"),
+        (certificate_error(10, "certificate has expired"), "certificate has expired. Renew it on the server"),
+        (certificate_error(62, "Hostname mismatch"), "Hostname mismatch. Write the host into store.url"),
+        (certificate_error(64, "IP address mismatch"), "IP address mismatch. Write the host into store.url"),
+        (certificate_error(20, "no issuer"), "no issuer. Give the authority of the server with sslrootcert"),
+        (ssl.SSLError(1, "tlsv1 alert unknown ca"), "no TLS with PostgreSQL at db1: tlsv1 alert unknown ca. Look into"),
+        (asyncpg.InvalidAuthorizationSpecificationError("connection requires a valid client certificate"),
+         "Name a certificate for this role with sslcert and sslkey (now: none)"),
+        (PermissionError(1, "Operation not permitted"), "cannot be reached: Operation not permitted"),
+    ],
+)  # fmt: skip
+def test_each_fault_of_tls_has_its_cure(error, text):
+    assert text in str(connect_failure(error, "postgresql://g@db1/gatepost"))
+
+
+def test_a_file_of_the_address_that_cannot_be_used_is_named(tmp_path):
+    url = f"postgresql://g@db1/gatepost?sslrootcert={tmp_path}"
+    for error in (IsADirectoryError(21, "Is a directory"), FileNotFoundError(2, "no such file"), ssl.SSLError(1, "x")):
+        failure = connect_failure(error, url)
+        assert failure.final
+        assert f"sslrootcert {tmp_path}: Is a directory; name the right file" in str(failure)
+    text = str(connect_failure(FileNotFoundError(2, "no such file"), "postgresql:///gatepost?host=/nowhere"))
+    assert "the socket, or a file that store.url names, is not there" in text
+
+
+def test_a_server_that_hangs_up_may_not_take_our_certificate(tmp_path):
+    for chain, text in ((pki_chain(tmp_path), " ended at 20"), (tmp_path / "none", " in its log whether it takes")):
+        url = f"postgresql://g@db1/gatepost?sslcert={chain}&sslkey=/key"
+        failure = connect_failure(asyncpg.ConnectionDoesNotExistError("closed"), url)
+        assert (failure.final, text in str(failure)) == (False, True), failure
+
+
+def pki_chain(folder):
+    return Pki(folder / "pki").expired("gatepost").chain

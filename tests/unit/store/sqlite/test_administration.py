@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
@@ -65,6 +66,28 @@ def test_entries(shop, admin):
     assert entries[0].delivery.last_error == "451 4.4.1 later"
     assert entries[0].delivery.next_at == 5000.0
     assert entries[0].delivery.message.reverse_path == "bob@contoso.example"
+
+
+@pytest.mark.parametrize("damage", ["x", '[{"address":7,"held":true}]', '[{"held":true'])
+def test_what_cannot_be_read_is_listed_and_can_be_held_and_removed(shop, admin, damage):
+    deferred, active, other = asyncio.run(fill(shop))
+    with contextlib.closing(apsw.Connection(str(shop.shard / QUEUE_FILE))) as queue:
+        queue.execute("UPDATE delivery SET recipients = ? WHERE id = ?", (damage, deferred.id))
+    entries = admin.entries(QueueFilter())
+    assert [entry.delivery.id for entry in entries] == [deferred.id, active.id, other.id]
+    shown = entries[0].delivery
+    assert shown.last_error.startswith("this release cannot read what is stored of it")
+    assert (shown.message.id, shown.message.size, shown.organization) == (deferred.message.id, 7, "contoso")
+    assert admin.totals(QueueFilter()).deliveries == 3
+    assert ids(admin.entries(QueueFilter(recipient="eve@other.example"))) == [active.id]
+    assert ids(admin.entries(QueueFilter(parts=("eve@",)))) == [active.id]
+    of_it = QueueFilter(message=format_id(deferred.message.id), domain="partner.example")
+    assert admin.hold(of_it, author="eve")
+    assert admin.release(of_it, author="eve")
+    with contextlib.closing(apsw.Connection(str(shop.shard / QUEUE_FILE))) as queue:
+        assert queue.execute("SELECT recipients FROM delivery WHERE id = ?", (deferred.id,)).get == damage
+    assert admin.drop(of_it, author="eve")
+    assert ids(admin.entries(QueueFilter())) == [active.id, other.id]
 
 
 @pytest.mark.parametrize(

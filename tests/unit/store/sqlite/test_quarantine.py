@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
+import apsw
 import pytest
 
 from gatepost.mail.model.message import Delivery, QuarantineHold, Recipient
 from gatepost.mail.model.queue_id import format_id
 from gatepost.store.quarantine import DAY, Quarantine, QuarantineFilter, QuarantineUsage
+from gatepost.store.queue_admin import is_readable
 from gatepost.store.sqlite.quarantine import SqliteQuarantine
+from gatepost.store.sqlite.schema import QUEUE_FILE
 
 HOLD = QuarantineHold("contoso", "content hook 'av'", "clamav: X", 30)
 
@@ -54,6 +58,26 @@ def test_over_all_shards(shop):
     assert not quarantine.note_listed("contoso", "ann@contoso.example", 6.0, 5.0)
     assert quarantine.unlisted("contoso", "", 9) == ["joe@contoso.example"]
     assert [each.id for each in quarantine.of_recipient("contoso", "ann@contoso.example")] == [one.id, old.id]
+
+
+@pytest.mark.parametrize("damage", ["x", '[{"address":7}]', '[{"address":"ann@contoso.example","quarantines":7}]'])
+def test_what_cannot_be_read_is_listed_and_stays_until_it_is_deleted(shop, damage):
+    async def main():
+        async with shop.open(worker=0) as store:
+            return await hold(shop, store, "ann@contoso.example", "joe@contoso.example")
+
+    one, two = asyncio.run(main())
+    with contextlib.closing(apsw.Connection(str(shop.shard / QUEUE_FILE))) as queue:
+        queue.execute("UPDATE delivery SET recipients = ? WHERE id = ?", (damage, one.id))
+    quarantine = made(shop)
+    listed = quarantine.entries(QuarantineFilter())
+    assert quarantine.of_recipient("contoso", "ann@contoso.example") == []
+    assert "joe@contoso.example" in quarantine.unlisted("contoso", "", 9)
+    assert quarantine.note_listed("contoso", "joe@contoso.example", 5.0, 1.0)
+    assert [(each.id, is_readable(each)) for each in listed] == [(two.id, True), (one.id, False)]
+    assert [each.id for each in quarantine.release(QuarantineFilter(), author="eve")] == [two.id]
+    assert [each.id for each in quarantine.entries(QuarantineFilter())] == [one.id]
+    assert [each.id for each in quarantine.delete(QuarantineFilter(), author="eve")] == [one.id]
 
 
 def test_release_delete_and_expire(shop):

@@ -6,6 +6,7 @@ import apsw
 import pytest
 
 from gatepost.mail.model.message import Delivery, Message, Recipient, Return
+from gatepost.mail.model.queue_id import format_id
 from gatepost.store.interface import AdminNotice, DestinationWork, Settlement
 from gatepost.store.sqlite.rows import (
     CommitPlan,
@@ -68,6 +69,44 @@ def count(queue, table):
 def test_an_empty_plan_writes_nothing(queue):
     assert execute(queue) == []
     assert destinations(queue) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "recipients = 'x'",
+        """recipients = '[{"address":7}]'""",
+        "recipients = CAST(x'5b22ff225d' AS TEXT)",
+        "returned = '[]'",
+    ],
+)
+def test_a_delivery_that_cannot_be_read_waits_alone(queue, caplog, damage):
+    put(queue, delivery(8, message=7, next_at=5.0))
+    put(queue, delivery(9, message=8, next_at=5.0))
+    queue.execute(f"UPDATE delivery SET {damage} WHERE id = 8")  # noqa: S608 - ours
+    assert [one.id for one in lease(queue)] == [9]
+    assert f"message {format_id(7)} waits: this release cannot read what is stored of it" in caplog.text
+    assert lease(queue) == []
+    assert earliest(queue, PARTNER) == 10.0 + 900.0
+    assert lease(queue, now=10_000.0) == []  # again put off, and never lost
+    assert count(queue, "delivery") == 2
+
+
+@pytest.mark.parametrize("facts", ["{}", "x"])
+def test_a_message_that_cannot_be_read_waits_alone(queue, facts):
+    put(queue, delivery(8, message=7, next_at=5.0, attempts=1, expires_at=1e6))
+    put(queue, delivery(9, message=8, next_at=5.0))
+    queue.execute("UPDATE message SET facts = ? WHERE id = 7", (facts,))
+    assert [one.id for one in lease(queue)] == [9]
+
+
+@pytest.mark.parametrize("table", ["message SET facts", "delivery SET recipients"])
+def test_damage_ends_no_commit_that_defers_where_mail_lies(queue, table):
+    put(queue, delivery(8, next_at=5.0, attempts=1, expires_at=1e6, recipients=[Recipient("ann@partner.example")]))
+    queue.execute(f"UPDATE {table} = 'x'")
+    suspension = Suspension(PARTNER, 9, 10.0, waits=(60.0,), received_after=5.0, reply="421 away")
+    execute(queue, suspensions=[suspension])
+    assert suspension.deferred == 0
 
 
 def test_a_delivery_comes_back_as_it_was(queue):
