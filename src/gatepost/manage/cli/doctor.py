@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -17,7 +17,6 @@ from gatepost.node.machine_findings import DoctorFinding, Level
 from gatepost.node.privileges import PrivilegeError, act_as, gateway_account
 from gatepost.settings.loader import load
 from gatepost.settings.problem import SettingsError, SettingsProblem
-from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -113,35 +112,10 @@ def _is_hopeless(settings: Settings, findings: Iterable[DoctorFinding]) -> bool:
     return wrong or not Path(settings.server.data_dir).is_dir()
 
 
-_AREAS: Final = frozenset(
-    {
-        N_("account"),
-        N_("alarms"),
-        N_("certificate"),
-        N_("clock"),
-        N_("configuration"),
-        N_("confinement"),
-        N_("disk"),
-        N_("files"),
-        N_("memory"),
-        N_("nameservers"),
-        N_("settings"),
-        N_("store"),
-        N_("syncs"),
-    }
-)
-"""Areas of findings in one word; others are sentences."""
-
-
 def _settings_finding(problem: SettingsProblem) -> DoctorFinding:
     """A problem of the settings: "FILE:LINE: KEY: what", and apart "what to do"."""
     what, _separator, fix = ours(problem.message).partition("; ")
     return DoctorFinding("settings", Level.FAIL, f"{problem.where}{what}", fix)
-
-
-def _area(area: str) -> str:
-    """What a finding is about, in the language of the terminal."""
-    return _(area) if area in _AREAS else ours(area)
 
 
 def print_findings(findings: Iterable[DoctorFinding], *, err: bool = False) -> None:
@@ -153,7 +127,7 @@ def print_findings(findings: Iterable[DoctorFinding], *, err: bool = False) -> N
     for finding in findings:
         counts[finding.level] += 1
         level = click.style(f"{finding.level:8}", fg=_COLOURS[finding.level])
-        click.echo(f"{level}{printable(_area(finding.area)):24} {printable(ours(finding.text))}", err=err)
+        click.echo(f"{level}{printable(ours(finding.area)):24} {printable(ours(finding.text))}", err=err)
         if finding.fix and finding.level is not Level.PASS:
             click.echo(f"{'':32} {_('next: %(fix)s', fix=ours(finding.fix))}", err=err)
     faults, warnings, unknown = (counts[level] for level in (Level.FAIL, Level.WARN, Level.UNKNOWN))

@@ -48,7 +48,7 @@ from gatepost.settings.sections import Durability
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
-from gatepost.texts import own
+from gatepost.texts import N_, own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -124,6 +124,12 @@ async def _listens(address: str, port: int) -> bool:
         await writer.wait_closed()
     return True
 
+
+AREAS: Final = (
+    N_("account"), N_("alarms"), N_("certificate"), N_("clock"), N_("configuration"), N_("confinement"), N_("disk"),
+    N_("files"), N_("memory"), N_("nameservers"), N_("settings"), N_("store"), N_("syncs"),
+)  # fmt: skip
+"""Areas of findings in one word, to be translated where they are shown; others are sentences."""
 
 _GRAVITY: Final = {Severity.CRITICAL: Level.FAIL, Severity.ERROR: Level.FAIL, Severity.WARNING: Level.WARN}
 _MARKS: Final = {"fail": Level.FAIL, "warn": Level.WARN, "unknown": Level.UNKNOWN}

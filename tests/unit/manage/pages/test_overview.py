@@ -139,6 +139,12 @@ def test_the_gravest_comes_first(centre):
     assert "nameservers" not in page.words.partition("Ask the DNS")[0]
 
 
+def test_what_a_finding_is_about_is_in_the_language_of_the_page(centre):
+    words = centre.get("/doctor", accept_language="de").words
+    assert "Datenträger" in words
+    assert "Abschottung" in words
+
+
 def test_the_gateways_own_state_is_not_there_for_a_tenant(centre):
     for path in ("/doctor", "/doctor?network=1", "/quickstart"):
         assert centre.get(path, "tenant").status == 404
