@@ -160,8 +160,11 @@ def is_language(text: Text) -> bool:
 
 
 def spoken() -> Iterator[tuple[Text, str]]:
-    """Sentences that modules form, but for those that are marked; one of those that differ in names of values only."""
-    known = {skeleton(text) for text, _place in marked() if isinstance(text, str)}
+    """Sentences that modules form; one of those that differ in names of values only.
+
+    A marked one without values is found in the catalogue of pages as it is.
+    """
+    known: set[Text] = {text for text, _place in marked() if isinstance(text, str) and "%(" not in text}
     for module in MODULES:
         for text in sentences(SOURCE / module):
             if skeleton(text) not in known:

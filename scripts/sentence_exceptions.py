@@ -50,6 +50,7 @@ UNSEEN: Final = frozenset(
         "dkim keys",
         "mail server",
         "own servers",
+        "%(name)s failed",
         "no id",
         "staged anew",
         "switched to",

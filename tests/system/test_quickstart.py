@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from support.debian import need
 
 from gatepost.testing.process import Child, Folder, free_port, wait_until
 from gatepost.testing.sink import Sink
@@ -87,3 +88,52 @@ def test_up_needs_no_answer_and_goes_on_with_what_is_there(place: Folder) -> Non
         finally:
             status = gateway.stop()
         assert status == 0
+
+
+def test_any_account_in_volumes_of_roots_that_its_group_may_write(place: Folder) -> None:
+    """As a container runs under OpenShift: a number without a name, and volumes that belong to root."""
+    need("root")
+    settings, data, port = place / "etc", place / "lib", free_port()
+    place.path.chmod(0o755)
+    for volume in (settings, data):
+        volume.mkdir()
+        volume.chmod(0o2770)
+    account = ["setpriv", "--reuid=123456", "--regid=0", "--clear-groups"]
+    words = [*account, *gatepost("quickstart", "--directory", settings, "--upstream", "mailboxes"), "--data-dir"]
+    more = ["--hostname", "mx1.contoso.example", "--domain", "contoso.example", "--nameserver", "127.0.0.1:1"]
+    more += ["--address", f"127.0.0.1:{port}", "--admin-address", f"127.0.0.1:{free_port()}"]
+
+    said = subprocess.run([*words, data, *more], capture_output=True, text=True, timeout=60, check=False)
+    assert said.returncode == 2
+    assert f"which the gateway makes: {data}/data\nnothing was changed" in said.stderr
+    assert not list(settings.iterdir())
+
+    said = subprocess.run([*words, data / "data", *more], capture_output=True, text=True, timeout=60, check=False)
+    assert f"made {settings}/gatepost.toml" in said.stderr
+    gateway = Child([*account, *gatepost("--config", settings / "gatepost.toml", "serve")], place / "log", os.environ)
+    try:
+        gateway.wait_ready(lambda: greets(port))
+        over_tls(port, "postmaster@contoso.example")
+        wait_until(partial(has, data, 1), "the mailbox has it")
+    finally:
+        status = gateway.stop()
+    assert status == 0
+
+
+def test_doctor_says_whose_an_empty_data_dir_must_be(place: Folder) -> None:
+    need("root")
+    data = place / "data"
+    data.mkdir()
+    place.path.chmod(0o755)
+    config = place / "gatepost.toml"
+    config.write_text(f'[server]\nhostname = "mx1.contoso.example"\ndata_dir = "{data}"\n')
+    config.chmod(0o644)
+    chown = f"chown -R 123456: {data}\n"
+    made = f"next: name a directory in it, which the gateway makes: {data}/data; or {chown}"
+    for mode, fix in ((0o700, f"next: {chown}"), (0o777, made)):
+        data.chmod(mode)
+        words = ["setpriv", "--reuid=123456", "--regid=123456", "--clear-groups", *gatepost("--config", config)]
+        said = subprocess.run([*words, "doctor"], capture_output=True, text=True, timeout=60, check=False)
+        assert said.returncode == 1, said.stderr
+        assert f"{data} does not belong to 123456\n" in said.stdout
+        assert fix in said.stdout

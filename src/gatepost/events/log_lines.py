@@ -100,7 +100,9 @@ class EventLines:
                 continue
             first = group[0]
             if first.event == "RECEIVE":
-                lines.append(self._line(first, len(group)))
+                received = [trace_event for trace_event in group if trace_event.event == "RECEIVE"]
+                lines.append(self._line(first, len(received)))
+                lines += (self._line(trace_event) for trace_event in group if trace_event.event != "RECEIVE")
             elif first.event == "REFUSE":
                 lines += (self._line(trace_event) for trace_event in group if self._has_room(lines))
             else:

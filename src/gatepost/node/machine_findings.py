@@ -22,7 +22,7 @@ from gatepost.events.machine_report import FEW_INODES, NEARLY_FULL
 from gatepost.net.listener import parse_address
 from gatepost.node.confinement import Means, runs_programs, unlisted_directories
 from gatepost.node.listening import SYSTEMD, Holder, holder_of
-from gatepost.node.privileges import PrivilegeError, foreign_files, gateway_account
+from gatepost.node.privileges import PrivilegeError, foreign_files, gateway_account, may_make_in
 from gatepost.policy.connectors.units import format_size, measured_size
 from gatepost.quantity import quantity
 from gatepost.store.queue_room import QUEUE_MARKS
@@ -82,8 +82,14 @@ def account_findings(settings: Settings) -> Iterator[DoctorFinding]:
         yield _no_data_dir(data_dir, error)
         return
     chown = f"chown -R {account.name}: {data_dir}"
-    if owner != account.uid and not (owner == 0 and not any(data_dir.iterdir())):
-        yield DoctorFinding("data_dir", Level.FAIL, f"{data_dir} does not belong to {account.name}", chown)
+    if owner != account.uid and not (owner == 0 == os.getuid() and not any(data_dir.iterdir())):
+        fix = chown
+        if may_make_in(account, data_dir):
+            fix = (
+                f"name a directory in it, which the gateway makes: {data_dir}/data; or chown -R {account.name}: "
+                f"{data_dir}"
+            )
+        yield DoctorFinding("data_dir", Level.FAIL, f"{data_dir} does not belong to {account.name}", fix)
     elif foreign := foreign_files(account, data_dir):
         text = f"{quantity(len(foreign), 'file', 'files')} in {data_dir} do not belong to {account.name}: {foreign[0]}"
         yield DoctorFinding("data_dir", Level.FAIL, text, chown)

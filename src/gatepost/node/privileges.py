@@ -97,11 +97,16 @@ def prepare_data_dir(account: Account, path: Path) -> None:
         raise PrivilegeError(f"server.data_dir: {path}: {error.strerror}") from error
     if owner != account.uid:
         theirs = _by_number(owner).name
-        raise PrivilegeError(
-            f"server.data_dir: {path} belongs to {theirs}, and the gateway runs as {account.name}. Give it to that "
-            f'account: chown -R {account.name}: {path}\n  or run the gateway as its owner: user = "{theirs}" under '
-            "[server]"
-        )
+        wrong = f"server.data_dir: {path} belongs to {theirs}, and the gateway runs as {account.name}. "
+        chown = f"Give it to that account: chown -R {account.name}: {path}\n  or "
+        if may_make_in(account, path):  # a volume of a container, which belongs to root
+            raise PrivilegeError(f"{wrong}{chown}name a directory in it, which the gateway makes: {path}/data")
+        raise PrivilegeError(f'{wrong}{chown}run the gateway as its owner: user = "{theirs}" under [server]')
+
+
+def may_make_in(account: Account, path: Path) -> bool:
+    """Whether this process is the account, which may make files in the directory, whoever owns it."""
+    return 0 != account.uid == os.geteuid() and os.access(path, os.W_OK | os.X_OK, effective_ids=True)
 
 
 def foreign_files(account: Account, path: Path) -> list[str]:

@@ -87,6 +87,13 @@ def test_a_message_for_many_is_one_line_and_each_outcome_another():
     assert "tls" not in rest[1], "no hop was made"
 
 
+def test_what_is_held_at_once_is_told_with_what_was_received():
+    received, held = event("RECEIVE"), event("QUARANTINE")
+    first, *rest = map(json.loads, lines([received, received, held]))
+    assert (first["message"], first["recipients"]) == ("received", 2)
+    assert [(one["message"], one["to"]) for one in rest] == [("quarantined", "ann@contoso.example")]
+
+
 TEXTS = [
     (
         [REFUSED],

@@ -329,7 +329,9 @@ def print_roots(check: RootsCheck, *, verbose: bool) -> None:
         _print_root(row, full=verbose or row.verdict in LOUD)
     for store in {store.name: store for row in check.rows for store in row.stores if store.missing}.values():
         print_line(
-            Mark.INFO, _("store"), _("%(name)s could not be read: %(missing)s", name=store.name, missing=store.missing)
+            Mark.INFO,
+            _("trust store"),
+            _("%(name)s could not be read: %(missing)s", name=store.name, missing=store.missing),
         )
     if check.repeated:
         again = ngettext(

@@ -289,9 +289,10 @@ def _failures(page: _Page, record: _Record) -> None:
     page.section(
         _("IF TLS FAILS"), _("waiting mail is returned after %(after)s, with the code after the arrow", after=after)
     )
-    for outcome in record["failures"]:
-        kind = explain_text.KINDS.get(outcome["kind"], outcome["kind"])
-        page.line(f"  {ours(kind):{_NAME - 2}}{_result(page, outcome)}", _NAME)
+    kinds = [ours(explain_text.KINDS.get(outcome["kind"], outcome["kind"])) for outcome in record["failures"]]
+    width = max(_NAME - 2, *(len(kind) + 1 for kind in kinds))
+    for kind, outcome in zip(kinds, record["failures"], strict=True):
+        page.line(f"  {kind:{width}}{_result(page, outcome)}", width + 2)
     if record["outbound"]["way"] in {"smart-hosts", "mx"}:
         page.line(
             _(
@@ -323,7 +324,7 @@ def _result(page: _Page, outcome: _Record) -> str:
         return _(
             "waits: %(last)s %(message)s %(arrow)s %(final)s", last=last, message=message, arrow=page.arrow, final=final
         )
-    said = explain_text.RESULTS.get(outcome["result"], str(outcome["result"]))
+    said = ours(explain_text.RESULTS.get(outcome["result"], str(outcome["result"])))
     if "rehearsed" in outcome:
         said += _(
             "; if enforced it would wait: %(rehearsed)s", rehearsed=explain_text.reply_code_text(outcome["rehearsed"])

@@ -40,7 +40,15 @@ from gatepost.manage.use_cases.first_setup import set_up_gateway
 from gatepost.manage.use_cases.publication import DomainPublication, GetPublication, get_publication
 from gatepost.manage.use_cases.resource_cases import ExportResources, export_resources
 from gatepost.node.machine_findings import DoctorFinding, Level
-from gatepost.node.privileges import DEFAULT_ACCOUNT, PrivilegeError, act_as, as_caller, first_closed, gateway_account
+from gatepost.node.privileges import (
+    DEFAULT_ACCOUNT,
+    PrivilegeError,
+    act_as,
+    as_caller,
+    first_closed,
+    gateway_account,
+    prepare_data_dir,
+)
 from gatepost.pki.certificates.authority import self_signed
 from gatepost.pki.certificates.files import write_whole
 from gatepost.policy.connectors.errors import ResourceErrors
@@ -54,6 +62,7 @@ _SETTINGS: Final = "gatepost.toml"
 _RESOURCES: Final = "resources.toml"
 _MASTER_KEY: Final = 32  # bytes
 _MODE: Final = 0o640  # for root and the group of the gateway
+_FOLDER_MODE: Final = 0o750
 _EVERYWHERE: Final = "0.0.0.0:25"
 _ADMIN: Final = "127.0.0.1:8443"
 _OF_THE_WORLD: Final = ("nameservers", "own name", "DNS")
@@ -293,8 +302,9 @@ def _write_all(answers: quickstart_cases.QuickstartAnswers, file: Path) -> None:
     private = answers.directory / "secrets"
     private.mkdir(parents=True, exist_ok=True)
     owner = _owner(answers)
-    for folder, mode in ((answers.directory, 0o750), (private, 0o750)):
-        folder.chmod(mode)
+    for folder in (answers.directory, private):
+        if os.geteuid() in {0, folder.stat().st_uid}:  # a volume that its group may write belongs to root
+            folder.chmod(_FOLDER_MODE)
         owner(folder)
     if not answers.master_key.exists():
         write_whole(answers.master_key, secrets.token_bytes(_MASTER_KEY), _MODE, owner)
@@ -352,6 +362,8 @@ def _check_reach(answers: quickstart_cases.QuickstartAnswers) -> None:
         back = act_as(account, answers.data_dir)
         closed = first_closed(answers.directory)
         back()
+        if not closed:
+            prepare_data_dir(account, answers.data_dir)
     except PrivilegeError as error:
         fail(BAD_INPUT, "\n".join((str(error), _("nothing was changed"))))
     if closed:

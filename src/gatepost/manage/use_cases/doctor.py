@@ -211,6 +211,8 @@ def _store(settings: Settings) -> DoctorFinding:
     except StoreFailure as failure:
         text, _, fix = str(failure).partition(". ")
         return DoctorFinding("store", Level.FAIL if failure.final else Level.UNKNOWN, text, fix)
+    except OSError as error:
+        return DoctorFinding("store", Level.UNKNOWN, f"{settings.server.data_dir}: {error.strerror}")
     return DoctorFinding("store", Level.PASS, _USABLE)
 
 

@@ -193,7 +193,7 @@ class ResolverCheck:
             trouble = f"no answer within {_PATIENCE:g} s"
         except Refusal as refusal:
             trouble = refusal.text
-        return ServiceStatus(name, ok=not trouble, detail=trouble or "answers")
+        return ServiceStatus(name, ok=not trouble, detail=trouble or "answers queries")
 
     async def _trouble(self) -> str:
         async with asyncio.timeout(_PATIENCE), resolver_of(self._settings) as resolver:

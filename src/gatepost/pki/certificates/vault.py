@@ -29,7 +29,7 @@ _LEAST: Final = 32
 _MOST: Final = 4096
 _HELP: Final = "make one with: (umask 077; head -c 32 /dev/urandom > FILE)"
 _GONE: Final = f"restore the one that sealed the keys, as no other opens them; if none is sealed yet, {_HELP}"
-_ACCOUNT: Final = "run this as the gateway's account, or as root"
+_ACCOUNT: Final = "run this as root or as the gateway's account, which must be able to read it (chgrp, chmod 0640)"
 
 
 class VaultError(Exception):

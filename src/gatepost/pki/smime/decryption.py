@@ -51,13 +51,15 @@ class _Envelope(msgspec.Struct, frozen=True):
 
 
 def is_enveloped(cms: bytes) -> bool:
-    """Whether it is encrypted content for at least one recipient, by AES. Never raises."""
+    """Whether it is encrypted content for at least one recipient, by AES, and nothing else. Never raises."""
     try:
-        envelope = _envelope(ber.read(cms))
+        info = ber.read(cms)
+        envelope = _envelope(info)
         known = _name(envelope.algorithm) in ber.CBC.keys() | ber.GCM.keys()
     except ber.BerError:
         return False
-    return bool(envelope.recipients) and known and len(envelope.content.raw) > _EMPTY
+    is_whole = not cms[len(info.raw) :].strip()  # what a program wrote below it would leave in clear
+    return bool(envelope.recipients) and known and len(envelope.content.raw) > _EMPTY and is_whole
 
 
 def decrypted(cms: bytes, openers: Iterable[Opener]) -> tuple[bytes, Opener]:

@@ -121,6 +121,18 @@ def test_rehearsal_on_the_way_out_is_told_with_each_failure(page):
     assert "  no STARTTLS offered   delivered unencrypted; if enforced it would wait: 450 4.4.317" in text
 
 
+@pytest.mark.parametrize(("language", "wait"), [("de_DE.UTF-8", "wartet: "), ("sv_SE.UTF-8", "väntar: ")])
+def test_what_comes_of_a_failure_stands_in_a_column_of_its_own(page, monkeypatch, language, wait):
+    """The names of failures are longer there."""
+    monkeypatch.setenv("LC_ALL", language)
+    lines = [
+        line for line in page("x@contoso.example", "y@internet.test").splitlines() if f"{wait}450 4.4.317 T" in line
+    ]
+    assert len(lines) == 2
+    (column,) = {line.index(wait) for line in lines}
+    assert {line[column - 1] for line in lines} == {" "}
+
+
 def test_text_of_others_cannot_steer_the_terminal_and_lines_end(page):
     text = page(
         "x@any.test",

@@ -65,7 +65,9 @@ def test_who_may_not_read_the_master_key_is_not_told_to_make_another(tmp_path):
     file = tmp_path / "master"
     file.write_bytes(MASTER)
     file.chmod(0)
-    with pytest.raises(VaultError, match=r"Permission denied; run this as the gateway's account, or as root$"):
+    with pytest.raises(
+        VaultError, match=r"Permission denied; run this as root or as the gateway's account, which must be"
+    ):
         Vault.of(f"file:{file}")
 
 

@@ -123,6 +123,8 @@ def data(*, recipients: bytes = b"\x30\0", cipher: str = AES_256, content: bytes
         (named(data(), oid("1.2.840.113549.1.7.2")), False),  # signed
         (named(data(recipients=b"")), False),
         (named(data(content=b"")), False),
+        (named(data()) + b"\r\n", True),
+        (named(data()) + b"and the figures in clear", False),
         (named(write(SEQUENCE, b"\x02\x01\0")), False),
         (write(SEQUENCE, write(OID, ENVELOPED)), False),
         (b"Hello.", False),
