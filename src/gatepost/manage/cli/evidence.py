@@ -360,5 +360,7 @@ def key() -> None:
                 continue
             say("key %(id)s", err=True, id=evidence_key.id)
             click.echo(evidence_key.pem, nl=False)
+    if not all(evidence_key.id for evidence_key in keys):
+        raise SystemExit(UNKNOWN)
     if not keys:
         fail(NO, "there is no key yet: the gateway creates it when it starts with evidence.enabled")

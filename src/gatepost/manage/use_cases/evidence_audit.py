@@ -269,9 +269,11 @@ def verify_export(path: Path, given: list[bytes], heads: Sequence[str]) -> Verif
 
 
 def _origin(path: Path, document: dict[str, Any]) -> str:
-    """An export's description of itself. It is not signed: a forger chooses it."""
-    chosen = document.get("selection")
-    selection = ", ".join(f"{name} {value}" for name, value in chosen.items()) if isinstance(chosen, dict) else ""
+    """An export's description of itself. It is not signed: a forger chooses it. Raises ValueError if it has none."""
+    chosen = document.get("selection", {})
+    if not isinstance(chosen, dict):
+        raise ValueError("its selection is not an object")  # noqa: TRY004 - what is wrong is the content
+    selection = ", ".join(f"{name} {value}" for name, value in chosen.items())
     made, node = document.get("made", ""), document.get("node", "")
     return _printable(f"{path}: export of {selection or 'everything'}, made {made} on {node}")
 

@@ -331,7 +331,10 @@ def test_before_anything_was_applied_nothing_is_exported(home):
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("[" * 200_000, "it is nested too deeply"), ('{"organization": ' + "9" * 5000 + "}", "limit (4300")],
+    [
+        ("[" * 200_000, "it is nested too deeply"),
+        ('{"organization": ' + "9" * 5000 + "}", "a number in it is too long"),
+    ],
 )
 def test_json_that_is_too_deep_or_has_a_number_that_is_too_long(home, text, why):
     file = home.write(text, "resources.json")
