@@ -22,6 +22,7 @@ FILE_SUMMARY: Final = "a file that store.url names cannot be used"
 
 _PRIVATE: Final = ("passfile", "sslkey")
 _TLS: Final = ("sslrootcert", "sslcrl", "sslcert", "sslkey")
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _FIELDS: Final = LINE_OF_PASSFILE.count(":")
 _LARGEST: Final = 1 << 20  # octets
 
@@ -35,10 +36,13 @@ def check_private_files(url: str) -> None:
     for name in _PRIVATE:
         path = Path(named.get(name, ""))
         try:
-            mode = path.stat().st_mode if name in named else 0
+            status = path.stat() if name in named else None
         except OSError:
             continue
-        if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        mode, owner = (status.st_mode, status.st_uid) if status else (0, 0)
+        # As with libpq: the group of a key that is root's may read it, so that an account without rights can use it.
+        private = _OTHERS & ~stat.S_IRGRP if name == "sslkey" and owner == 0 else _OTHERS
+        if stat.S_ISREG(mode) and mode & private:
             mode = stat.S_IMODE(mode)
             raise _fault(f"{name} {path} has mode {mode:04o}, and others may read it; run: chmod 0600 {path}")
         if name == "passfile" and mode:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import nullcontext
 
 import pytest
 
@@ -53,12 +54,22 @@ def test_a_file_with_something_else_is_named_and_not_shown(private, data, text):
     assert raised.value.summary == "a file that store.url names cannot be used"
 
 
-@pytest.mark.parametrize("name", ["passfile", "sslkey"])
-def test_what_others_may_read_is_refused(private, name):
-    path = private(b"*:*:*:*:s3cret\n", mode=0o640)
-    text = f"{name} {path} has mode 0640, and others may read it; run: chmod 0600 {path}"
+@pytest.mark.parametrize(("name", "mode"), [("passfile", 0o640), ("sslkey", 0o604), ("sslkey", 0o660)])
+def test_what_others_may_read_is_refused(private, name, mode):
+    path = private(b"*:*:*:*:s3cret\n", mode=mode)
+    text = f"{name} {path} has mode {mode:04o}, and others may read it; run: chmod 0600 {path}"
     with pytest.raises(StoreFailure, match=re.escape(text)):
         check_private_files(f"postgresql://db1/gatepost?{name}={path}")
+
+
+@pytest.mark.parametrize(("owner", "is_taken"), [(0, True), (1000, False)])
+def test_the_group_of_a_key_may_read_it_if_it_is_of_root(private, monkeypatch, owner, is_taken):
+    path = private(b"", mode=0o640)
+    words = list(path.stat())
+    words[4] = owner
+    monkeypatch.setattr("pathlib.Path.stat", lambda _path: os.stat_result(words))
+    with nullcontext() if is_taken else pytest.raises(StoreFailure, match="has mode 0640, and others may read it"):
+        check_private_files(f"postgresql://db1/gatepost?sslkey={path}")
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path, private, monkeypatch):
