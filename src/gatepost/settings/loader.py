@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.errors import Draft, FieldError
 
 
+_LARGEST = 4 << 20  # bytes: thousands of listeners, and not a device by mistake
 _TABLES = re.compile(r"\s*\[\[\s*([\w.-]+)\s*\]\]")
 _TABLE = re.compile(r"\s*\[\s*([\w.-]+)\s*\]")
 _KEY = re.compile(r"\s*([\w.-]+)\s*=")
@@ -121,7 +122,11 @@ def _find(path: str | None, environment: Mapping[str, str]) -> Path | None:
 
 def _text(source: Path) -> str:
     try:
-        return source.read_text(encoding="utf-8")
+        with source.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise _unusable(source, f"larger than {_LARGEST} bytes; name the file with the settings")
+        return content.decode()
     except UnicodeDecodeError as error:
         raise _unusable(source, f"not UTF-8 at byte {error.start}; save it as UTF-8") from None
     except OSError as error:

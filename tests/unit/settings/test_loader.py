@@ -159,6 +159,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert problems_of(None, {"GATEPOST_CONFIG": absent})[0].startswith(absent)
     (tmp_path / "latin.toml").write_bytes(b"# caf\xe9")
     assert problems_of(str(tmp_path / "latin.toml"))[0].endswith("not UTF-8 at byte 5; save it as UTF-8")
+    assert problems_of("/dev/zero") == ["/dev/zero: larger than 4194304 bytes; name the file with the settings"]
 
 
 def test_every_problem_is_told_with_its_line_or_variable(tmp_path: Path) -> None:
