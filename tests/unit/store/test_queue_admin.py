@@ -14,12 +14,14 @@ from gatepost.store.queue_admin import (
     QueuePlace,
     QueueTotals,
     applicable,
+    is_readable,
     json_pattern,
     refuse_order,
     released_recipients,
     state_terms,
     summed,
     trace_rows,
+    unreadable_delivery,
 )
 
 
@@ -35,6 +37,16 @@ def test_the_trace_has_an_event_for_each_recipient():
     assert (first.at, first.event, first.message, first.recipient) == (9.0, "DROP", f"{17:016x}", "ann@partner.example")
     assert (second.recipient, second.sender, second.size) == ("joe@partner.example", "bob@contoso.example", 7)
     assert first.detail == {"author": "me", "destination": "contoso/partner.example"}
+
+
+def test_of_a_delivery_that_cannot_be_read_the_columns_are_shown():
+    columns = (18, "contoso/partner.example", "damaged", 3, 7.0, 99.0, "451 later", None, "{}")
+    shown = unreadable_delivery(columns, 17, "ann@contoso.example", 5)
+    assert not is_readable(shown)
+    assert is_readable(Delivery(18, shown.message, shown.destination, [Recipient("ann@partner.example")]))
+    assert (shown.id, shown.message.id, shown.organization, shown.message.size) == (18, 17, "contoso", 5)
+    assert (shown.attempts, shown.next_at, shown.expires_at) == (3, 7.0, 99.0)
+    assert shown.last_error.startswith("this release cannot read what is stored of it")
 
 
 def test_a_change_goes_page_by_page_to_its_limit():

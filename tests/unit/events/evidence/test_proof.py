@@ -10,7 +10,7 @@ from gatepost.events.evidence.audit import FaultKind
 from gatepost.events.evidence.chain import Signer, parse_line, sign_body
 from gatepost.events.evidence.entry import gap_body
 from gatepost.events.evidence.heads import head_body
-from gatepost.events.evidence.proof import FORMAT_NAME, audit_export, read_export, segment_of, segments
+from gatepost.events.evidence.proof import FORMAT_NAME, audit_export, exported_keys, read_export, segment_of, segments
 
 K = FaultKind
 
@@ -208,3 +208,10 @@ def test_a_member_that_is_twice_among_many_is_found_soon():
 
 def test_an_export_is_read_as_it_is_written():
     assert read_export(b'{"a": [{"b": 1}, {"b": 1}], "b": 1}') == {"a": [{"b": 1}, {"b": 1}], "b": 1}
+
+
+def test_keys_that_came_along():
+    assert exported_keys({"keys": [{"pem": "one"}, {"pem": "two"}]}) == [b"one", b"two"]
+    for document in ([], {}, {"keys": 7}, {"keys": ["one"]}, {"keys": [{}]}, {"keys": [{"pem": "\ud800"}]}):
+        with pytest.raises(ValueError, match="a part of it is missing, or has another type than in an export"):
+            exported_keys(document)

@@ -30,8 +30,8 @@ def test_what_is_missing_comes_first(check, capsys):
     assert lines[0] == "bundle?.pem: are these authorities trusted here (own.pem)?  NO: 1 of 2 are not"
     marks = [line[2] for line in lines if line[:2] == "  " and line[2] != " "]
     assert marks == ["✗", "!", "·", "·", "·"]
-    assert "  · store       this machine's store could not be read: none on this machine" in lines
-    assert "  · store       Mozilla's list could not be read: no copy?[2J of it" in lines
+    assert "  · trust store this machine's store could not be read: none on this machine" in lines
+    assert "  · trust store Mozilla's list could not be read: no copy?[2J of it" in lines
     assert "  · file        2 certificates are in it more than once" in lines
 
 

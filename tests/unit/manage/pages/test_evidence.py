@@ -217,12 +217,19 @@ def test_a_disk_without_room_is_said_and_stands_in_nobodys_way(centre, log, monk
     assert centre.get(EXPORT).status == 200, "the next one is not refused"
 
 
-def test_a_log_that_cannot_be_read_is_said_to_be_so(centre, log):
+def test_a_key_that_cannot_be_read_is_told_and_the_others_count(centre, log):
     (log / "keys" / "x.pem").write_bytes(b"no key")
+    assert '"unreadable_keys":1' in centre.get(EXPORT).text
+    assert "A stored public key cannot be read." in centre.get(PAGE).words
+    assert "A stored public key cannot be read." not in centre.get(PAGE, "tenant").words
+
+
+def test_a_log_that_cannot_be_read_is_said_to_be_so(centre, log):
+    (log / "keys" / "x.pem").mkdir()
     assert centre.get(EXPORT).status == 503
     assert centre.get(PAGE).status == 503
     assert centre.get(PAGE, "tenant").status == 200
-    (log / "keys" / "x.pem").unlink()
+    (log / "keys" / "x.pem").rmdir()
     assert centre.get(EXPORT).status == 200
 
 

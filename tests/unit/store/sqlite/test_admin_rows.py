@@ -8,6 +8,7 @@ import pytest
 
 from gatepost.mail.model.message import Delivery, Message, Recipient, Return
 from gatepost.store.interface import QueueFilter
+from gatepost.store.queue_admin import is_readable
 from gatepost.store.sqlite.admin_rows import (
     DestinationCount,
     after_delivery,
@@ -249,3 +250,11 @@ def test_counts_and_sums_end_where_they_are_told(queue, wanted):
     assert active == sum(entry.state == "active" for entry in select(queue, "0", where, -1))
     assert held == sum(entry.state == "held" for entry in select(queue, "0", where, -1))
     assert totals(queue, where, 20)[0] == 20
+
+
+def test_a_row_that_cannot_be_read_is_listed_among_the_others(queue):
+    fill(queue, 5)
+    queue.execute("UPDATE delivery SET recipients = 'x' WHERE message = 7")
+    entries = {entry.delivery.message.id: entry.delivery for entry in select(queue, "0", conditions(QueueFilter()), -1)}
+    assert len(entries) == 199
+    assert [number for number, one in entries.items() if not is_readable(one)] == [7]

@@ -17,6 +17,7 @@ from gatepost.store.sqlite.rows import (
     delivery_row,
     destinations,
     earliest,
+    listed_delivery,
     message_row,
     take_notices,
 )
@@ -90,6 +91,16 @@ def test_a_delivery_that_cannot_be_read_waits_alone(queue, caplog, damage):
     assert earliest(queue, PARTNER) == 10.0 + 900.0
     assert lease(queue, now=10_000.0) == []  # again put off, and never lost
     assert count(queue, "delivery") == 2
+
+
+def test_a_delivery_is_listed_whether_it_can_be_read_or_not():
+    facts = message_row(delivery().message, None)[-1]
+    row = [8, PARTNER, '[{"address":"ann@partner.example"}]', 1, 5.0, 9.0, "451 later", None, facts]
+    assert listed_delivery(row, 7, "bob@contoso.example", 5).recipients == [Recipient("ann@partner.example")]
+    row[2] = "x"
+    shown = listed_delivery(row, 7, "bob@contoso.example", 5)
+    assert (shown.id, shown.message.id, shown.destination, shown.attempts) == (8, 7, PARTNER, 1)
+    assert shown.last_error.startswith("this release cannot read what is stored of it")
 
 
 @pytest.mark.parametrize("facts", ["{}", "x"])
