@@ -76,6 +76,7 @@ class TwoNodes:
         stack.enter_context(self.mx1)
         self.join(self.mx2)
         stack.enter_context(self.mx2)
+        self.mx1.wait_in_force()  # from here on its workers know mx2
 
     def join(self, gateway: Gateway, *words: str) -> None:
         """Make a gateway a node, by a token for it."""
