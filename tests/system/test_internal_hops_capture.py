@@ -50,6 +50,7 @@ def machines() -> Iterator[tuple[TwoMachines, Gateway, Gateway]]:
         token = left.cli("site", "token", "--for", MX2).stdout.strip()
         right.cli("site", "join", f"{two.addresses[0]}:{JOINING}", "--token", token)
         right.start()
+        left.wait_in_force()  # from here on its workers know the other
         yield two, left, right
 
 
