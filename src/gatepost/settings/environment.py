@@ -119,10 +119,10 @@ def _parsed(text: str) -> Any:
     """The value that the text is in JSON or TOML; else the text, which the field may understand ("50MB")."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:
         document = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
     return document["value"] if len(document) == 1 else text

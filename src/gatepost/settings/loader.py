@@ -142,6 +142,10 @@ def _document(source: Path, text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         line, said = toml_problem(error, text)
         raise _unusable(f"{source}:{line}", said) from None
+    except RecursionError:
+        raise _unusable(source, "lists and tables are nested too deeply; name the file with the settings") from None
+    except ValueError:  # of a number that Python does not convert
+        raise _unusable(source, "a number has thousands of digits; name the file with the settings") from None
     if not isinstance(document, dict):
         raise _unusable(source, "not settings: sections with keys are needed")
     return document

@@ -18,6 +18,8 @@ from gatepost.settings.environment import overrides
         ("GATEPOST_LIMITS__MESSAGE_BYTES", "20MB", {"limits": {"message_bytes": "20MB"}}),
         ("GATEPOST_LIMITS__MESSAGE_BYTES", "1_000", {"limits": {"message_bytes": 1000}}),
         ("GATEPOST_QUEUE__MESSAGE_EXPIRATION", "12h", {"queue": {"message_expiration": "12h"}}),
+        ("GATEPOST_SERVER__WORKERS", "1" * 5_000, {"server": {"workers": "1" * 5_000}}),
+        ("GATEPOST_DNS__NAMESERVERS", "[" * 100_000, {"dns": {"nameservers": "[" * 100_000}}),
         ("GATEPOST_SERVER__WORKERS", "1\nother = 2", {"server": {"workers": "1\nother = 2"}}),
         ("GATEPOST_LISTENER", '[{"role": "mx"}]', {"listener": [{"role": "mx"}]}),
         ("GATEPOST_CERTIFICATE", "[{chain = 'a', key = 'b'}]", {"certificate": [{"chain": "a", "key": "b"}]}),

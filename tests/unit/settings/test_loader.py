@@ -159,6 +159,16 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert problems_of(None, {"GATEPOST_CONFIG": absent})[0].startswith(absent)
     (tmp_path / "latin.toml").write_bytes(b"# caf\xe9")
     assert problems_of(str(tmp_path / "latin.toml"))[0].endswith("not UTF-8 at byte 5; save it as UTF-8")
+    for ending, before in (("json", '{"queue": '), ("toml", "queue = ")):
+        extreme = tmp_path / f"extreme.{ending}"
+        extreme.write_text(before + "[" * 100_000)
+        assert problems_of(str(extreme))[0].endswith(
+            "lists and tables are nested too deeply; name the file with the settings"
+        )
+        extreme.write_text(before + "1" * 5_000 + "}" * (ending == "json"))
+        assert problems_of(str(extreme))[0].endswith(
+            "a number has thousands of digits; name the file with the settings"
+        )
     assert problems_of("/dev/zero") == ["/dev/zero: larger than 4194304 bytes; name the file with the settings"]
 
 
