@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from support.process import Child, run_gatepost, script_command
 from gatepost.testing.gateway import environment
 from gatepost.testing.process import FixtureError, alive, greets, wait_until
 
-_PATIENCE = 150.0  # seconds: what is signed once a minute may just have been signed
+_PATIENCE = 150.0  # seconds until a kill
 _SCRIPT = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).resolve().parents[1])!r})
@@ -73,10 +74,10 @@ class MortalGateway(Gateway):
             self.kill()
 
     def died(self) -> None:
-        """Wait for the end of all processes."""
+        """Wait for the kill: without a killer, of the process that gets there."""
+        wait_until(lambda: not self.armed, f"a kill {self.armed}", timeout=_PATIENCE)
         if self._killer is not None:
             self._killer.join()
-        assert not self.armed, f"no kill {self.armed}"
 
     def _write(self, numbers: Sequence[int], deadly: int) -> None:
         octets = bytearray(self._file.read_bytes())
@@ -93,14 +94,21 @@ class MortalGateway(Gateway):
     def killed(self) -> None:
         """Wait for the kill, and until the gateway serves again."""
         running, before = self._running(), self._before
-        wait_until(lambda: not self.armed, f"a kill {self.armed}", timeout=_PATIENCE)
-        if self._killer is not None:
-            self.died()
+        self.died()
         wait_until(lambda: running.returncode is not None or alive(before) != before, "the end of a process")
         wait_until(lambda: running.returncode is not None or greets(self.port), "a new worker, or the end", timeout=60)
         if running.returncode is not None:
             running.kill()
             self.start()
+
+    def killed_stopping(self) -> None:
+        """Stop it, wait for the kill and for its end, and start it again."""
+        running = self._running()
+        os.kill(self.pid, signal.SIGTERM)
+        self.died()
+        wait_until(lambda: running.returncode is not None, "its end")
+        running.kill()
+        self.start()
 
     def restart(self) -> None:
         """Start with its points, again after each kill of all processes, until none is left."""
