@@ -219,3 +219,19 @@ def test_a_file_that_one_node_cannot_read_is_an_alarm_that_names_the_node(
             wait_until(lambda name=name: unusable() == [f"tls.trust_anchors on {name}"], name, timeout=120)
             file.write_bytes(pki.root.read_bytes())
             wait_until(lambda: not unusable(), "the end of the alarm", timeout=120)
+
+
+def test_settings_that_differ_between_nodes_are_named(postgres_server: Postgres) -> None:
+    with Nodes(postgres_server, 3, first={"rates": {"messages": 7}, "queue": {"retry": ["2s"]}}) as nodes:
+        keys = ["queue.retry", "rates.messages"]
+        second = nodes.nodes[1]
+
+        def others() -> dict[str, list[str]]:
+            return {name: row["other_settings"] for name, row in listed(second).items()}
+
+        wait_until(lambda: others() == {"node1": keys, "node2": [], "node3": []}, "they are told", timeout=SEEN)
+        assert "settings that differ: queue.retry, rates.messages" in second.cli("status", expect=None).stdout
+        doctor = second.cli("doctor", "--offline", expect=None).stdout
+        assert "they differ between nodes of this site: queue.retry, rates.messages" in doctor
+        nodes.nodes[0].stop()
+        wait_until(lambda: not any(others().values()), "a node that was stopped is not compared", timeout=SEEN)

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from support.namespaces import TwoMachines, inside
 from support.postgres import Postgres
 from support.process import run_gatepost
 
@@ -258,6 +259,31 @@ def test_a_service_file_may_not_leave_the_server_unverified(
     assert check_server(site.url()).tls
 
 
+def test_no_password_goes_to_a_server_that_is_not_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log of the server at another machine's address knows of no log-in."""
+    with TwoMachines() as two:
+        server = Postgres(host=two.addresses[0], password=PASSWORD, options={"log_connections": "on"})
+        inside(two.left, server.start)
+        try:
+            passfile, service = tmp_path / "pass", tmp_path / "service.conf"
+            passfile.write_text(f"*:*:*:*:{PASSWORD}\n")
+            passfile.chmod(0o600)
+            service.write_text(f"[site]\nhost={server.host}\nport={server.port}\nuser=postgres\npassfile={passfile}\n")
+            by_file = f"postgresql:///postgres?service=site&servicefile={service}"
+            by_variable = f"postgresql://postgres@/postgres?port={server.port}&passfile={passfile}"
+
+            def refused_there(url: str) -> str:
+                return inside(two.left, partial(refused, url))
+
+            before = server.log().count("connection authenticated")
+            assert f"the server {server.host} would not be verified: add" in refused_there(by_file)
+            monkeypatch.setenv("PGHOST", server.host)
+            assert f"the server {server.host} would not be verified: add" in refused_there(by_variable)
+            assert server.log().count("connection authenticated") == before
+        finally:
+            server.__exit__()
+
+
 def test_the_role_of_the_gateway_makes_no_tables_and_works_with_prepared_ones(site: Site, tmp_path: Path) -> None:
     site.empty()
     text = refused(site.url())
@@ -465,7 +491,9 @@ def test_the_command_waits_for_a_server_that_comes_later(site: Site) -> None:
 
 
 def test_our_sessions_may_idle_and_take_their_time_whatever_the_role_has(site: Site) -> None:
-    for name in ("idle_session_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
+    names = ["idle_session_timeout", "statement_timeout", "idle_in_transaction_session_timeout"]
+    names += ["transaction_timeout"] if int(site.server.sql("SHOW server_version_num")) >= 170000 else []
+    for name in names:
         site.server.sql(f"ALTER ROLE gatepost SET {name} = '300ms'")
     server = DatabaseServer.of(site.url())
     try:

@@ -120,6 +120,7 @@ def test_mail_that_a_node_cannot_read_waits_alone(
             shown = entries[broken]
             assert (shown.state, shown.delivery.organization) == ("deferred", "contoso")
             assert "this release cannot read" in shown.delivery.last_error
+            assert site.admin().unreadable() == (1, broken)
             stored = site.sql(
                 "SELECT facts, recipients FROM queue_message JOIN queue_delivery ON message = queue_message.id"
             )
@@ -131,9 +132,11 @@ def test_mail_that_a_node_cannot_read_waits_alone(
                 )
                 == stored
             )
+            assert site.admin().unreadable() == (1, broken)
             dropped = Events()
             site.admin(dropped).drop(QueueFilter(message=format_id(broken)), author="olga")
             assert site.count("message") == 2
+            assert site.admin().unreadable() == (0, 0)
             assert [event.message for event in dropped.events] == [format_id(broken)]
 
     asyncio.run(main())

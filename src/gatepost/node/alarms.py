@@ -204,6 +204,7 @@ class AlarmMonitor:
         alarms = judge_mail(facts, self._limits, now=now)
         unknown = {Kind.QUEUE_AGE} if facts.oldest is None else set()
         unknown |= {Kind.TLS_FAILURES_RISING} if facts.tls is None else set()
+        unknown |= {Kind.MAIL_UNREADABLE} if facts.unreadable is None else set()
         unknown |= {Kind.QUARANTINE_FULL} if facts.quarantines is None else set()
         unknown |= {Kind.SENDING_LIMIT, Kind.SENDING_UNUSUAL} if facts.senders is None else set()
         unknown |= {Kind.OLD_PRIMARY} if facts.old_primaries is None else set()

@@ -49,6 +49,7 @@ class DrainedWorker(msgspec.Struct, frozen=True):
             drained=bool(self.listener.refusal) and not len(self.registry),
             problems=NodeProblems(problems.failing, problems.dropped, problems.untold, observation.load),
             machine=self.machine.report(time.time(), observation.refusal()) if self.site.storage.is_shared else None,
+            settings=self.site.settings_digests,
         )
 
     def become(self, state: NodeState) -> None:

@@ -125,7 +125,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
         finder = MailFactFinder(
             Path(server.data_dir),
             self.site.storage.session_counts(),
-            lambda: self.site.storage.queue_admin().oldest(),
+            self.site.storage.queue_admin,
             self.site.problems_elsewhere,
             self._quarantine_fullness,
             NotableSenders(self.site.storage.sending_usage(), self.settings.alarms.unusual_sending).find,

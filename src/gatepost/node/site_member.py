@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from gatepost.node.expiry_clock import CLOCK_CONTENT, ExpiryClock
 from gatepost.node.heartbeat import Heartbeat
 from gatepost.node.lifecycle import Lifecycle
+from gatepost.settings.comparison import settings_digests
 from gatepost.store.interface import StoreFailure
 from gatepost.store.leases import Lease, node_duty
 from gatepost.store.storage import Storage
@@ -34,6 +35,7 @@ class SiteMember:
 
     def __init__(self, settings: Settings, worker: int) -> None:
         self.storage = Storage.of(settings)
+        self._settings = settings
         self._name = settings.server.node_name
         self._worker = worker
         self._heartbeat: Heartbeat | None = None
@@ -48,6 +50,11 @@ class SiteMember:
     def is_first_of_several(self) -> bool:
         """Whether this is the first worker of a node, and the node shares a database."""
         return self.storage.is_shared and self._worker == 0
+
+    @cached_property
+    def settings_digests(self) -> dict[str, str] | None:
+        """Digests that other nodes compare with theirs; None if another worker says them, or there is no other node."""
+        return settings_digests(self._settings) if self.is_first_of_several else None
 
     @property
     def is_cut_off(self) -> bool:

@@ -55,9 +55,16 @@ def store_url(value: str) -> str:
         raise ValueError(
             "looks for a server that takes no writes; write target_session_attrs=read-write, or leave it out"
         )
-    _check_ports(parts.netloc.rpartition("@")[2], query)
-    if "service" not in query:
-        _check_tls(query.get("sslmode", ""), _hosts(parts.netloc, query))
+    written = parts.netloc.rpartition("@")[2]
+    _check_ports(written, query)
+    if written and query.get("host"):
+        raise ValueError(f"names the server twice, as {written[:100]!r} and with host=; write it once")
+    # What a service file adds, `store.postgres.connecting` looks at before it connects.
+    if "service" not in query and (away := unverified_host(written or query.get("host", ""), query.get("sslmode", ""))):
+        raise ValueError(
+            f"does not verify the server {away}; add ?sslmode=verify-full&sslrootcert=/PATH (only a Unix socket or "
+            "a loopback address needs no TLS)"
+        )
     return value
 
 
@@ -103,26 +110,21 @@ def _check_ports(hosts: str, query: dict[str, str]) -> None:
             raise ValueError(f"has the port {port[:20]!r}; write a number from 1 to 65535, as in HOST:5432")
 
 
-def _hosts(netloc: str, query: dict[str, str]) -> list[str]:
-    """Hosts and socket folders of an address. Several stand with commas."""
-    written = query.get("host") or netloc.rpartition("@")[2]
-    return [_without_port(unquote(part)) for part in written.split(",") if part]
+def unverified_host(hosts: str, mode: str) -> str:
+    """The first host that would not be proven to be the right one; "" if all are, or are this machine.
+
+    hosts: hosts and socket folders of an address, several with commas. mode: sslmode.
+    """
+    if mode == "verify-full":
+        return ""
+    names = (_without_port(unquote(part)) for part in hosts.split(",") if part)
+    return next((name or hosts for name in names if not _is_here(name)), "")
 
 
 def _without_port(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host if host.startswith("/") else host.partition(":")[0]
-
-
-def _check_tls(mode: str, hosts: list[str]) -> None:
-    """Raises ValueError if mail could go to a server that is not proven to be the right one."""
-    away = [host for host in hosts if not _is_here(host)]
-    if away and mode != "verify-full":
-        raise ValueError(
-            f"does not verify the server {away[0]}; add ?sslmode=verify-full&sslrootcert=/PATH (only a Unix socket or "
-            "a loopback address needs no TLS)"
-        )
 
 
 def _is_here(host: str) -> bool:

@@ -123,7 +123,8 @@ class NodeFigures(msgspec.Struct, frozen=True, omit_defaults=True):
     queue: deliveries in its part of the queue by state; None if they could not be counted. certificates: SHA-256 of
     those that it holds, the foremost first. offset: seconds by which its clock is ahead of the database's. drained: it
     took no mail any more, and has none. problems: for alarms, as is machine, which earlier versions do not send.
-    observed: by the one worker of a node that looks at its listeners.
+    observed: by the one worker of a node that looks at its listeners. settings: digests by key
+    (`settings.comparison`), by the first worker.
     """
 
     active: int | None = None
@@ -135,6 +136,7 @@ class NodeFigures(msgspec.Struct, frozen=True, omit_defaults=True):
     problems: NodeProblems = NodeProblems()
     machine: MachineReport | None = None
     observed: CertificateObservation | None = None
+    settings: dict[str, str] | None = None
 
 
 class NodeIdentity(msgspec.Struct, frozen=True):
@@ -175,6 +177,11 @@ class Node(msgspec.Struct, frozen=True):
     def configuration(self) -> int:
         """The version in force in all its workers: the oldest of theirs; 0 if none is known."""
         return min((worker.configuration for worker in self.workers), default=0)
+
+    @property
+    def settings(self) -> dict[str, str] | None:
+        """Digests of what it was started with, by key; None before it said so, or from an earlier version."""
+        return next((worker.figures.settings for worker in self.workers if worker.figures.settings is not None), None)
 
     @property
     def observed(self) -> CertificateObservation | None:

@@ -251,6 +251,15 @@ class QueueAdmin(ABC):
         """`oldest` and `destination` of `depth`, of which nothing is counted."""
 
     @abstractmethod
+    def unreadable(self) -> tuple[int, int]:
+        """Count the deliveries that this release could not read and put off; with the oldest message's id, or 0.
+
+        Held ones do not count.
+
+        All are looked at: a quarter of a second for a million.
+        """
+
+    @abstractmethod
     def octets(self) -> dict[str, int]:
         """The size of all messages by organization, in octets; held ones and those in quarantine count as well.
 

@@ -47,7 +47,9 @@ def test_what_is_safe_is_taken(url: str) -> None:
         ("postgresql://a@db.example/b", "does not verify the server db.example"),
         ("postgresql://a@db.example/b?sslmode=require", "does not verify the server db.example"),
         ("postgresql://a@127.0.0.1,192.0.2.1/b", "does not verify the server 192.0.2.1"),
-        ("postgresql://a@127.0.0.1/b?host=db.example", "does not verify the server db.example"),
+        ("postgresql://a@/b?host=db.example", "does not verify the server db.example"),
+        ("postgresql://a@db.example/b?host=/run/postgresql", "names the server twice, as 'db.example' and with host="),
+        ("postgresql://a@db.example/b?host=/run&service=c", "names the server twice"),
         ("postgresql://a@[2001:db8::1]:5432/b", "does not verify the server 2001:db8::1"),
     ],
 )

@@ -117,7 +117,7 @@ class ListedQueue(QueueAdmin):
         self._page_by_page(change, step)
         return change.done
 
-    entries = destinations = applying = applying_to = body = totals = depth = oldest = octets = None
+    entries = destinations = applying = applying_to = body = totals = depth = oldest = octets = unreadable = None
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ class Kind(StrEnum):
     OLD_PRIMARY = "old-primary"
     PROCESS_ENDED = "process-ended"
     ACME_PORT = "acme-port"
+    MAIL_UNREADABLE = "mail-unreadable"
 
     @property
     def of_mail(self) -> bool:
@@ -123,6 +124,7 @@ _OF_MAIL: Final = frozenset(
         Kind.OLD_PRIMARY,
         Kind.PROCESS_ENDED,
         Kind.ACME_PORT,
+        Kind.MAIL_UNREADABLE,
     }
 )
 

@@ -22,6 +22,7 @@ from gatepost.analysis.alarms.machine import (
 from gatepost.analysis.alarms.partners import PartnerContext, about_partner, judge_partners, result_text
 from gatepost.analysis.alarms.senders import NotableSender, judge_senders
 from gatepost.events.delivery_problems import MESSAGE_TRACE, RECORDS_DOWN, SCANNER_DOWN, SOURCE_DOWN
+from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.model.worker_load import NORMAL, WorkerLoad
 from gatepost.policy.connectors.units import measured_size
 from gatepost.protocols.message.next_step import required_step
@@ -83,7 +84,8 @@ class MailFacts(msgspec.Struct, frozen=True):
     of each worker. ahead: seconds that the clock was put ahead, 0.0 if it was not. catch_alls: organization and name of
     connectors that take mail for any domain to its MX hosts, so that a host which takes none says nothing of them.
     changes: of connectors lately, the newest first. silent: None if it is not known how other nodes are.
-    old_primaries: None if nobody looked yet. refused: organizations that have too much of the queue.
+    old_primaries: None if nobody looked yet. refused: organizations that have too much of the queue. unreadable: the
+    number of deliveries that this release cannot read, and the id of the oldest message of them.
     """
 
     failing: tuple[FailingPartner, ...] = ()
@@ -106,6 +108,7 @@ class MailFacts(msgspec.Struct, frozen=True):
     changes: tuple[ConnectorChange, ...] = ()
     refused: tuple[QueueShare, ...] = ()
     reason: str = ""
+    unreadable: tuple[int, int] | None = (0, 0)
 
 
 class MailLimits(msgspec.Struct, frozen=True):
@@ -143,7 +146,7 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
         *_waiting_journals(facts, now),
         *judge_senders(facts.senders or (), limits.unusual_sending),
     ]
-    alarms += [*_age(facts, limits), *_rising(facts, limits)]
+    alarms += [*_age(facts, limits), *_rising(facts, limits), *_unreadable(facts)]
     alarms += [
         *_resolver(facts),
         *_dnssec(facts),
@@ -413,6 +416,27 @@ def _age(facts: MailFacts, limits: MailLimits) -> Iterator[Alarm]:
         f"{must}See which messages wait and why:",
         "gatepost queue list",
     )
+
+
+def _unreadable(facts: MailFacts) -> Iterator[Alarm]:
+    number, message = facts.unreadable or (0, 0)
+    if number:
+        yield make_alarm(
+            Kind.MAIL_UNREADABLE,
+            Severity.ERROR,
+            "",
+            quantity(
+                number,
+                "delivery in the queue cannot be read, and waits",
+                "deliveries in the queue cannot be read, and wait",
+            ),
+            f"The oldest is of message {format_id(message)}. A newer release wrote what is stored of it, or it is "
+            "damaged. It is tried every 15 minutes and does not expire; its sender gets no notice. Other mail goes on.",
+            "If a newer release wrote it, run that one again, at least on one node. Otherwise drop it, and tell its "
+            "sender:",
+            "gatepost queue list",
+            command_line("gatepost", "queue", "drop", format_id(message)),
+        )
 
 
 def _span(seconds: float) -> str:

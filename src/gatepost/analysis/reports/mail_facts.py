@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from gatepost.analysis.alarms.mail_flow import MailFacts, Shares
 from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, read_all
 from gatepost.store.interface import StoreFailure
+from gatepost.store.queue_admin import UNREADABLE_SECONDS
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.alarms.senders import NotableSender
     from gatepost.store.nodes import NodeProblems
+    from gatepost.store.queue_admin import QueueAdmin
     from gatepost.store.session_counts import SessionCounts
 
 
@@ -37,7 +39,7 @@ def _nobody(_now: float) -> tuple[NotableSender, ...]:
 
 
 class MailFactFinder:
-    """data: the data directory. counts: of TLS sessions. queue: as `QueueAdmin.oldest`. others: what other nodes know.
+    """data: the data directory. counts: of TLS sessions. queue: for each look. others: what other nodes know.
 
     quarantines: how full those of organizations are, 1.0 for full; may raise StoreFailure, as queue may. senders:
     as `NotableSenders`. Counts of days that are over are read once.
@@ -47,7 +49,7 @@ class MailFactFinder:
         self,
         data: Path,
         counts: SessionCounts,
-        queue: Callable[[], tuple[float, str]],
+        queue: Callable[[], QueueAdmin],
         others: Callable[[], Iterable[NodeProblems]] = tuple,
         quarantines: Callable[[], Mapping[str, float]] = dict,
         senders: Callable[[float], tuple[NotableSender, ...] | None] = _nobody,
@@ -58,6 +60,8 @@ class MailFactFinder:
         self._others = others
         self._quarantines = quarantines
         self._senders = senders
+        self._unreadable: tuple[int, int] | None = None
+        self._counted = 0.0
         self._days: dict[str, _Tally] = {}
 
     def find(self, now: float) -> MailFacts:
@@ -74,7 +78,18 @@ class MailFactFinder:
             quarantines=self._fullness(),
             senders=self._senders(now),
             loads=tuple(worker.load for worker in workers),
+            unreadable=self._unreadable_mail(now),
         )
+
+    def _unreadable_mail(self, now: float) -> tuple[int, int] | None:
+        """Counted as often as such mail is tried, and while there is some."""
+        if self._unreadable != (0, 0) or not 0 <= now - self._counted < UNREADABLE_SECONDS:
+            try:
+                self._unreadable, self._counted = self._queue().unreadable(), now
+            except StoreFailure as failure:
+                _log.warning("how much mail cannot be read is not known: %s", failure)
+                self._unreadable = None
+        return self._unreadable
 
     def _fullness(self) -> Mapping[str, float] | None:
         try:
@@ -85,7 +100,7 @@ class MailFactFinder:
 
     def _oldest(self, now: float) -> tuple[float | None, str]:
         try:
-            oldest, destination = self._queue()
+            oldest, destination = self._queue().oldest()
         except StoreFailure as failure:
             _log.warning("the age of the queue is not known: %s", failure)
             return None, ""

@@ -31,6 +31,7 @@ _COLUMNS: Final = (
     "certificate",
     "listeners",
     "does for the site",
+    "settings that differ",
 )
 _WAIT: Final = 15.0  # seconds in which all nodes present a new certificate, and have looked
 _AGAIN: Final = 0.3
@@ -44,7 +45,10 @@ def node() -> None:
 @node.command("list")
 @gateway_options
 def list_() -> None:
-    """List the nodes: state, version, configuration in force, heartbeat, queue, clock, certificate, duties.
+    """List the nodes: state, version, configuration in force, heartbeat, queue, clock, certificate, duties, settings.
+
+    The last column has the settings that most of the running nodes have otherwise. Compare what `gatepost settings
+    show` prints on each node. Names, paths and addresses are not compared.
 
     Exit codes: 0 done, 2 invalid settings, 3 the data cannot be read.
     """
@@ -136,6 +140,7 @@ def _row(one: NodeStatus) -> tuple[object, ...]:
         _certificate(one),
         ", ".join(one.listeners),
         ", ".join(one.duties),
+        ", ".join(one.other_settings),
     )
 
 

@@ -104,6 +104,8 @@ def _node(node: NodeStatus) -> str:
         clock_offset=f"{round(node.clock_offset, 1) + 0.0:+.1f}",
     )
     text += _("; %(duties)s for the site", duties=", ".join(node.duties)) if node.duties else ""
+    if node.other_settings:
+        text += _("; settings that differ: %(keys)s", keys=", ".join(node.other_settings))
     return "; ".join((text, *node.problems))
 
 

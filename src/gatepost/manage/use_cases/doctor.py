@@ -24,6 +24,7 @@ from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.dns_checks import DnsChecks
 from gatepost.manage.use_cases.jobs import ConcurrencyLimit
 from gatepost.manage.use_cases.listener_checks import ResolverCheck, resolver_of
+from gatepost.manage.use_cases.nodes import known_nodes, other_settings
 from gatepost.manage.use_cases.publication import publication_of, shown_certificates
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
@@ -179,6 +180,7 @@ def examine_gateway(context: Context, request: ExamineGateway) -> Examination:
         findings += _standby(settings)
         if DoctorFinding("store", Level.PASS, _USABLE) in findings:
             findings += _stored(context)
+            findings += _settings_of_nodes(context)
             findings += [] if request.offline else _published(context)
             findings += _alarms(context, offline=request.offline)
     return examination(findings)
@@ -281,6 +283,15 @@ def _stored(context: Context) -> Iterator[DoctorFinding]:
     if any(listener.role.for_users for listener in context.settings.listeners):
         yield from _sending_limits(organizations)
     yield from _size_of_queue(context.settings, organizations)
+
+
+def _settings_of_nodes(context: Context) -> Iterator[DoctorFinding]:
+    """Settings that are to be the same on all nodes of a site and are not."""
+    different = {key for keys in other_settings(known_nodes(context.gateway)).values() for key in keys}
+    if different:
+        text = f"they differ between nodes of this site: {', '.join(sorted(different))}"
+        fix = "see gatepost node list, and compare gatepost settings show of each node"
+        yield DoctorFinding("settings", Level.WARN, text, fix)
 
 
 def _sending_limits(organizations: Sequence[Organization]) -> Iterator[DoctorFinding]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
@@ -19,6 +20,7 @@ from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, refusing
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.quantity import quantity
+from gatepost.settings.comparison import is_compared
 from gatepost.store.interface import StoreFailure
 from gatepost.store.leases import duty_label
 from gatepost.store.nodes import EXPIRY_SECONDS, Node, NodeState
@@ -26,7 +28,7 @@ from gatepost.store.storage import Storage
 from gatepost.values import copy_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from gatepost.manage.use_cases.context import Context, Gateway
     from gatepost.settings.model import Settings
@@ -85,7 +87,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     by TLS handshakes; checked: when, seconds since 1970, null before the first look. problems: what is wrong with that,
     a sentence each. queue: null while it is not known. clock_offset:
     seconds by which its clock is ahead of the database's. leases: what it does for the whole site, as codes: acme,
-    alarms, changeover, evidence, report-import, report-sending, retention.
+    alarms, changeover, evidence, report-import, report-sending, retention. other_settings: keys of its settings that
+    most running nodes have otherwise; where there are as many of either kind, all of them have it here.
     """
 
     name: str
@@ -104,6 +107,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     clock_offset: float
     leases: list[str]
     workers: int
+    other_settings: list[str]
 
     @property
     def shown(self) -> list[str]:
@@ -143,8 +147,8 @@ def list_nodes(context: Context, request: ListNodes) -> Items[NodeStatus]:
     A node without a heartbeat for 15 seconds is dead; other nodes take over its mail.
     """
     nodes = context.kept(Nodes).all()
-    problems = node_problems(context.gateway, nodes)
-    return page_of(nodes, lambda node: node.name, request, lambda node: node_status(node, problems.get(node.name, ())))
+    show = shown_nodes(context.gateway, nodes)
+    return page_of(nodes, lambda node: node.name, request, show)
 
 
 @use_case("POST /nodes/{name}/drain", scope=Scope.OWNER, requires_reauth=True, action="node-drain")
@@ -161,8 +165,7 @@ def drain_node(context: Context, request: DrainNode) -> NodeStatus:
         done = nodes.registry.drain(request.name, undo=request.undo)
     if not done:
         raise Refusal(RefusalKind.CONFLICT, f"The node {node.name} does not run ({node.state}).")
-    node = nodes.named(request.name)
-    return node_status(node, node_problems(context.gateway, [node]).get(node.name, ()))
+    return shown_nodes(context.gateway, nodes.all())(nodes.named(request.name))
 
 
 @use_case("DELETE /nodes/{name}", scope=Scope.OWNER, status=204, requires_reauth=True, action="node-remove")
@@ -222,8 +225,30 @@ def node_problems(gateway: Gateway, nodes: Sequence[Node]) -> dict[str, list[str
     return problems
 
 
-def node_status(node: Node, problems: Sequence[str] = ()) -> NodeStatus:
-    """A node as interfaces show it. problems: as in `node_problems`."""
+def other_settings(nodes: Iterable[Node]) -> dict[str, list[str]]:
+    """By the names of running nodes the keys of settings that most of the others have otherwise.
+
+    Where no value is that of most nodes, all have the key here.
+    """
+    by_node = {node.name: node.settings for node in nodes if node.state.is_alive and node.settings is not None}
+    others: dict[str, list[str]] = {name: [] for name in by_node}
+    for key in sorted({key for digests in by_node.values() for key in digests if is_compared(key)}):
+        values = Counter(digests.get(key) for digests in by_node.values())
+        (most, count), *_ = values.most_common()
+        for name, digests in by_node.items():
+            if digests.get(key) != most or (count * 2 <= len(by_node) and len(values) > 1):
+                others[name].append(key)
+    return others
+
+
+def shown_nodes(gateway: Gateway, nodes: Sequence[Node]) -> Callable[[Node], NodeStatus]:
+    """Return the function that makes the status of each node of a site. nodes: all of them."""
+    problems, others = node_problems(gateway, nodes), other_settings(nodes)
+    return lambda node: node_status(node, problems.get(node.name, ()), others.get(node.name, ()))
+
+
+def node_status(node: Node, problems: Sequence[str] = (), others: Sequence[str] = ()) -> NodeStatus:
+    """A node as interfaces show it. problems: as in `node_problems`. others: as in `other_settings`."""
     observed = node.observed
     figures = [worker.figures for worker in node.workers]
     certificates = [worker.certificates for worker in figures if worker.certificates]
@@ -241,6 +266,7 @@ def node_status(node: Node, problems: Sequence[str] = ()) -> NodeStatus:
         queue=_queue(node),
         clock_offset=max((worker.offset for worker in figures), key=abs, default=0.0),
         workers=len(node.workers),
+        other_settings=list(others),
     )
 
 

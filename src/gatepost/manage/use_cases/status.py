@@ -18,7 +18,7 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.alarms import current_alarms, summary
 from gatepost.manage.use_cases.declaration import Visibility, use_cases
 from gatepost.manage.use_cases.listener_checks import ListenerChecks, ResolverCheck, ServiceStatus
-from gatepost.manage.use_cases.nodes import NodeStatus, known_nodes, node_problems, node_status
+from gatepost.manage.use_cases.nodes import NodeStatus, known_nodes, shown_nodes
 from gatepost.manage.use_cases.queue import entries
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.node.machine_findings import disk_refusal
@@ -134,8 +134,7 @@ def get_status(context: Context, request: GetStatus) -> Status:  # noqa: ARG001 
 def _nodes(context: Context) -> list[NodeStatus]:
     """The nodes; none where the list cannot be read, as the rest can be told all the same."""
     nodes = known_nodes(context.gateway)
-    problems = node_problems(context.gateway, nodes)
-    return [node_status(node, problems.get(node.name, ())) for node in nodes]
+    return list(map(shown_nodes(context.gateway, nodes), nodes))
 
 
 class RunningConfiguration(msgspec.Struct, frozen=True):

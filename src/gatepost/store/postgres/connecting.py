@@ -10,14 +10,14 @@ import configparser
 import ipaddress
 import os
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
 
 import asyncpg
 
-from gatepost.settings.store_url import role_of
+from gatepost.settings.store_url import role_of, unverified_host
 from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.postgres.timelines import OlderPrimaryError
 from gatepost.store.postgres.url_files import FILE_SUMMARY, LINE_OF_PASSFILE, tls_file_fault, when_ended
@@ -168,24 +168,42 @@ def _passfile_fault(passfile: str) -> str:
 def given_to_library(url: str) -> tuple[str, dict[str, str]]:
     """The URL and the options by which asyncpg finds what the URL says: it takes no `servicefile` from a URL.
 
-    Raises StoreFailure if a service is named that no file has: asyncpg would go to this machine's own server instead.
+    Raises StoreFailure if a service is named that no file has (asyncpg would go to this machine's own server instead),
+    and if a password would go to a server that is not proven to be the right one.
     """
     parts = urlsplit(url)
     pairs = parse_qsl(parts.query)
     query = dict(pairs)
-    if "service" not in query:
+    file = (
+        query.get("servicefile") or os.environ.get("PGSERVICEFILE") or _service_file_at_home()
+        if "service" in query
+        else ""
+    )
+    service = _service(query["service"], file) if file else {}
+    # In this order asyncpg looks for them.
+    hosts = parts.netloc.rpartition("@")[2] or query.get("host") or service.get("host") or os.environ.get("PGHOST", "")
+    mode = query.get("sslmode") or service.get("sslmode") or os.environ.get("PGSSLMODE", "")
+    if away := unverified_host(hosts, mode):
+        raise StoreFailure(
+            f"store.url: the server {away} would not be verified: add sslmode=verify-full and sslrootcert to store.url,"
+            " or to the service file that names it; nothing was changed"
+        )
+    if not file:
         return url, {}
-    file = query.get("servicefile") or os.environ.get("PGSERVICEFILE") or _service_file_at_home()
+    rest = urlencode([(name, value) for name, value in pairs if name != "servicefile"])
+    # Put together by hand: without a host, urlunsplit leaves the slashes out.
+    return f"{parts.scheme}://{parts.netloc}{parts.path}?{rest}", {"servicefile": file}
+
+
+def _service(name: str, file: str) -> Mapping[str, str]:
     services = configparser.ConfigParser(interpolation=None)
     try:
         services.read_string(Path(file).read_text(encoding="utf-8"))
     except (OSError, ValueError, configparser.Error) as error:
         raise StoreFailure(f"store.url: servicefile {file}: {first_line(error)}; nothing was changed") from error
-    if query["service"] not in services.sections():
-        raise StoreFailure(f"store.url: servicefile {file} has no service [{query['service']}]; nothing was changed")
-    rest = urlencode([(name, value) for name, value in pairs if name != "servicefile"])
-    # Put together by hand: without a host, urlunsplit leaves the slashes out.
-    return f"{parts.scheme}://{parts.netloc}{parts.path}?{rest}", {"servicefile": file}
+    if name not in services.sections():
+        raise StoreFailure(f"store.url: servicefile {file} has no service [{name}]; nothing was changed")
+    return services[name]
 
 
 def _service_file_at_home() -> str:
@@ -291,7 +309,7 @@ def _specific(error: BaseException) -> BaseException:
 def check_verified(connection: Any, url: str) -> None:
     """Raise StoreFailure if mail could go to a server that is not proven to be the right one.
 
-    `settings.store_url` demands it of what is in the URL; a service file may say otherwise.
+    What names say is known before (`given_to_library`); a name of this machine may still lead elsewhere.
     """
     transport = connection._transport  # noqa: SLF001 - asyncpg has no name for it
     peer = transport.get_extra_info("peername")

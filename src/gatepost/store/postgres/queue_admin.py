@@ -58,6 +58,9 @@ _COUNTS_OF_WORKER: Final = (
     "SELECT held, count(*) FROM queue_owner JOIN queue_delivery ON owner = epoch"
     " WHERE node = ? AND worker = ? AND ended IS NULL AND owner IS NOT NULL AND NOT dropped GROUP BY held"
 )
+_UNREADABLE: Final = (
+    "SELECT count(*), min(message) FROM queue_delivery WHERE last_error = ? AND owner IS NULL AND NOT held"
+)
 _OLDEST: Final = (
     "SELECT message, destination FROM queue_delivery WHERE NOT held AND NOT dropped ORDER BY message LIMIT 1"
 )
@@ -148,6 +151,12 @@ class PostgresQueueAdmin(queue_admin.QueueAdmin):
         """See `QueueAdmin.oldest`."""
         with self._database.reading() as connection:
             return _oldest(connection)
+
+    def unreadable(self) -> tuple[int, int]:
+        """See `QueueAdmin.unreadable`."""
+        with self._database.reading() as connection:
+            ((number, oldest),) = connection.rows(_UNREADABLE, (queue_admin.CANNOT_BE_READ,))
+        return number, oldest or 0
 
     def octets(self) -> dict[str, int]:
         """See `QueueAdmin.octets`."""

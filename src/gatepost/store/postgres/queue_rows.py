@@ -167,7 +167,7 @@ FROM leased AS l JOIN queue_message AS m ON m.id = l.message ORDER BY l.next_at,
 by one of which nothing was heard is given back by it."""
 
 PUT_OFF: Final = (
-    "UPDATE queue_delivery AS d SET owner = NULL, next_at = extract(epoch FROM clock_timestamp()) + $1"
+    "UPDATE queue_delivery AS d SET owner = NULL, next_at = extract(epoch FROM clock_timestamp()) + $1, last_error = $5"
     " FROM unnest($2::bigint[], $3::bigint[]) AS u(message, id)"
     " WHERE d.message = u.message AND d.id = u.id AND d.owner = $4"
 )

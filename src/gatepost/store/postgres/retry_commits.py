@@ -20,7 +20,7 @@ from gatepost.store.interface import OutcomeUnknown, StoreBusy, StoreFailure, St
 from gatepost.store.postgres import queue_rows
 from gatepost.store.postgres.commit_loop import CommitLoop
 from gatepost.store.postgres.queue_rows import OwnedSettlement, PostgresPlan
-from gatepost.store.queue_admin import UNREADABLE_SECONDS
+from gatepost.store.queue_admin import CANNOT_BE_READ, UNREADABLE_SECONDS
 from gatepost.store.sqlite.work import BringForward, LeaseWork, RetryWork, SuspensionWork, Work, refuse, tell
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ class RetryCommits(CommitLoop):
             len(unreadable),
             ids,
         )
-        values = (UNREADABLE_SECONDS, *map(list, zip(*unreadable, strict=True)), epoch)
+        values = (UNREADABLE_SECONDS, *map(list, zip(*unreadable, strict=True)), epoch, CANNOT_BE_READ)
         await self._wire.run(lambda connection: connection.execute(queue_rows.PUT_OFF, *values), "put off")
 
     async def _bring_forward(self, work: BringForward) -> None:

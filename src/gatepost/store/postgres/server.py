@@ -144,9 +144,13 @@ async def _watch_others(url: str) -> None:
 async def _check_direct(connection: Any, url: str) -> bool:
     """Raise StoreFailure if a pooler is between: it cannot say which process of the server we have.
 
-    Returns whether the database has ever been one side of a move.
+    Returns whether the database has ever been one side of a move. A time limit for whole transactions, which a role or
+    database may have, would end moves and checks; servers before 17 have none, and refuse its name at the log-in.
     """
-    process, has_mark = await connection.fetchrow("SELECT pg_backend_pid(), to_regclass('store_move') IS NOT NULL")
+    process, has_mark, _ = await connection.fetchrow(
+        "SELECT pg_backend_pid(), to_regclass('store_move') IS NOT NULL, CASE WHEN"
+        " current_setting('transaction_timeout', true) <> '0' THEN set_config('transaction_timeout', '0', false) END"
+    )
     if process != connection.get_server_pid():
         raise connecting.connect_failure(connecting.PoolerError(), url)
     return bool(has_mark)

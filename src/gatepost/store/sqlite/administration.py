@@ -20,6 +20,7 @@ import apsw
 from gatepost.mail.model.queue_id import format_id, made_at, parse_id
 from gatepost.store.interface import QueueFilter, failing
 from gatepost.store.queue_admin import (
+    CANNOT_BE_READ,
     COUNTED,
     SORTED,
     Conditions,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 
 # Ids grow with time, and the table is sorted by them: the oldest is the first that is not held.
 _OLDEST = "SELECT message, destination FROM delivery WHERE NOT held AND NOT dropped ORDER BY message LIMIT 1"
+_UNREADABLE = "SELECT count(*), min(message) FROM delivery WHERE last_error = ? AND next_at > 0 AND NOT held"
 # What is deferred is counted by its index: of a million, that takes a third of the time.
 _COUNTS = """
 SELECT count(*) FILTER (WHERE NOT held), count(*) FILTER (WHERE held),
@@ -236,6 +238,14 @@ class Administration(QueueAdmin):
             with opened(shard, open_for_reading) as connection:
                 first.append(_oldest(connection))
         return _first(first)
+
+    def unreadable(self) -> tuple[int, int]:
+        """See `QueueAdmin.unreadable`."""
+        rows: list[Any] = []
+        for shard in self._shards():
+            with opened(shard, open_for_reading) as connection:
+                rows += connection.execute(_UNREADABLE, (CANNOT_BE_READ,))
+        return sum(number for number, _ in rows), min((oldest for _, oldest in rows if oldest), default=0)
 
     def octets(self) -> dict[str, int]:
         """See `QueueAdmin.octets`. Read in pieces: while a disk is nearly full nothing may keep the log from ending."""

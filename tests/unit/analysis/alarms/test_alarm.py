@@ -16,6 +16,7 @@ def test_what_is_about_mail():
         "lmtp-failing",
         "login-refused",
         "mail-refused",
+        "mail-unreadable",
         "nameservers-down",
         "node-silent",
         "notice-missing",

@@ -21,6 +21,7 @@ from gatepost.events.delivery_problems import (
     FailingPartner,
     UnsentNotice,
 )
+from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.model.queue_share import QueueShare
 from gatepost.mail.model.worker_load import WorkerLoad
 from gatepost.values import replace
@@ -188,6 +189,16 @@ def test_a_quarantine_that_is_nearly_full():
     assert (full.severity, full.title) == (Severity.CRITICAL, "the quarantine of a is full")
     assert "85 %" in nearly.detail
     assert judge_mail(MailFacts(quarantines=None), MailLimits(), now=NOW) == ()
+
+
+def test_mail_that_cannot_be_read_is_counted_and_the_oldest_named():
+    (one,) = judge_mail(MailFacts(unreadable=(3, 7)), MailLimits(), now=NOW)
+    assert (one.kind, one.severity, one.about) == (Kind.MAIL_UNREADABLE, Severity.ERROR, "")
+    assert one.title == "3 deliveries in the queue cannot be read, and wait"
+    assert one.lines == ("gatepost queue list", f"gatepost queue drop {format_id(7)}")
+    (one,) = judge_mail(MailFacts(unreadable=(1, 7)), MailLimits(), now=NOW)
+    assert one.title == "1 delivery in the queue cannot be read, and waits"
+    assert judge_mail(MailFacts(unreadable=None), MailLimits(), now=NOW) == ()
 
 
 def test_an_organization_whose_mail_fills_the_queue():

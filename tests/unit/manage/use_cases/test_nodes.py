@@ -122,3 +122,35 @@ def test_a_database_that_is_away_is_said(site, monkeypatch, method, case, reques
     assert "the server is away" in refused(RefusalKind.UNREADABLE, site, case, request_)
     if method == "nodes":
         assert call(site, get_running, GetStatus()).nodes == []
+
+
+@pytest.mark.parametrize(
+    ("told", "keys"),
+    [
+        ([{"rates.messages": "aa"}, {"rates.messages": "aa"}], [[], []]),
+        ([{"rates.messages": "aa"}, {}], [["rates.messages"], ["rates.messages"]]),
+        (
+            [{"rates.messages": "aa"}, {"queue.retry": "bb"}, {"queue.retry": "bb"}],
+            [["queue.retry", "rates.messages"], [], []],
+        ),
+        ([{"rates.messages": "aa"}, {"rates.messages": "bb"}, {}], [["rates.messages"]] * 3),
+        ([{"rates.messages": "aa"}, None], [[], []]),  # an earlier release does not say it
+        (
+            [{"newer.key": "aa", "rates.\x1b[1m": "aa"}, {}],
+            [[], []],
+        ),  # of a newer release, or a worker that was taken over
+    ],
+)
+def test_settings_that_most_nodes_have_otherwise_are_named(gateway, told, keys):
+    registry = gateway.storage.nodes()
+    for number, digests in enumerate(told):
+        node = NodeIdentity(f"mx{number}", f"start {number}", f"data {number}", "host", "1.0")
+        registry.enter(node)
+        registry.beat(node, 0, 71, 5, NodeFigures(settings=digests))
+        registry.beat(node, 1, 72, 5, NodeFigures())
+    gone = NodeIdentity("mx9", "start", "data", "host", "1.0")
+    registry.enter(gone)
+    registry.beat(gone, 0, 73, 5, NodeFigures(settings={"rates.messages": "of one that was stopped"}))
+    registry.stop(gone)
+    registry.close()
+    assert [node.other_settings for node in listed(gateway)][:-1] == keys

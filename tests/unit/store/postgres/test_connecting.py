@@ -30,6 +30,39 @@ def test_a_service_is_one_of_the_file_that_is_named_or_at_home(tmp_path, monkeyp
         given_to_library("postgresql:///?service=named")
 
 
+@pytest.mark.parametrize(
+    ("url", "service", "variables", "away"),
+    [
+        ("?service=a", "host=db.example", {}, "db.example"),
+        ("?service=a", "host=127.0.0.1,192.0.2.1:5432", {}, "192.0.2.1"),
+        ("?service=a", "host=db.example\nsslmode=require", {}, "db.example"),
+        ("?service=a", "host=db.example\nsslmode=verify-full", {}, ""),
+        ("?service=a&sslmode=verify-full", "host=db.example", {}, ""),
+        ("?service=a&sslmode=prefer", "host=db.example\nsslmode=verify-full", {}, "db.example"),
+        ("?service=a", "host=db.example", {"PGSSLMODE": "verify-full"}, ""),
+        ("?service=a", "port=1", {"PGHOST": "db.example"}, "db.example"),
+        ("?service=a", "host=/run/postgresql", {"PGHOST": "db.example"}, ""),
+        ("db.example/b?service=a", "host=/run/postgresql", {}, "db.example"),
+        ("/b", "", {"PGHOST": "db.example"}, "db.example"),
+        ("/b", "", {"PGHOST": "db.example", "PGSSLMODE": "verify-full"}, ""),
+        ("/b?host=/run/postgresql", "", {"PGHOST": "db.example"}, ""),
+        ("/b", "", {}, ""),
+    ],
+)
+def test_a_server_that_is_not_proven_is_not_even_asked(url, service, variables, away, tmp_path, monkeypatch):
+    for name in ("PGHOST", "PGSSLMODE", "PGSERVICEFILE", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / ".pg_service.conf").write_text(f"[a]\n{service}\n", encoding="utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if away:
+        with pytest.raises(StoreFailure, match=rf"the server {away} would not be verified: add sslmode=verify-full"):
+            given_to_library(f"postgresql://x@{url}")
+    else:
+        given_to_library(f"postgresql://x@{url}")
+
+
 def test_an_account_without_a_home_has_to_name_the_file(monkeypatch):
     monkeypatch.delenv("PGSERVICEFILE", raising=False)
     monkeypatch.delenv("HOME")
