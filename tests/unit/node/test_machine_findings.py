@@ -15,7 +15,7 @@ from gatepost.node.machine_findings import Level, _unwritable, disk_findings, di
     [
         ({}, ""),
         ({"free_space": "900000GB"}, "the disk of data_dir has no more room than store.free_space"),
-        ({"free_space": "900000GB", "url": "postgresql://gatepost@localhost/gatepost?host=/run"}, ""),
+        ({"free_space": "900000GB", "url": "postgresql://gatepost@/gatepost?host=/run"}, ""),
     ],
 )
 def test_a_full_disk_is_seen_from_outside_of_a_worker(home, store, said):

@@ -88,6 +88,14 @@ def test_the_latest_look_at_listeners_is_by_the_database_s_clock(registry):
     assert replace(node, workers=(ahead,)).observed.at == 400.0
 
 
+def test_the_settings_of_a_node_are_those_that_one_of_its_workers_says(registry):
+    registry.enter(NODE)
+    registry.beat(NODE, 0, 71, 5, NodeFigures())
+    assert registry.nodes()[0].settings is None
+    registry.beat(NODE, 1, 72, 5, NodeFigures(settings={"limits.message_size": "ab"}))
+    assert registry.nodes()[0].settings == {"limits.message_size": "ab"}
+
+
 def test_a_second_node_of_a_name_that_lives_is_refused(registry):
     registry.enter(NODE)
     other = NodeIdentity("mx1", "start 2", "data 2", "host2", "1.0")

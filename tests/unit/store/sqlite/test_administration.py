@@ -13,7 +13,7 @@ import pytest
 from gatepost.mail.model.message import Return
 from gatepost.mail.model.queue_id import format_id, made_at
 from gatepost.store.interface import AdminNotice, QueueFilter, Settlement, StoreFailure, TraceFilter
-from gatepost.store.queue_admin import QueuePlace, QueueTotals
+from gatepost.store.queue_admin import CANNOT_BE_READ, QueuePlace, QueueTotals
 from gatepost.store.sqlite import administration
 from gatepost.store.sqlite.administration import Administration, trace_writer
 from gatepost.store.sqlite.message_trace import SqliteTrace
@@ -473,6 +473,21 @@ def test_the_oldest_message_of_several_shards(shop, admin):
 
     first = asyncio.run(main())
     assert admin.oldest() == (made_at(first.message.id), "contoso/c.example")
+
+
+def test_what_cannot_be_read_is_counted_over_all_shards_unless_it_is_held(shop, admin):
+    async def main():
+        async with shop.open(worker=1) as other, shop.open() as store:
+            deliveries = [await shop.accept(store), await shop.accept(other, "joe@c.example"), await shop.accept(store)]
+            assert admin.unreadable() == (0, 0)
+            for delivery, of in zip(deliveries, (store, other, store), strict=True):
+                of.settle([Settlement(delivery, delivery.recipients, 5000.0, CANNOT_BE_READ)])
+        return deliveries
+
+    first, _, last = asyncio.run(main())
+    assert admin.unreadable() == (3, first.message.id)
+    admin.hold(QueueFilter(message=format_id(last.message.id)), author="me")
+    assert admin.unreadable() == (2, first.message.id)
 
 
 SORTED = {
